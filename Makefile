@@ -1,0 +1,48 @@
+# Needs Python 3.11+ and make; everything else is installed into .venv, and again whenever pyproject.toml changes.
+PYTHON ?= python3
+# Test processes side by side.
+JOBS ?= 2
+ARGS ?=
+
+python := .venv/bin/python
+installed := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test check format demo bench torture clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
+
+$(installed): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + \
+		": make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
+	test -x $(python) || $(PYTHON) -m venv .venv
+	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[dev-redis,examples,test,lint]'
+	touch $@
+
+install: $(installed)  ## create or update .venv
+
+test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
+	$(python) -m pytest -n $(JOBS) $(ARGS)
+
+check: $(installed)  ## format, lint, types and unit tests
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m mypy
+	$(python) -m pytest -n $(JOBS) tests/unit tests/test_layers.py
+
+format: $(installed)  ## put the code into shape
+	$(python) -m ruff check --fix-only --quiet .
+	$(python) -m ruff format .
+
+demo: $(installed)  ## a guided tour in this terminal
+	$(python) -m examples.demo $(ARGS)
+
+bench: $(installed)  ## measure speed against the limits of this machine
+	$(python) -m benchmarks $(ARGS)
+
+torture: $(installed)  ## kill, freeze and restart everything under load (ARGS='--short' for a minute)
+	$(python) -m tests.torture $(ARGS)
+
+clean:  ## remove what the other targets made
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,27 @@
+"""All eight patterns as one app, for one worker to serve: ``workflows worker examples.app:app``."""
+
+from examples import (
+    approval,
+    data_pipeline,
+    fan_out,
+    image_pipeline,
+    parent_child,
+    race,
+    scheduled_chain,
+    user_lifecycle,
+)
+from examples.environment import app
+
+# In the order of the guide.
+PATTERNS = (
+    image_pipeline,
+    user_lifecycle,
+    data_pipeline,
+    approval,
+    fan_out,
+    parent_child,
+    race,
+    scheduled_chain,
+)
+
+__all__ = ["PATTERNS", "app"]

@@ -1,0 +1,42 @@
+"""``python -m orchestrator``: one orchestrator process; start as many as you like."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+import redis
+
+from orchestrator.loop import Orchestrator
+from workflows.doctor import boot_guard
+from workflows.errors import ServerUnavailable, WorkflowError
+from workflows.logs import configure
+from workflows.store import Store, connection, open_keyspace
+
+
+@click.command()
+@click.option("--redis-url", envvar=["WORKFLOWS_REDIS_URL", "REDIS_URL"], required=True, help="Where Redis is.")
+@click.option("--namespace", envvar="WORKFLOWS_NAMESPACE", required=True, help="The app's name.")
+@click.option("--shards", type=int, help="Number of shards; fixed at the first use of the namespace.")
+@click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
+@click.option("--log-level", default="INFO", show_default=True)
+def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_level: str) -> None:
+    """Hand out steps and turns, fire timers, reap dead workers. Holds no user code."""
+    configure(log_level)
+    client = connection(redis_url)
+    try:
+        keys = open_keyspace(client, namespace, shards)
+        boot_guard(client, unsafe=unsafe)
+    except WorkflowError as error:
+        raise click.ClickException(str(error)) from error
+    except redis.RedisError as error:
+        raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
+    orchestrator = Orchestrator(Store(client, keys))
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: orchestrator.stop())
+    click.echo(f"orchestrator {orchestrator.name} for namespace {namespace}", err=True)
+    orchestrator.run()
+
+
+if __name__ == "__main__":
+    main(prog_name="orchestrator")

@@ -1,0 +1,60 @@
+"""Hands out attempts and turns: rings their doorbells on RQ queues, in batches.
+
+This is the one place that chooses what is handed out next. A ring is a hint; the claim decides (M4).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from workflows import doorbell, keys
+from workflows.keys import Intent
+from workflows.store import Call, Store, script
+
+HERE = Path(__file__).parent
+_RING = script(HERE / "ring.lua", pump=False)
+
+# A doorbell that nobody answered is looked for in its queue only when it is this old: the search is linear.
+SEARCH_AFTER_MS = 60_000
+
+
+def ring(store: Store, shard: int, members: Iterable[str]) -> int:
+    """Ring the doorbells of intents.
+
+    Returns: how many were pushed; fewer than given when some still stand in their queue.
+    """
+    by_queue: dict[str, list[Intent]] = defaultdict(list)
+    for member in members:
+        intent = Intent.parse(member)
+        by_queue[intent.queue].append(intent)
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    calls = []
+    for queue, intents in by_queue.items():
+        name = store.keys.queue(queue)
+        ids = [doorbell.job_id(shard, intent) for intent in intents]
+        items = [
+            {
+                "id": id,
+                "data": doorbell.data(store.keys.namespace, intent.member),
+                "what": f"{'turn' if intent.kind == 't' else 'step'} of {intent.workflow}/{intent.id}",
+            }
+            for id, intent in zip(ids, intents, strict=True)
+        ]
+        declared = [keys.rq_queue(name), keys.rq_queues(), *(keys.rq_job_prefix() + id for id in ids)]
+        arguments = {
+            "items": items,
+            "queue": name,
+            "created": created,
+            "ttl": doorbell.JOB_TTL_SECONDS,
+            "old": SEARCH_AFTER_MS,
+        }
+        calls.append(Call(_RING, declared, arguments))
+    pushed = 0
+    for answer in store.execute(calls) if calls else []:
+        if isinstance(answer, Exception):
+            raise answer
+        pushed += answer
+    return pushed

@@ -1,0 +1,193 @@
+"""One loop: something arrived, or something is due.
+
+Every transition that leaves work for the orchestrator pushes one element onto its shard's wake list; the loop blocks on
+the wake lists of the shards in hand until the next timer. A lost wake-up costs one poll. Everything the loop does is
+decided again inside the scripts, so two orchestrators, stale lists and crashes anywhere cost time only (I10, M6).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+
+import redis
+
+from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers
+from orchestrator.shards import RENEW_SECONDS, Shards
+from workflows.clock import monotonic
+from workflows.errors import WorkflowError
+from workflows.store import Store, call_on, script
+
+_DISPATCH = script(dispatch.HERE / "dispatch.lua")
+_log = logging.getLogger("workflows.orchestrator")
+
+POLL_SECONDS = 1.0
+SWEEP_SECONDS = 60.0
+BATCH = 500
+# An unclaimed intent is looked at again after this long: its doorbell may be lost.
+RING_AGAIN_MS = 2_000
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+def default_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class Orchestrator:
+    """Moves the instances of one namespace forward. Holds no user code and no state worth saving.
+
+    Args:
+        store: its connection must not repeat commands by itself.
+        bridge: False to leave the pub/sub channel to others.
+    """
+
+    def __init__(self, store: Store, *, name: str | None = None, bridge: bool = True) -> None:
+        self.store = store
+        self.name = name or default_name()
+        self.shards = Shards(store, self.name)
+        self._stop = threading.Event()
+        self._bridged = bridge
+        self._next_timer: dict[int, int] = {}
+        self._renew_at = self._poll_at = self._sweep_at = 0.0
+        self._run_id = ""
+
+    def stop(self) -> None:
+        """Ask the loop to end; it does within a poll."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Tend shards until ``stop``. Survives every failure of Redis."""
+        failures = 0
+        listener = threading.Thread(target=self._listen, name="bridge", daemon=True)
+        if self._bridged:
+            listener.start()
+        while not self._stop.is_set():
+            try:
+                self._connect()
+                failures = 0
+                while not self._stop.is_set():
+                    self.look(wait=True)
+            except redis.RedisError as error:
+                # What happened to the last call is unknown; nothing remembered counts any more (F42, F47).
+                self.shards.forget()
+                self._next_timer.clear()
+                _log.warning("redis failed", extra={"error": str(error), "failures": failures})
+                self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
+                failures += 1
+        try:
+            self.shards.leave()
+        except redis.RedisError:
+            _log.info("leases left to expire")
+
+    def look(self, *, wait: bool = False) -> None:
+        """One round: renew, then tend whatever woke up or fell due. ``wait`` blocks until there is something."""
+        now = monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + RENEW_SECONDS
+            for shard in self.shards.maintain():
+                sweep.sweep(self.store, shard)
+                self.tend(shard)
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_SECONDS
+            self._every_shard(lambda shard: sweep.sweep(self.store, shard))
+        if now >= self._poll_at or not wait:
+            self._poll_at = now + POLL_SECONDS
+            self._poll()
+        clock = self.store.clock.now_ms()
+        for shard in [shard for shard, due in self._next_timer.items() if due <= clock]:
+            self.tend(shard)
+        if wait:
+            woken = self._wait()
+            if woken is not None:
+                self.tend(woken)
+
+    def tend(self, shard: int) -> None:
+        """Do everything there is to do in one shard."""
+        if shard not in self.shards.since:
+            return
+        while True:
+            arguments = {"t": self.shards.token, "n": BATCH, "again": RING_AGAIN_MS}
+            answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
+            if answer[0] == b"lost":
+                self.shards.since.pop(shard, None)
+                self._next_timer.pop(shard, None)
+                return
+            now, intents, due, following, dead, relayed, retiring, _ = answer
+            self.store.clock.observe(int(now))
+            if intents:
+                dispatch.ring(self.store, shard, [member.decode() for member in intents])
+            if due:
+                timers.fire(self.store, shard, [member.decode() for member in due])
+            for worker in dead:
+                reaper.reap(self.store, shard, worker.decode())
+            if relayed:
+                relay.deliver(self.store, shard)
+            if retiring:
+                sweep.retire(self.store, shard, [member.decode() for member in retiring])
+            if following == b"":
+                self._next_timer.pop(shard, None)
+            else:
+                self._next_timer[shard] = int(following)
+            if not (due or dead or relayed or len(intents) == BATCH):
+                return
+
+    def _connect(self) -> None:
+        run_id = str(self.store.redis.info("server")["run_id"])
+        if self._run_id and run_id != self._run_id:
+            _log.warning("redis was restarted", extra={"run_id": run_id})
+        self._run_id = run_id
+        self._renew_at = self._poll_at = 0.0
+
+    def _poll(self) -> None:
+        self._every_shard(self.tend)
+        if 0 in self.shards.since:
+            schedules.tick(self.store, self.store.clock.now_ms())
+            while inbox.apply(self.store) == inbox.BATCH:
+                pass
+
+    def _every_shard(self, act: Callable[[int], object]) -> None:
+        for shard in list(self.shards.since):
+            act(shard)
+
+    def _wait(self) -> int | None:
+        """Block until a shard wakes, a timer is due or a poll is. Returns: the shard that woke."""
+        owned = list(self.shards.since)
+        until = min(self._renew_at, self._poll_at) - monotonic()
+        if self._next_timer:
+            until = min(until, (min(self._next_timer.values()) - self.store.clock.now_ms()) / 1000)
+        if not owned:
+            self._stop.wait(max(0.01, until))
+            return None
+        if until <= 0:
+            return None
+        names = {self.store.keys.shard_key(shard, "wake"): shard for shard in owned}
+        # Redis rounds a tiny timeout down to "for ever".
+        woken = self.store.redis.blpop(list(names), timeout=max(0.001, until))
+        return None if woken is None else names[woken[0].decode()]
+
+    def _listen(self) -> None:
+        """The bridge from plain PUBLISH: as lossy as pub/sub, but never doubled."""
+        while not self._stop.is_set():
+            try:
+                with self.store.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(self.store.keys.events_channel)
+                    while not self._stop.is_set():
+                        message = channel.get_message(timeout=POLL_SECONDS)
+                        if message is not None:
+                            self._bridge(message["data"])
+            except redis.RedisError as error:
+                _log.warning("bridge lost redis", extra={"error": str(error)})
+                self._stop.wait(POLL_SECONDS)
+
+    def _bridge(self, data: bytes) -> None:
+        try:
+            answer = inbox.bridge(self.store, self.shards.token, data)
+        except (WorkflowError, inbox.Refused) as error:
+            _log.warning("published event refused", extra={"reason": str(error)})
+        else:
+            if answer != "not-owner":
+                _log.info("published event", extra={"answer": answer})

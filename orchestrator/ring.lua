@@ -1,0 +1,26 @@
+-- Rings doorbells: puts RQ jobs on a queue. A ring is a hint; ringing twice is harmless (F7).
+-- KEYS   queue, set of queues, then the job keys
+-- ARGV   items: list of {id, data}, queue = queue name, created = RQ's timestamp text, ttl = seconds, old = ms
+-- A job that is still there is in the queue, or the queue lost it: pushed again when the queue is empty, or,
+-- after `old` ms, when it is really not in it.
+-- Reply  how many were pushed
+local pushed = 0
+local length = redis.call('LLEN', KEYS[1])
+for at, item in ipairs(A.items) do
+  local job = KEYS[2 + at]
+  local rung = redis.call('HGET', job, 'rung')
+  local push = not rung or length == 0
+  if rung and not push and REAL - tonumber(rung) > A.old then push = not redis.call('LPOS', KEYS[1], item.id) end
+  if push then
+    redis.call('HSET', job, 'data', item.data, 'status', 'queued', 'origin', A.queue, 'description', item.what,
+      'created_at', A.created, 'enqueued_at', A.created, 'timeout', 180, 'rung', REAL)
+    redis.call('EXPIRE', job, A.ttl)
+    redis.call('RPUSH', KEYS[1], item.id)
+    pushed = pushed + 1
+  elseif rung and REAL - tonumber(rung) > A.old then
+    redis.call('HSET', job, 'rung', REAL)
+    redis.call('EXPIRE', job, A.ttl)
+  end
+end
+if pushed > 0 then redis.call('SADD', KEYS[2], A.queue) end
+return reply(pushed)

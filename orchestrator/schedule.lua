@@ -1,0 +1,9 @@
+-- Moves a schedule's cursor, compare-and-set, after the firing was created: of several orchestrators one moves it (F38).
+-- is made of schedule and moment, so creating it again after a crash in between changes nothing.
+-- KEYS   schedules
+-- ARGV   id, from = cursor as read ('' for none), to = cursor afterwards
+-- Reply  1 moved | 0 somebody else was first
+local cursor = redis.call('HGET', KEYS[1], A.id) or ''
+if cursor ~= A.from then return reply(0) end
+redis.call('HSET', KEYS[1], A.id, A.to)
+return reply(1)

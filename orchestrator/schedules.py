@@ -1,0 +1,116 @@
+"""Cron lines that create instances: one instance per firing, however many orchestrators there are (F38).
+
+The instance id is made of the schedule and its moment, so creating a firing twice is one instance. A firing that is
+late by more than ``CATCH_UP_MS`` is skipped, except for the last one missed: after an hour of silence a schedule fires
+once, not sixty times (F39). Cron lines are read in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from croniter import croniter
+
+from workflows import codec
+from workflows.scripts import CREATE
+from workflows.store import Call, Store, call_one, packb, script
+
+_SCHEDULE = script(Path(__file__).with_name("schedule.lua"), pump=False)
+_log = logging.getLogger("workflows.orchestrator")
+
+CATCH_UP_MS = 60_000
+FIRINGS_PER_LOOK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One cron line of one workflow."""
+
+    workflow: str
+    cron: str
+    queue: str
+    keep_ok_ms: int
+    keep_err_ms: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.workflow} {self.cron}"
+
+    def instance_id(self, at_ms: int) -> str:
+        """Same firing, same id; the cron line itself has characters that ids cannot have."""
+        return f"cron-{zlib.crc32(self.cron.encode()):08x}-{at_ms}"
+
+
+def schedules_of(manifests: Iterator[bytes]) -> list[Schedule]:
+    """The schedules of published manifests."""
+    found = []
+    for blob in manifests:
+        for name, workflow in json.loads(blob)["workflows"].items():
+            keep = workflow["retention"]
+            for cron in workflow["schedules"]:
+                found.append(Schedule(name, cron, workflow["queue"], keep["success_ms"], keep["error_ms"]))
+    return found
+
+
+def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
+    """The moments a cron line fires in (after, now], oldest first, without those too late to matter."""
+    start = after_ms
+    if now_ms - after_ms > CATCH_UP_MS:
+        # The last missed firing, found backwards, so that a year of silence costs nothing.
+        last = croniter(cron, datetime.fromtimestamp((now_ms - CATCH_UP_MS) / 1000, UTC)).get_prev(float)
+        start = max(after_ms, int(last * 1000) - 1)
+    found: list[int] = []
+    times = croniter(cron, datetime.fromtimestamp(start / 1000, UTC))
+    while len(found) < FIRINGS_PER_LOOK:
+        moment = int(times.get_next(float) * 1000)
+        if moment > now_ms:
+            break
+        found.append(moment)
+    return found
+
+
+def tick(store: Store, now_ms: int) -> int:
+    """Create the instances that are due. Returns: how many firings were handled here."""
+    created = 0
+    cursors = store.redis.hgetall(store.keys.schedules)
+    for schedule in schedules_of(iter(store.redis.hvals(store.keys.manifest))):
+        cursor = cursors.get(schedule.id.encode())
+        if cursor is None:
+            # First seen: fires from now on, not for the past.
+            _move(store, schedule, "", now_ms)
+            continue
+        due = firings(schedule.cron, int(cursor), now_ms)
+        for moment in due:
+            _create(store, schedule, moment)
+        if due:
+            created += len(due) if _move(store, schedule, cursor.decode(), due[-1]) else 0
+    return created
+
+
+def _move(store: Store, schedule: Schedule, cursor: str, to_ms: int) -> bool:
+    arguments = {"id": schedule.id, "from": cursor, "to": str(to_ms)}
+    return bool(store.call(Call(_SCHEDULE, [store.keys.schedules], arguments)))
+
+
+def _create(store: Store, schedule: Schedule, at_ms: int) -> None:
+    id = schedule.instance_id(at_ms)
+    item = {
+        "i": 1,
+        "wf": schedule.workflow,
+        "id": id,
+        "gen": secrets.token_hex(6),
+        "p": codec.encode({}, what="the params of a scheduled instance"),
+        "qu": schedule.queue,
+        "ok": schedule.keep_ok_ms,
+        "err": schedule.keep_err_ms,
+        "sched": packb({"cron": schedule.cron, "at": at_ms}),
+    }
+    store.call(call_one(store.keys, CREATE, store.keys.instance(schedule.workflow, id), {"items": [item]}))
+    _log.info("schedule fired", extra={"workflow": schedule.workflow, "instance": id})

@@ -1,0 +1,80 @@
+"""Which shards this orchestrator tends: owner leases, shared fairly with the other orchestrators.
+
+A lease saves work and decides who bridges pub/sub; no safety depends on it (M6, protocol: ownership). An orchestrator
+that dies is replaced after its leases run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workflows.store import Call, Store, call_on, script
+
+_OWN = script(Path(__file__).with_name("own.lua"))
+_ALIVE = script(Path(__file__).with_name("alive.lua"), pump=False)
+_log = logging.getLogger("workflows.orchestrator")
+
+LEASE_MS = 5_000
+RENEW_SECONDS = 1.0
+
+
+@dataclass
+class Shards:
+    """The shards in hand.
+
+    Attributes:
+        token: this orchestrator's fence; new after every reconnect, so a forgotten twin is refused (F8).
+        since: shard -> server ms since when it is owned without a gap.
+    """
+
+    store: Store
+    name: str
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    since: dict[int, int] = field(default_factory=dict)
+
+    def maintain(self) -> list[int]:
+        """Renew, take what is free up to a fair share, give up what is more. Returns: shards newly in hand."""
+        keys = self.store.keys
+        alive = self.store.call(Call(_ALIVE, [keys.orchestrators], {"name": self.name, "ttl": LEASE_MS}))
+        share = -(-keys.shards // max(1, alive))
+        wanted = sorted(self.since)[:share]
+        for shard in sorted(set(self.since) - set(wanted)):
+            self._own(shard, leave=True)
+            self.since.pop(shard)
+        start = secrets.randbelow(keys.shards)
+        for shard in ((start + n) % keys.shards for n in range(keys.shards)):
+            if len(wanted) >= share:
+                break
+            if shard not in self.since:
+                wanted.append(shard)
+        new: list[int] = []
+        calls = [call_on(keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS}) for shard in wanted]
+        for shard, answer in zip(wanted, self.store.execute(calls), strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            if answer[0] == 0:
+                if self.since.pop(shard, None) is not None:
+                    _log.warning("shard lost", extra={"shard": shard})
+                continue
+            if answer[0] == 2 or shard not in self.since:
+                new.append(shard)
+            self.since[shard] = int(answer[1])
+        return new
+
+    def forget(self) -> None:
+        """After a reconnect nothing is known any more: new token, nothing in hand (M8)."""
+        self.token = secrets.token_hex(8)
+        self.since.clear()
+
+    def leave(self) -> None:
+        """Give everything up, so that others need not wait for the leases to run out."""
+        for shard in list(self.since):
+            self._own(shard, leave=True)
+        self.since.clear()
+        self.store.call(Call(_ALIVE, [self.store.keys.orchestrators], {"name": self.name, "ttl": 0, "leave": True}))
+
+    def _own(self, shard: int, *, leave: bool) -> None:
+        self.store.call(call_on(self.store.keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS, "leave": leave}))

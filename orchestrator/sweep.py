@@ -1,0 +1,69 @@
+"""Finds lost work and applies retention.
+
+The sweep visits every live instance of a shard and rebuilds what can be derived (M8). It runs when a shard comes into
+hand, after every reconnect, and slowly all the time; on a healthy shard it finds nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from workflows import failure
+from workflows.errors import InstanceNotFound
+from workflows.keys import Instance
+from workflows.scripts import DELETE, unring_calls
+from workflows.status import LIVE
+from workflows.store import Store, call_on, call_one, script
+
+_SWEEP = script(Path(__file__).with_name("sweep.lua"))
+_log = logging.getLogger("workflows.orchestrator")
+BATCH = 100
+
+
+def live_instances(store: Store, shard: int) -> Iterator[list[Instance]]:
+    """The shard's live instances, in pages."""
+    index = store.keys.shard_key(shard, "index")
+    for status in LIVE:
+        start = f"[{status}|"
+        while True:
+            page = store.redis.zrangebylex(index, start, f"[{status}|\xff", start=0, num=BATCH)
+            if not page:
+                break
+            yield [_instance(store, member.decode()) for member in page]
+            start = "(" + page[-1].decode()
+
+
+def _instance(store: Store, member: str) -> Instance:
+    _, workflow, _, id = member.split("|")
+    return store.keys.instance(workflow, id)
+
+
+def sweep(store: Store, shard: int) -> int:
+    """Repair a shard. Returns: in how many instances something was missing."""
+    repaired = 0
+    for page in live_instances(store, shard):
+        items = [{"i": place} for place in range(1, len(page) + 1)]
+        repaired += store.call(call_on(store.keys, _SWEEP, shard, page, {"items": items}))
+    if repaired:
+        _log.warning("repaired", extra={"shard": shard, "instances": repaired})
+    return repaired
+
+
+def retire(store: Store, shard: int, members: Sequence[str]) -> int:
+    """Delete instances whose retention is over (F55, F56). Returns: how many are gone."""
+    gone = 0
+    for member in members:
+        workflow, id, generation = member.split("|")
+        instance = store.keys.instance(workflow, id)
+        arguments = {
+            "gen": generation,
+            "retire": member,
+            "x": failure.make("InstanceNotFound", f"instance {id!r} of {workflow!r} is gone"),
+        }
+        answer = store.call(call_one(store.keys, DELETE, instance, arguments))
+        if answer[0] == b"deleted":
+            store.execute(unring_calls(store.keys, shard, ((q.decode(), n.decode()) for q, n in answer[1:])))
+            gone += 1
+    return gone

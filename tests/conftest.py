@@ -1,0 +1,36 @@
+"""What every test may ask for. Servers are always our own: no test ever touches a Redis that somebody else uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis as redis_py
+
+from workflows.embedded import EmbeddedRedis
+
+# Before any test imports something that reads them.
+for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """One private server for this test process; under xdist each worker process has its own."""
+    with EmbeddedRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """Where the private server is, for code that makes its own connections. Not emptied: ask for ``redis`` too."""
+    return redis_server.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[redis_py.Redis]:
+    """A client of the private server, which is empty when the test begins."""
+    with redis_py.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client

@@ -1,0 +1,168 @@
+"""A worker and a clock by hand: drives the scripts one call at a time, without any process."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+
+from workflows import codec, failure, journal
+from workflows.keys import Instance, Keyspace
+from workflows.store import Store, call_on, call_one, open_keyspace, script, unpackb
+
+_WORKER = Path(__file__).parents[1] / "worker"
+_ORCHESTRATOR = Path(__file__).parents[1] / "orchestrator"
+CLAIM = script(_WORKER / "claim.lua")
+COMMIT = script(_WORKER / "commit.lua")
+SETTLE = script(_WORKER / "settle.lua")
+RELEASE = script(_WORKER / "release.lua")
+RENEW = script(_WORKER / "renew.lua")
+FIRE = script(_ORCHESTRATOR / "fire.lua")
+
+
+class HandClock:
+    """A clock that moves when told to."""
+
+    def __init__(self, ms: int = 1_800_000_000_000) -> None:
+        self.ms = ms
+
+    def argument(self) -> str:
+        return str(self.ms)
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def observe(self, server_ms: int) -> None:
+        pass
+
+
+class HandWorker:
+    """Claims, decides and settles what a test tells it to."""
+
+    def __init__(self, store: Store, name: str = "hand") -> None:
+        self.store = store
+        self.keys = store.keys
+        self.name = name
+        for shard in range(self.keys.shards):
+            arguments = {"w": name, "ttl": 600_000, "born": 1, "held": []}
+            store.call(call_on(self.keys, RENEW, shard, [], arguments))
+
+    def header(self, instance: Instance, field: str) -> str:
+        value = self.store.redis.hget(self.keys.header(instance), field)
+        return value.decode() if isinstance(value, bytes) else ""
+
+    def intents(self, instance: Instance) -> list[str]:
+        members = self.store.redis.zrange(self.keys.shard_key(instance.shard, "intents"), 0, -1)
+        return [m.decode() for m in members if f"|{instance.workflow}|{instance.id}|" in m.decode()]
+
+    def record(self, instance: Instance, seq: int) -> dict[bytes, Any]:
+        blob = self.store.redis.hget(self.keys.of_instance(instance)[2], str(seq))
+        assert isinstance(blob, bytes)
+        found: dict[bytes, Any] = unpackb(blob)
+        return found
+
+    def entries(self, instance: Instance) -> list[journal.Entry]:
+        return [journal.decode(blob) for blob in self.store.redis.lrange(self.keys.journal(instance), 0, -1)]
+
+    def claim(self, instance: Instance, kind: str = "t", seq: int = 0) -> str:
+        """Claim the instance's turn, or one attempt; returns the token."""
+        (member,) = [m for m in self.intents(instance) if m.startswith(kind + "|") and m.split("|")[4] == str(seq)]
+        _, _, _, generation, _, nonce, _ = member.split("|")
+        token = secrets.token_hex(6)
+        item = {"i": 1, "k": kind, "g": generation, "s": seq, "n": nonce, "m": member, "t": token, "h": 0}
+        answer = self.store.call(call_one(self.keys, CLAIM, instance, {"w": self.name, "items": [item], "page": 1000}))
+        assert answer[0] != 0, "the claim was refused"
+        return token
+
+    def commit(self, instance: Instance, token: str, **decision: Any) -> int:
+        """Commit a turn over the whole journal: ``o`` to open, ``w`` to withdraw, ``e`` to end."""
+        blobs = self.store.redis.lrange(self.keys.journal(instance), 0, -1)
+        item = {
+            "i": 1,
+            "g": self.header(instance, "gen"),
+            "t": token,
+            "b": int(self.header(instance, "pos")),
+            "f": len(blobs),
+            "n": journal.nonce_of(blobs[-1]),
+            "d": {"o": [], "w": [], **decision},
+        }
+        code: int = self.store.call(call_one(self.keys, COMMIT, instance, {"w": self.name, "items": [item]}))[0][0]
+        return code
+
+    def turn(self, instance: Instance, **decision: Any) -> int:
+        return self.commit(instance, self.claim(instance), **decision)
+
+    def complete(self, instance: Instance, output: Any = None, warnings: list[str] | None = None) -> None:
+        end: dict[str, Any] = {"st": "complete", "v": codec.encode(output, what="the output")}
+        if warnings:
+            end["w"] = codec.encode(warnings, what="the warnings")
+        assert self.turn(instance, e=end) == 2
+
+    def fail(self, instance: Instance, error: BaseException) -> None:
+        assert self.turn(instance, e={"st": "errored", "x": failure.capture(error)}) == 2
+
+    def park(self, instance: Instance, reason: str) -> None:
+        item = {
+            "i": 1,
+            "k": "t",
+            "g": self.header(instance, "gen"),
+            "s": 0,
+            "t": self.claim(instance),
+            "how": "park",
+            "reason": reason,
+        }
+        assert self.store.call(call_one(self.keys, RELEASE, instance, {"w": self.name, "items": [item]})) == [1]
+
+    def settle(self, instance: Instance, seq: int, name: str, token: str, **outcome: Any) -> int:
+        """Settle a held attempt: ``value=``, ``error=`` (final), or ``retry=(delay ms, error)``."""
+        record = self.record(instance, seq)
+        now = self.store.clock.now_ms()
+        item: dict[str, Any] = {"i": 1, "g": self.header(instance, "gen"), "s": seq, "t": token}
+        if "retry" in outcome:
+            delay_ms, error = outcome["retry"]
+            item["r"] = [delay_ms, [record[b"a"], now, now, failure.capture(error)]]
+        else:
+            error = outcome.get("error")
+            item["e"] = journal.encode_settled(
+                nonce=secrets.token_hex(4),
+                seq=seq,
+                name=name,
+                count=1,
+                at_ms=now,
+                started_at_ms=now,
+                attempts=record[b"a"],
+                value=None if error else codec.encode(outcome.get("value"), what="a result"),
+                error=failure.capture(error) if error else None,
+                failures=record.get(b"e"),
+            )
+        code: int = self.store.call(call_one(self.keys, SETTLE, instance, {"w": self.name, "items": [item]}))[0][0]
+        return code
+
+
+def step(seq: int, name: str, **more: Any) -> dict[str, Any]:
+    """What a decision says of a ``do`` step to open."""
+    return {"s": seq, "k": "do", "n": name, "c": 1, "qu": "default", "g": "", "to": 600_000, **more}
+
+
+def wait(seq: int, name: str, type: str, ms: int = 86_400_000) -> dict[str, Any]:
+    return {"s": seq, "k": "wait", "n": name, "c": 1, "ty": type, "ms": ms}
+
+
+def sleep(seq: int, name: str, ms: int) -> dict[str, Any]:
+    return {"s": seq, "k": "sleep", "n": name, "c": 1, "ms": ms}
+
+
+def store_of(client: redis_py.Redis, namespace: str = "shop", **options: Any) -> Store:
+    return Store(client, open_keyspace(client, namespace), **options)
+
+
+def dump(client: redis_py.Redis) -> dict[bytes, tuple[bytes, Any]]:
+    """Everything there is, to compare before and after."""
+    return {key: (client.dump(key) or b"", client.type(key)) for key in client.keys("*")}
+
+
+def keys_of(client: redis_py.Redis, keys: Keyspace, instance: Instance) -> list[str]:
+    """Which of the instance's own keys exist."""
+    return [key for key in keys.of_instance(instance) if client.exists(key)]

@@ -1,0 +1,173 @@
+"""Does the client for asyncio say the same as the blocking one?"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from tests.driving import HandWorker, step, store_of, wait
+from workflows import aio, client
+from workflows.aio import AsyncClient
+from workflows.errors import (
+    InstanceAlreadyExists,
+    InstanceEnded,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidTransition,
+    ResultTimeout,
+    ServerUnavailable,
+    UnknownWorkflow,
+)
+from workflows.manifest import publish_manifest
+from workflows.store import Store
+
+
+class PublishedApp:
+    """An app as far as publishing is concerned."""
+
+    name = "shop"
+
+    def manifest(self) -> dict[str, Any]:
+        workflow = {"queue": "default", "retention": {"success": 1_000, "error": 2_000}, "schedules": []}
+        return {"workflows": {"order": workflow}}
+
+
+Run = Callable[[Callable[[AsyncClient], Awaitable[Any]]], Any]
+
+
+@pytest.fixture
+def store(redis: redis_py.Redis) -> Store:
+    store = store_of(redis)
+    publish_manifest(store, PublishedApp())
+    return store
+
+
+@pytest.fixture
+def worker(store: Store) -> HandWorker:
+    return HandWorker(store)
+
+
+@pytest.fixture
+def run(store: Store, redis_url: str) -> Run:
+    """Runs an async function with a client of its own loop."""
+
+    def run(body: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            async with AsyncClient("shop", redis_url) as client:
+                return await body(client)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("blocking", "other"),
+    [
+        (client.Client, aio.AsyncClient),
+        (client.WorkflowHandle, aio.AsyncWorkflowHandle),
+        (client.WorkflowInstance, aio.AsyncWorkflowInstance),
+    ],
+)
+def test_both_clients_have_the_same_verbs(blocking: type, other: type) -> None:
+    """And their verbs the same arguments."""
+
+    def verbs(cls: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in vars(cls).items()
+            if inspect.isfunction(member) and not name.startswith("_") and name != "store"
+        }
+
+    assert verbs(blocking) == verbs(other)
+
+
+def test_an_instance_from_create_to_delete(run: Run, worker: HandWorker) -> None:
+    async def body(client: AsyncClient) -> None:
+        handle = client.workflow("order")
+        instance = await handle.create("a1", {"n": 1})
+        with pytest.raises(InstanceAlreadyExists):
+            await handle.create("a1")
+        assert (await handle.get("a1")) == instance
+        assert await instance.send_event("approved", 1) == "buffered"
+        await instance.pause()
+        assert (await instance.status()).status == "paused"
+        await instance.resume()
+        worker.turn(instance._instance, o=[wait(1, "w", "approved"), step(2, "s")])
+        status = await instance.status()
+        assert [(one.name, one.status) for one in await status.steps.all()] == [("w", "complete"), ("s", "pending")]
+        assert [one.name async for one in status.steps] == ["w", "s"]
+        worker.complete(instance._instance, {"ok": True})
+        assert await instance.result() == {"ok": True}
+        with pytest.raises(InstanceEnded):
+            await instance.send_event("approved")
+        with pytest.raises(InvalidTransition):
+            await instance.terminate()
+        await instance.restart()
+        assert (await instance.status()).params == {"n": 1}
+        await instance.terminate()
+        with pytest.raises(InstanceTerminated):
+            await instance.result()
+        await instance.delete()
+        with pytest.raises(InstanceNotFound):
+            await instance.status()
+
+    run(body)
+
+
+def test_a_batch_and_its_listing(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        handle = client.workflow("order")
+        await handle.create("a0")
+        created = await handle.create_batch([{"id": f"a{n}"} for n in range(30)])
+        assert [instance.id for instance in created] == [f"a{n}" for n in range(1, 30)]
+        page = await handle.list(limit=20)
+        rest = await handle.list(limit=20, cursor=page.cursor)
+        assert len({one.id for one in (*page, *rest)}) == 30
+
+    run(body)
+
+
+def test_a_waiting_result_is_woken_by_the_end(run: Run, worker: HandWorker, redis: redis_py.Redis) -> None:
+    async def body(client: AsyncClient) -> None:
+        instance = await client.workflow("order").create()
+        result = asyncio.create_task(instance.result("30 seconds"))
+        channel = worker.keys.ended_channel(instance._instance)
+        while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
+            await asyncio.sleep(0)
+        worker.complete(instance._instance, 7)
+        assert await result == 7
+
+    run(body)
+
+
+def test_result_gives_up_in_time(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        instance = await client.workflow("order").create()
+        with pytest.raises(ResultTimeout, match="did not end within 20ms; it is queued"):
+            await instance.result(20)
+
+    run(body)
+
+
+def test_an_unknown_workflow_is_refused_at_first_use(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        assert await client.workflows() == ["order"]
+        with pytest.raises(UnknownWorkflow, match="Registered: order"):
+            await client.workflow("ordr").create()
+
+    run(body)
+
+
+def test_an_unreachable_redis_is_one_clear_error() -> None:
+    async def body() -> None:
+        async with AsyncClient("shop", "redis://127.0.0.1:1/0") as client:
+            with pytest.raises(ServerUnavailable, match="Redis at 127.0.0.1:1 does not answer"):
+                await client.workflow("order").create()
+
+    asyncio.run(body())

@@ -1,0 +1,477 @@
+"""Does the blocking client say what the scripts mean? The worker's part is played by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from tests.driving import HandClock, HandWorker, sleep, step, wait
+from workflows import codec
+from workflows.client import Client, WorkflowInstance
+from workflows.errors import (
+    BadName,
+    BadParams,
+    ConfigError,
+    InstanceAlreadyExists,
+    InstanceEnded,
+    InstanceNotFound,
+    InstanceTerminated,
+    InvalidTransition,
+    PayloadNotSerializable,
+    ResultTimeout,
+    ServerUnavailable,
+    UnknownWorkflow,
+)
+from workflows.keys import Instance
+from workflows.manifest import publish_manifest
+from workflows.requests import CreateOptions
+from workflows.status import Status
+
+
+class PublishedApp:
+    """An app as far as publishing is concerned."""
+
+    name = "shop"
+
+    def manifest(self) -> dict[str, Any]:
+        workflow = {"queue": "default", "retention": {"success": 1_000, "error": 2_000}, "schedules": []}
+        return {"workflows": {"order": workflow, "parcel": {**workflow, "queue": "gpu"}}}
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def client(redis: redis_py.Redis, redis_url: str, clock: HandClock) -> Iterator[Client]:
+    """A client that knows the app by name only."""
+    with Client("shop", redis_url, clock=clock) as client:
+        publish_manifest(client.store, PublishedApp())
+        yield client
+
+
+@pytest.fixture
+def worker(client: Client) -> HandWorker:
+    return HandWorker(client.store)
+
+
+def of(instance: WorkflowInstance) -> Instance:
+    return instance._instance
+
+
+def test_a_created_instance_is_queued_with_its_params(client: Client, clock: HandClock) -> None:
+    instance = client.workflow("order").create("a1", {"user": 7})
+    status = instance.status()
+    assert (instance.id, instance.workflow) == ("a1", "order")
+    assert status.status == "queued"
+    assert status.params == {"user": 7}
+    assert status.created_at == datetime.fromtimestamp(clock.ms / 1000, UTC)
+    assert (status.started_at, status.ended_at, status.output, status.error, status.rollback) == (None,) * 5
+    assert list(status.steps) == []
+
+
+def test_params_default_to_an_empty_mapping(client: Client) -> None:
+    assert client.workflow("order").create().status().params == {}
+
+
+def test_an_id_is_taken_once_per_workflow(client: Client) -> None:
+    client.workflow("order").create("a1")
+    client.workflow("parcel").create("a1")
+    with pytest.raises(InstanceAlreadyExists) as caught:
+        client.workflow("order").create("a1")
+    assert str(caught.value) == '(instance.already_exists) Workflow instance with id "a1" already exists'
+
+
+def test_simultaneous_creates_of_one_id_have_one_winner(client: Client) -> None:
+    """F4."""
+    handle, outcomes, start = client.workflow("order"), [], threading.Barrier(8)
+
+    def create() -> None:
+        start.wait()
+        try:
+            handle.create("a1")
+            outcomes.append("created")
+        except InstanceAlreadyExists:
+            outcomes.append("exists")
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["created"] + ["exists"] * 7
+
+
+def test_creating_again_under_one_command_id_means_the_same_instance(client: Client) -> None:
+    handle = client.workflow("order")
+    first = handle.create("a1", {"n": 1}, command_id="step-3")
+    assert handle.create("a1", {"n": 2}, command_id="step-3") == first
+    assert first.status().params == {"n": 1}
+    with pytest.raises(InstanceAlreadyExists):
+        handle.create("a1", command_id="step-4")
+
+
+@pytest.mark.parametrize("id", ["", "-a", "a b", "x" * 101, "a\n", "ä"])
+def test_a_bad_id_is_refused(client: Client, id: str) -> None:
+    with pytest.raises(BadName, match="Workflow instance has invalid id"):
+        client.workflow("order").create(id)
+
+
+def test_params_that_cannot_be_stored_are_refused_before_redis_is_touched(
+    client: Client, redis: redis_py.Redis
+) -> None:
+    handle = client.workflow("order")
+    before = redis.info("commandstats")
+    with pytest.raises(PayloadNotSerializable, match='params of workflow "order"'):
+        handle.create(params={"call": print})
+    after = redis.info("commandstats")
+    assert after.get("cmdstat_evalsha") == before.get("cmdstat_evalsha")
+
+
+def test_retention_may_be_given_per_instance(client: Client, redis: redis_py.Redis) -> None:
+    handle = client.workflow("order")
+    handle.create("both", retention="1 hour")
+    handle.create("one", retention={"success": "2 hours"})
+    handle.create("none")
+
+    def kept(id: str) -> list[bytes | None]:
+        return redis.hmget(client.store.keys.header(client.store.keys.instance("order", id)), "keep_ok", "keep_err")
+
+    assert kept("both") == [b"3600000", b"3600000"]
+    assert kept("one") == [b"7200000", b"2000"]
+    assert kept("none") == [b"1000", b"2000"]
+
+
+def test_a_batch_creates_what_is_new_and_leaves_out_what_exists(client: Client) -> None:
+    handle = client.workflow("order")
+    handle.create("a1", {"old": True})
+    created = handle.create_batch(
+        [{"id": "a0"}, {"id": "a1"}, CreateOptions("a2", {"n": 2}), {"id": "a2", "params": {"n": 3}}, {}]
+    )
+    assert [instance.id for instance in created[:2]] == ["a0", "a2"]
+    assert len(created) == 3
+    assert handle.get("a1").status().params == {"old": True}
+    assert handle.get("a2").status().params == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        ({"id": "-"}, BadName),
+        ({"params": {"f": print}}, PayloadNotSerializable),
+        ({"ids": "x"}, BadParams),
+        (7, BadParams),
+    ],
+)
+def test_one_bad_entry_fails_the_whole_batch_before_anything_is_created(
+    client: Client, entry: Any, error: type[Exception]
+) -> None:
+    handle = client.workflow("order")
+    with pytest.raises(error, match="entry 1 of the batch"):
+        handle.create_batch([{"id": "good"}, entry])
+    assert list(handle.list()) == []
+
+
+@pytest.mark.parametrize("number", [0, 101])
+def test_a_batch_has_one_to_a_hundred_entries(client: Client, number: int) -> None:
+    with pytest.raises(ConfigError, match="batchCreate"):
+        client.workflow("order").create_batch([{}] * number)
+
+
+def test_get_finds_only_what_exists(client: Client) -> None:
+    client.workflow("order").create("a1")
+    assert client.workflow("order").get("a1").status().status == "queued"
+    with pytest.raises(InstanceNotFound, match=r"\(instance.not_found\) Instance does not exist"):
+        client.workflow("order").get("a2")
+
+
+def test_an_unknown_workflow_is_refused_with_the_known_ones(client: Client) -> None:
+    with pytest.raises(UnknownWorkflow, match=r"'ordr'.*order, parcel.*workflows register"):
+        client.workflow("ordr")
+
+
+def test_a_namespace_without_manifest_says_how_to_register(redis: redis_py.Redis, redis_url: str) -> None:
+    with Client("empty", redis_url) as client, pytest.raises(UnknownWorkflow, match="Start a worker"):
+        client.workflow("order")
+
+
+def test_listing_is_newest_first_in_pages(client: Client, clock: HandClock) -> None:
+    handle = client.workflow("order")
+    for number in range(7):
+        clock.ms += 1
+        handle.create(f"a{number}")
+    client.workflow("parcel").create("other")
+    first = handle.list(limit=3)
+    second = handle.list(limit=3, cursor=first.cursor)
+    third = handle.list(limit=3, cursor=second.cursor)
+    assert [one.id for page in (first, second, third) for one in page] == [f"a{n}" for n in range(6, -1, -1)]
+    assert third.cursor is None
+    assert [one.id for one in handle.list(limit=2, oldest_first=True)] == ["a0", "a1"]
+
+
+def test_listing_may_be_limited_to_a_status(client: Client) -> None:
+    handle = client.workflow("order")
+    handle.create("a1").pause()
+    handle.create("a2")
+    assert [(one.id, one.status) for one in handle.list("paused")] == [("a1", Status.PAUSED)]
+    assert [one.id for one in handle.list(["paused", "queued"], oldest_first=True)] == ["a1", "a2"]
+
+
+@pytest.mark.parametrize("wrong", [{"status": "done"}, {"limit": 0}, {"limit": 1001}, {"cursor": "nonsense"}])
+def test_a_listing_refuses_what_it_cannot_read(client: Client, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        client.workflow("order").list(**wrong)
+
+
+def test_an_event_is_buffered_until_somebody_waits(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    assert instance.send_event("approved", {"by": "ann"}) == "buffered"
+    worker.turn(of(instance), o=[wait(1, "approval", "approved"), wait(2, "second", "approved")])
+    assert instance.send_event("approved", {"by": "bob"}) == "delivered"
+    assert [(step.name, step.output, step.event_type) for step in instance.status().steps] == [
+        ("approval", {"by": "ann"}, "approved"),
+        ("second", {"by": "bob"}, "approved"),
+    ]
+
+
+def test_an_event_id_is_accepted_once(client: Client, redis: redis_py.Redis) -> None:
+    instance = client.workflow("order").create()
+    answers = {instance.send_event("approved", n, id="one") for n in range(3)}
+    assert answers == {"buffered"}
+    mailbox = client.store.keys.of_instance(of(instance))[3]
+    assert [field for field in redis.hkeys(mailbox) if field.startswith(b"e:")] == [b"e:1"]
+
+
+def test_events_are_refused_by_ended_and_unknown_instances(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    worker.complete(of(instance))
+    with pytest.raises(InstanceEnded, match=r"^\(instance.in_finite_state\) Instance reached a finite state"):
+        instance.send_event("approved")
+    instance.delete()
+    with pytest.raises(InstanceNotFound):
+        instance.send_event("approved")
+
+
+@pytest.mark.parametrize("type", ["", "a b", "x" * 101, "a|b"])
+def test_a_bad_event_type_is_refused(client: Client, type: str) -> None:
+    with pytest.raises(BadName, match=r"\(workflow.invalid_event_type\) Provided event type is invalid"):
+        client.workflow("order").create().send_event(type)
+
+
+def test_pause_and_resume_have_no_effect_where_they_make_no_sense(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    instance.resume()
+    assert instance.status().status == "queued"
+    instance.pause()
+    instance.pause()
+    assert instance.status().status == "paused"
+    instance.resume()
+    assert instance.status().status == "queued"
+    worker.complete(of(instance))
+    instance.pause()
+    instance.resume()
+    assert instance.status().status == "complete"
+
+
+def test_terminate_ends_once(client: Client) -> None:
+    instance = client.workflow("order").create()
+    instance.terminate()
+    assert instance.status().status == "terminated"
+    with pytest.raises(
+        InvalidTransition, match=r"^\(instance.cannot_terminate\) Cannot terminate instance since its on"
+    ):
+        instance.terminate()
+
+
+def test_restart_keeps_id_params_and_timestamp(client: Client, worker: HandWorker, clock: HandClock) -> None:
+    instance = client.workflow("order").create(params={"n": 1})
+    worker.complete(of(instance), "done")
+    before = instance.status()
+    clock.ms += 60_000
+    instance.restart()
+    after = instance.status()
+    assert (after.status, after.output, after.params) == ("queued", None, {"n": 1})
+    assert after.created_at == before.created_at
+    assert after.generation != before.generation
+
+
+def test_a_deleted_instance_leaves_no_key_and_frees_its_id(client: Client, redis: redis_py.Redis) -> None:
+    handle = client.workflow("order")
+    before = set(redis.keys("*"))
+    instance = handle.create("a1")
+    instance.send_event("approved")
+    instance.delete()
+    assert {key for key in redis.keys("*") if not key.endswith(b":wake")} == before
+    with pytest.raises(InstanceNotFound):
+        instance.delete()
+    handle.create("a1")
+
+
+@pytest.mark.parametrize("verb", ["status", "pause", "resume", "terminate", "restart", "delete", "result"])
+def test_every_command_on_a_vanished_instance_says_so(client: Client, verb: str) -> None:
+    instance = client.workflow("order").create("a1")
+    instance.delete()
+    with pytest.raises(InstanceNotFound, match='"a1" of workflow "order"'):
+        getattr(instance, verb)()
+
+
+def test_the_result_of_an_ended_instance_is_there_at_once(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    worker.complete(of(instance), {"total": 3}, warnings=["one step was left open"])
+    assert instance.result() == {"total": 3}
+    status = instance.status()
+    assert (status.status, status.output, status.warnings) == ("complete", {"total": 3}, ("one step was left open",))
+    assert status.ended_at is not None
+
+
+def test_a_waiting_result_is_woken_by_the_end(client: Client, worker: HandWorker, redis: redis_py.Redis) -> None:
+    instance = client.workflow("order").create()
+    results: list[Any] = []
+    waiter = threading.Thread(target=lambda: results.append(instance.result("30 seconds")))
+    waiter.start()
+    channel = client.store.keys.ended_channel(of(instance))
+    while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
+        pass
+    worker.complete(of(instance), 7)
+    waiter.join(10)
+    assert results == [7]
+
+
+def test_result_gives_up_in_time_and_says_how_the_instance_is(client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    with pytest.raises(ResultTimeout, match='Instance "a1" of workflow "order" did not end within 20ms; it is queued'):
+        instance.result(timeout=20)
+
+
+def test_result_raises_what_run_raised(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    worker.fail(of(instance), LookupError("no such order"))
+    with pytest.raises(LookupError, match="no such order"):
+        instance.result()
+    error = instance.status().error
+    assert error is not None
+    assert (error.name, error.message) == ("LookupError", "no such order")
+
+
+def test_result_of_a_terminated_instance_says_so(client: Client) -> None:
+    instance = client.workflow("order").create()
+    instance.terminate()
+    with pytest.raises(InstanceTerminated):
+        instance.result()
+
+
+def test_status_tells_every_kind_of_step(client: Client, worker: HandWorker, clock: HandClock) -> None:
+    instance = client.workflow("order").create()
+    at = of(instance)
+    worker.turn(
+        at,
+        o=[
+            step(1, "ok"),
+            step(2, "again"),
+            step(3, "never"),
+            step(4, "now"),
+            sleep(5, "nap", 5_000),
+            wait(6, "w", "t"),
+        ],
+    )
+    worker.settle(at, 1, "ok", worker.claim(at, "a", 1), value=[1, 2])
+    worker.settle(at, 2, "again", worker.claim(at, "a", 2), retry=(7_000, OSError("down")))
+    worker.settle(at, 3, "never", worker.claim(at, "a", 3), error=ValueError("bad"))
+    worker.claim(at, "a", 4)
+    status = instance.status()
+    assert status.status == "running"
+    assert [(one.seq, one.name, one.kind, one.status, one.attempts) for one in status.steps] == [
+        (1, "ok", "do", "complete", 1),
+        (2, "again", "do", "retrying", 1),
+        (3, "never", "do", "failed", 1),
+        (4, "now", "do", "running", 1),
+        (5, "nap", "sleep", "sleeping", 0),
+        (6, "w", "wait", "waiting", 0),
+    ]
+    ok, again, never, _, nap, waiting = status.steps
+    assert ok.output == [1, 2]
+    assert never.error is not None and str(never.error) == "ValueError: bad"
+    assert again.failures[0].error.message == "down"
+    assert again.due_at == datetime.fromtimestamp((clock.ms + 7_000) / 1000, UTC)
+    assert nap.due_at == datetime.fromtimestamp((clock.ms + 5_000) / 1000, UTC)
+    assert waiting.event_type == "t"
+
+
+def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step once, whatever the size of a page."""
+    monkeypatch.setattr("workflows.requests.PAGE_ENTRIES", 3)
+    instance = client.workflow("order").create()
+    at = of(instance)
+    worker.turn(at, o=[step(seq, f"s{seq}") for seq in range(1, 12)])
+    for seq in (5, 3, 1, 2, 4, 6, 8, 9, 10):
+        worker.settle(at, seq, f"s{seq}", worker.claim(at, "a", seq), value=seq)
+    status = instance.status()
+    assert [(one.name, one.output) for one in status.steps] == [
+        (f"s{seq}", seq if seq not in (7, 11) else None) for seq in range(1, 12)
+    ]
+
+
+def test_a_parked_instance_says_why(client: Client, worker: HandWorker) -> None:
+    instance = client.workflow("order").create()
+    worker.park(of(instance), "run() asked for step b where the journal has step a")
+    status = instance.status()
+    assert (status.status, status.reason) == ("paused", "run() asked for step b where the journal has step a")
+    instance.resume()
+    assert instance.status().reason is None
+
+
+def test_work_that_nobody_takes_is_explained_after_ten_seconds(
+    client: Client, clock: HandClock, redis: redis_py.Redis
+) -> None:
+    instance = client.workflow("parcel").create()
+    assert instance.status().reason is None
+    clock.ms += 10_001
+    assert instance.status().reason == "no worker serves queue shop.gpu; no orchestrator is running"
+    redis.sadd("rq:workers:shop.gpu", "rq:worker:w1")
+    redis.hset("rq:worker:w1", "state", "busy")
+    redis.zadd(client.store.keys.orchestrators, {"o1": 2**45})
+    assert instance.status().reason is None
+
+
+def test_handles_travel_inside_values(client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    blob = codec.encode({"child": instance}, what="a value")
+    assert codec.decode(blob) == {"child": codec.InstanceRef("order", "a1")}
+
+
+def test_an_unreachable_redis_is_one_clear_error() -> None:
+    with (
+        Client("shop", "redis://127.0.0.1:1/0") as client,
+        pytest.raises(ServerUnavailable, match=r"Redis.*127.0.0.1:1.*does not answer|Redis does not answer"),
+    ):
+        client.workflow("order")
+
+
+def test_a_full_redis_is_one_clear_error(client: Client, redis: redis_py.Redis) -> None:
+    handle = client.workflow("order")
+    redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(ServerUnavailable, match="is out of memory"):
+            handle.create()
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert list(handle.list()) == []
+
+
+def test_a_url_is_needed() -> None:
+    with pytest.raises(ConfigError, match="WORKFLOWS_REDIS_URL or REDIS_URL"):
+        Client("shop")
+
+
+def test_a_connection_that_decodes_is_refused(redis_url: str) -> None:
+    with (
+        redis_py.Redis.from_url(redis_url, decode_responses=True) as decoding,
+        pytest.raises(ConfigError, match="decode_responses"),
+    ):
+        Client("shop", connection=decoding)

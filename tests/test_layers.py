@@ -1,0 +1,143 @@
+"""Who may import whom, read from the source: orchestrator -> workflows <- worker (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FORBIDDEN = {
+    "workflows": {"orchestrator", "worker"},
+    "orchestrator": {"worker"},
+    "worker": {"orchestrator"},
+}
+COMPOSITION_ROOTS = {"workflows/dev.py": "workflows.dev", "workflows/testing/engine.py": "workflows.testing.engine"}
+"""They start the other two, so they may import both; in return nothing imports them when it is itself imported."""
+
+UNSAFE = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "jsonpickle"}
+
+SOURCES = sorted(path for package in FORBIDDEN for path in (ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(tree: ast.AST, *, at_module_level_only: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything imported; for ``from a import b`` both ``a`` and ``a.b``."""
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute here"
+            module = node.module or ""
+            yield node.lineno, module
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.lineno, node.args[0].value
+        if at_module_level_only:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                nodes.extend(node.orelse)
+                continue
+        nodes.extend(ast.iter_child_nodes(node))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    """The two processes meet only in Redis, and what they share knows neither."""
+    if name_of(path) in COMPOSITION_ROOTS:
+        return
+    forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for line, name in imports(parse(path))
+        if name.split(".")[0] in forbidden
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_composition_roots_are_imported_by_nobody_at_module_level(path: Path) -> None:
+    """Otherwise importing the library would import both processes."""
+    roots = set(COMPOSITION_ROOTS.values())
+    found = imports(parse(path), at_module_level_only=True)
+    wrong = [f"{name_of(path)}:{line} imports {name}" for line, name in found if name in roots]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_can_read_a_pickle(path: Path) -> None:
+    """Reading a pickle runs the code in it; whoever writes to Redis would own the workers."""
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}" for line, name in imports(parse(path)) if name.split(".")[0] in UNSAFE
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_module_is_named_like_one_of_the_standard_library(path: Path) -> None:
+    """`import queue` means one thing, also for somebody whose path points into this folder."""
+    assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}, name_of(path)
+
+
+def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every string; what an f-string fills in shows as ``*``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "*" for part in node.values)
+            yield node.lineno, "".join(map(str, parts))
+
+
+HASH_TAG = re.compile(r"\{[\w.*-]+/[\w*]+\}")
+"""What every key of an instance or a shard begins with (``{media/07}``), and no other text contains."""
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "keys.py"], ids=name_of)
+def test_redis_keys_are_born_in_keys_py(path: Path) -> None:
+    """A key put together elsewhere is in no table, so nobody sees to its expiry (I8). Documentation may show one."""
+    wrong = [
+        f"{name_of(path)}:{line} {text!r}"
+        for line, text in texts(parse(path))
+        if " " not in text and HASH_TAG.search(text)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_reader_of_keys_sees_those_of_keys_py() -> None:
+    """The pattern above still fits the keys there are."""
+    found = [text for _, text in texts(parse(ROOT / "workflows" / "keys.py")) if HASH_TAG.search(text)]
+    assert len(found) >= 2
+
+
+def test_the_reader_of_imports_sees_every_form() -> None:
+    """A checker that finds nothing would keep every other test here green."""
+    source = """
+import worker
+from orchestrator import loop
+if TYPE_CHECKING:
+    import typing_only
+def later():
+    import inside
+    importlib.import_module("by.name")
+"""
+    names = {name for _, name in imports(ast.parse(source))}
+    assert names >= {"worker", "orchestrator", "orchestrator.loop", "typing_only", "inside", "by.name"}
+    at_module_level = {name for _, name in imports(ast.parse(source), at_module_level_only=True)}
+    assert at_module_level == {"worker", "orchestrator", "orchestrator.loop"}

@@ -1,0 +1,136 @@
+"""``python -m worker MODULE:APP``: a parent that keeps N worker processes alive.
+
+There always is a parent: a process that had to give itself up is started again by it. SIGTERM drains all of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import click
+import redis
+
+from workflows.clock import monotonic
+from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
+from workflows.load import load_app
+from workflows.logs import configure
+from workflows.store import connection, open_keyspace
+
+# A process that dies sooner than this after its start is started again only after a pause, which doubles.
+HEALTHY_SECONDS = 10.0
+PAUSE_SECONDS = 0.2
+PAUSE_SECONDS_MAX = 10.0
+
+
+@click.command()
+@click.argument("app")
+@click.option("--redis-url", envvar=["WORKFLOWS_REDIS_URL", "REDIS_URL"], required=True, help="Where Redis is.")
+@click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
+@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True)
+@click.option("-p", "--processes", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds a drain waits for running steps.")
+@click.option("--lease", type=click.FloatRange(3, 3600), default=10.0, show_default=True, help="Seconds until a silent worker counts as dead.")
+@click.option("--warm", type=click.IntRange(0), default=10_000, show_default=True, help="Suspended replays kept; 0 = none.")
+@click.option("--log-level", default="INFO", show_default=True)
+@click.option("--child", is_flag=True, hidden=True)
+def main(
+    app: str,
+    redis_url: str,
+    queues: tuple[str, ...],
+    concurrency: int,
+    processes: int,
+    grace: float,
+    lease: float,
+    warm: int,
+    log_level: str,
+    child: bool,
+) -> None:
+    """Run the steps and turns of APP (module:attribute)."""
+    configure(log_level)
+    if not child:
+        _check(app, redis_url, queues)
+        raise SystemExit(Parent([sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child"], processes).run())
+    from worker.engine import Settings
+    from worker.worker import WorkflowWorker
+
+    loaded = load_app(app)
+    settings = Settings(
+        queues=queues or tuple(loaded.queues),
+        concurrency=concurrency,
+        warm=warm,
+        grace_seconds=grace,
+        lease_ms=int(lease * 1000),
+    )
+    keys = open_keyspace(connection(redis_url), loaded.name)
+    WorkflowWorker(loaded, redis_url, keys, settings).work()
+
+
+def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
+    """Everything that would make each process fail, said once and in one line."""
+    try:
+        loaded = load_app(app)
+        unknown = [queue for queue in queues if queue not in loaded.queues]
+        if unknown:
+            raise UnknownQueue(
+                f"no queue {unknown[0]!r} in app {loaded.name!r}: it has {', '.join(loaded.queues)}. "
+                f"Name it in App(queues=…)."
+            )
+        open_keyspace(connection(redis_url), loaded.name)
+    except WorkflowError as error:
+        raise click.ClickException(str(error)) from error
+    except redis.RedisError as error:
+        raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
+    for finding in loaded.findings:
+        click.echo(f"warning: {finding}", err=True)
+
+
+class Parent:
+    """Starts worker processes and starts them again when they die."""
+
+    def __init__(self, command: list[str], processes: int) -> None:
+        self._command = command
+        self._children: list[subprocess.Popen[bytes] | None] = [None] * processes
+        self._started = [0.0] * processes
+        self._pauses = [0.0] * processes
+        self._stop = threading.Event()
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: self._stop.set())
+        due = [0.0] * len(self._children)
+        while not self._stop.is_set():
+            now = monotonic()
+            for n, child in enumerate(self._children):
+                if child is not None and child.poll() is not None:
+                    healthy = now - self._started[n] > HEALTHY_SECONDS
+                    self._pauses[n] = 0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
+                    click.echo(f"worker process {child.pid} ended with {child.returncode}, starting another", err=True)
+                    self._children[n] = None
+                    due[n] = now + self._pauses[n]
+                if self._children[n] is None and now >= due[n]:
+                    # A session of its own: Ctrl-C reaches the parent, which drains the children.
+                    self._children[n] = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603
+                    self._started[n] = now
+            self._stop.wait(0.1)
+        return self._drain()
+
+    def _drain(self) -> int:
+        running = [child for child in self._children if child is not None]
+        for child in running:
+            child.terminate()
+        killed = 0
+        for child in running:
+            try:
+                child.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                killed = 1
+        return killed
+
+
+if __name__ == "__main__":
+    main(prog_name="worker")

@@ -1,0 +1,94 @@
+"""One try at a step, from claim to outcome."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflows.context import StepContext
+from workflows import journal, limits
+from workflows.clock import monotonic
+from workflows.keys import Instance
+from workflows.callback import Callback
+from workflows.retries import StepConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: a value, or an error with the wait before the next attempt (None: it was the last)."""
+
+    value: bytes | None = None
+    error: bytes | None = None
+    retry_delay_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A claimed attempt.
+
+    Attributes:
+        token: what Redis must still hold for the outcome to count (I1).
+        number: the attempt's number, from 1; a worker's crash uses one up.
+        fails: how many attempts failed before, held against the retry limit.
+        failures: the last of them: [number, started ms, ended ms, failure blob].
+    """
+
+    instance: Instance
+    generation: str
+    seq: int
+    token: str
+    worker: str
+    name: str
+    count: int
+    config: StepConfig
+    config_blob: bytes | None
+    callback: Callback
+    context: StepContext
+    started_ms: int
+    number: int = 1
+    fails: int = 0
+    failures: list[list[Any]] = field(default_factory=list)
+    deadline: float = 0.0
+    handle: Any = None
+    _taken: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.deadline = monotonic() + self.config.timeout_ms / 1000
+
+    @property
+    def held(self) -> str:
+        return "|".join(
+            (self.worker, "a", self.instance.workflow, self.instance.id, self.generation, str(self.seq), self.token)
+        )
+
+    def take_outcome(self) -> bool:
+        """True for the first caller only: a callback that ends while its timeout is being settled has no say (F19)."""
+        with self._lock:
+            taken, self._taken = self._taken, True
+            return not taken
+
+    def settle_item(self, place: int, outcome: Outcome, ended_ms: int, nonce: str) -> dict[str, Any]:
+        """The item of ``settle.lua`` for this attempt."""
+        item: dict[str, Any] = {"i": place, "g": self.generation, "s": self.seq, "t": self.token}
+        if outcome.retry_delay_ms is not None:
+            item["r"] = [outcome.retry_delay_ms, [self.number, self.started_ms, ended_ms, outcome.error]]
+            return item
+        failures = self.failures
+        if outcome.error is not None:
+            failures = [*failures, [self.number, self.started_ms, ended_ms, outcome.error]]
+        item["e"] = journal.encode_settled(
+            nonce=nonce,
+            seq=self.seq,
+            name=self.name,
+            count=self.count,
+            at_ms=ended_ms,
+            started_at_ms=self.started_ms,
+            attempts=self.number,
+            value=outcome.value,
+            error=outcome.error,
+            failures=failures[-limits.FAILURES_KEPT :],
+            config=self.config_blob,
+        )
+        return item

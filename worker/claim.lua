@@ -1,0 +1,53 @@
+-- Takes attempts and turns from the intents. The claimer mints the token: an intent may exist on two timelines after
+-- Redis lost its last second, and two claims of it must not share a token (F42).
+-- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, n intent nonce, m member, t token,
+--        h entries the worker has already fed, [hn] nonce of the last of them}; page = most entries to send along
+-- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob or '', header or '', nonce of the
+--        last entry, decided position}
+--        entries is empty when there are more than `page`: the worker reads them itself.
+-- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
+if not lease_is_live(A.w) then return reply({'no-lease'}) end
+local answers = {}
+for at, a in ipairs(A.items) do
+  local I, task = instance(a.i), 0
+  if I and I.gen == a.g and not FINAL[I.st] and I.want == '' then
+    local upto, blob
+    if a.k == 't' then
+      if I.turn == 'r|' .. a.n then
+        set(I, 'turn', 'h|' .. A.w .. '|' .. a.t)
+        upto, blob = I.len, ''
+      end
+    else
+      local r = record(I, a.s)
+      if r and r.st == 'ready' and r.i == a.n then
+        r.st, r.tok, r.by, r.a, r.sa, r.i = 'held', a.t, A.w, r.a + 1, NOW, nil
+        blob = cmsgpack.pack(r)
+        redis.call('HSET', I.o, a.s, blob)
+        upto = I.pos
+      end
+    end
+    if upto then
+      redis.call('ZREM', INTENTS, a.m)
+      redis.call('ZADD', HELD, 0, held_member(I, A.w, a.k, a.s, a.t))
+      if I.started == '' then set(I, 'started', NOW) end
+      set_status(I, 'running')
+      local from = a.h
+      if from > 0 then
+        local last = redis.call('LINDEX', I.j, from - 1)
+        if not last or from > upto or string.sub(last, 3, 10) ~= a.hn then from = 0 end
+      end
+      local entries, last = {}, ''
+      if upto - from <= A.page and upto > from then entries = redis.call('LRANGE', I.j, from, upto - 1) end
+      if upto > 0 then last = string.sub(entries[#entries] or redis.call('LINDEX', I.j, upto - 1), 3, 10) end
+      local header
+      if from == 0 then
+        local v = redis.call('HMGET', I.h, 'params', 'sched')
+        header = {p = v[1], sched = v[2] or '', created = tonumber(I.created)}
+      end
+      task = {NOW, from, upto, entries, blob, header or '', last, I.pos}
+    end
+  end
+  answers[at] = task
+end
+flush()
+return reply(answers)

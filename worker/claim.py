@@ -1,0 +1,205 @@
+"""Takes doorbells off a queue and claims what they stand for."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflows import doorbell, keys
+from workflows.batches import numbered
+from workflows.keys import Held, Instance, Intent
+from workflows.store import Call, Store, call_on, script, unpackb
+
+_POP = script(Path(__file__).with_name("pop.lua"), pump=False)
+_CLAIM = script(Path(__file__).with_name("claim.lua"))
+_DECLINE = script(Path(__file__).with_name("decline.lua"))
+
+# Entries sent along with a claim. A longer delta is read in pages, so that no reply is unbounded (F50).
+PAGE = 256
+FORGED_KEPT_SECONDS = 7 * 24 * 3600
+DECLINE_MS = 2_000
+
+
+class LeaseLost(Exception):
+    """The worker's lease ran out; come back under a new worker id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How far a worker has replayed an instance: ``position`` entries, the last of which has ``nonce``."""
+
+    generation: str
+    position: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a cold replay needs besides the journal."""
+
+    params: bytes
+    schedule: bytes
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One claimed attempt or turn.
+
+    Attributes:
+        kind: ``a`` attempt, ``t`` turn.
+        start: position of the first of ``blobs``; 0 unless the worker knew more.
+        upto: how many entries to feed.
+        position: how many entries are decided; the base of a turn.
+        blobs: entries ``start`` to ``upto``, or nothing when they are too many.
+        record: the open record of an attempt.
+        nonce: nonce of entry ``upto - 1``.
+        hinted: the claim said what this worker knew of the instance; if ``start`` is 0 all the same, that was of
+            another timeline.
+    """
+
+    kind: str
+    instance: Instance
+    generation: str
+    seq: int
+    token: str
+    worker: str
+    start: int
+    upto: int
+    position: int
+    blobs: list[bytes]
+    record: dict[bytes, Any] | None
+    header: Header | None
+    nonce: str
+    hinted: bool
+
+    @property
+    def held(self) -> str:
+        return held_member(self.worker, self.kind, self.instance, self.generation, self.seq, self.token)
+
+
+def held_member(worker: str, kind: str, instance: Instance, generation: str, seq: int, token: str) -> str:
+    """The text under which Redis knows what a worker holds."""
+    return "|".join((worker, kind, instance.workflow, instance.id, generation, str(seq), token))
+
+
+def new_token() -> str:
+    """Random, never counted: a counter would repeat itself after Redis lost its last second (F42)."""
+    return secrets.token_hex(8)
+
+
+def pop_call(namespace: str, queue_name: str, most: int) -> Call:
+    """A call that takes up to ``most`` doorbells off an RQ queue."""
+    head, tail = doorbell.envelope(namespace)
+    declared = [keys.rq_queue(queue_name), keys.rq_handover(queue_name), keys.rq_failed(queue_name)]
+    arguments = {
+        "n": most,
+        "prefix": keys.rq_job_prefix(),
+        "envelope": head,
+        "tail": tail,
+        "keep": FORGED_KEPT_SECONDS,
+    }
+    return Call(_POP, declared, arguments)
+
+
+def intents_of(answer: Any) -> tuple[list[Intent], list[str]]:
+    """Intents and forged job ids of a pop's answer. A text that is no intent is dropped: nothing will answer to it."""
+    found = []
+    for member in answer[0]:
+        try:
+            found.append(Intent.parse(member.decode()))
+        except ValueError:
+            continue
+    return found, [id.decode() for id in answer[1]]
+
+
+def decline(store: Store, intents: Sequence[Intent]) -> None:
+    """Put intents of workflows this worker does not know back for a while."""
+    by_shard: dict[int, list[str]] = defaultdict(list)
+    for intent in intents:
+        by_shard[store.keys.instance(intent.workflow, intent.id).shard].append(intent.member)
+    store.execute(
+        [
+            call_on(store.keys, _DECLINE, shard, [], {"members": members, "delay": DECLINE_MS})
+            for shard, members in by_shard.items()
+        ]
+    )
+
+
+def claim(
+    store: Store, worker: str, intents: Sequence[Intent], known: Callable[[Instance], Known | None]
+) -> list[Task]:
+    """Claim intents; those that are gone are left out.
+
+    Raises:
+        LeaseLost: the worker has no lease in one of the shards; what was claimed in others comes back by reconcile.
+    """
+    by_shard: dict[int, list[tuple[Intent, Instance]]] = defaultdict(list)
+    for intent in intents:
+        instance = store.keys.instance(intent.workflow, intent.id)
+        by_shard[instance.shard].append((intent, instance))
+    calls, asked = [], []
+    for shard, group in by_shard.items():
+        instances, places = numbered(instance for _, instance in group)
+        items: list[dict[str, Any]] = []
+        for (intent, instance), place in zip(group, places, strict=True):
+            have = known(instance)
+            if have is not None and have.generation != intent.generation:
+                have = None
+            items.append(
+                {
+                    "i": place,
+                    "k": intent.kind,
+                    "g": intent.generation,
+                    "s": intent.seq,
+                    "n": intent.nonce,
+                    "m": intent.member,
+                    "t": new_token(),
+                    "h": have.position if have else 0,
+                    "hn": have.nonce if have else "",
+                }
+            )
+        asked.append((group, items))
+        calls.append(call_on(store.keys, _CLAIM, shard, instances, {"w": worker, "items": items, "page": PAGE}))
+    tasks = []
+    for (group, items), answer in zip(asked, store.execute(calls), strict=True):
+        if isinstance(answer, Exception):
+            raise answer
+        if answer and answer[0] == b"no-lease":
+            raise LeaseLost(worker)
+        for (intent, instance), item, reply in zip(group, items, answer, strict=True):
+            if reply != 0:
+                store.clock.observe(int(reply[0]))
+                tasks.append(_task(worker, intent, instance, item, reply))
+    return tasks
+
+
+def _task(worker: str, intent: Intent, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:
+    _, start, upto, blobs, record, header, nonce, position = reply
+    return Task(
+        kind=intent.kind,
+        instance=instance,
+        generation=intent.generation,
+        seq=intent.seq,
+        token=item["t"],
+        worker=worker,
+        start=int(start),
+        upto=int(upto),
+        position=int(position),
+        blobs=blobs,
+        record=unpackb(record) if record else None,
+        header=Header(header[b"p"], header[b"sched"], int(header[b"created"])) if header else None,
+        nonce=nonce.decode(),
+        hinted=item["h"] > 0,
+    )
+
+
+def held_by(store: Store, shard: int, worker: str) -> list[Held]:
+    """Everything a worker holds in one shard."""
+    prefix = f"[{worker}|"
+    members = store.redis.zrangebylex(store.keys.shard_key(shard, "held"), prefix, prefix + "\xff")
+    return [Held.parse(member.decode()) for member in members]

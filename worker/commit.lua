@@ -1,0 +1,19 @@
+-- Commits a turn: what `run` asked for after being fed the journal up to `f`.
+-- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, d decision, [ea]}
+-- Reply  list of {code, now}: 0 stale, 1 committed, 2 committed and ended, 3 committed and the new step is held under `ea`
+-- Two commits of one position cannot both pass: the first removes the token (I4). Sent twice: stale.
+local answers = {}
+for at, a in ipairs(A.items) do
+  local I, code = instance(a.i), 0
+  if I and I.gen == a.g and I.turn == 'h|' .. A.w .. '|' .. a.t and I.pos == a.b and a.f <= I.len
+      and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n then
+    close_turn(I)
+    set(I, 'strikes', 0)
+    local eager = apply(I, a.d, a.b, a.f, a.ea and {worker = A.w, token = a.ea})
+    pump(I)
+    code = eager and 3 or FINAL[I.st] and 2 or 1
+  end
+  answers[at] = {code, NOW}
+end
+flush()
+return reply(answers)

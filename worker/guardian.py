@@ -1,0 +1,113 @@
+"""Watches the engine from outside: attempts past their timeout, and a ``run`` that does not come back.
+
+A thread of its own, because both must work while user code blocks everything else. A thread cannot be killed and a C
+call may hold the interpreter, so the last resort is to leave the process: its parent starts another, and other workers
+take over within one lease.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from workflows.clock import monotonic
+from workflows.keys import Instance
+from workflows.replay import RunStalled
+
+if TYPE_CHECKING:
+    from worker.engine import Engine
+
+_log = logging.getLogger("workflows.worker")
+LOOK_SECONDS = 0.02
+IDLE_SECONDS = 0.1
+
+
+class Guardian:
+    """Times attempts out and interrupts stalled replays.
+
+    Args:
+        stall_seconds: after this long ``run`` is interrupted; after as long again the worker gives up.
+        on_hopeless: called with the reason when it does.
+    """
+
+    def __init__(self, engine: Engine, stall_seconds: float, on_hopeless: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._stall_seconds = stall_seconds
+        self._on_hopeless = on_hopeless
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._watched: Instance | None = None
+        self._since = 0.0
+        self._interrupted = False
+        self._hopeless = False
+        self._thread = threading.Thread(target=self._run, name="guardian", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    @contextmanager
+    def watching(self, instance: Instance) -> Iterator[None]:
+        """Around user code on the engine's thread."""
+        self._since = monotonic()
+        self._watched = instance
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched = None
+                if self._interrupted:
+                    self._interrupted = False
+                    # An interrupt not delivered yet must not hit the engine's own code.
+                    _interrupt(self._engine.engine_thread, None)
+
+    def _run(self) -> None:
+        while True:
+            attempts = self._engine.attempts()
+            if self._stop.wait(LOOK_SECONDS if attempts or self._watched else IDLE_SECONDS):
+                return
+            now = monotonic()
+            for attempt in attempts:
+                if now >= attempt.deadline:
+                    attempt.deadline = float("inf")
+                    self._engine.time_out(attempt)
+            self._look_at_run(now)
+            if self._engine.stuck_slots() * 2 >= self._engine.settings.concurrency:
+                self._give_up("half of the threads are taken by steps that ignore their timeout")
+
+    def _look_at_run(self, now: float) -> None:
+        with self._lock:
+            watched, blocked = self._watched, now - self._since
+            if watched is None or blocked < self._stall_seconds:
+                return
+            if not self._interrupted:
+                self._interrupted = True
+                _log.error(
+                    "run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id}
+                )
+                faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
+                _interrupt(self._engine.engine_thread, RunStalled)
+                return
+        if blocked > 2 * self._stall_seconds:
+            self._give_up(f"run() of {watched.workflow}/{watched.id} blocks and cannot be interrupted")
+
+    def _give_up(self, reason: str) -> None:
+        if not self._hopeless:
+            self._hopeless = True
+            _log.critical("worker gives up", extra={"reason": reason})
+            self._on_hopeless(reason)
+
+
+def _interrupt(thread: threading.Thread, exception: type[BaseException] | None) -> None:
+    """Raise in another thread at its next bytecode; None takes a pending one back."""
+    target = ctypes.py_object(exception) if exception is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), target)

@@ -1,0 +1,118 @@
+"""One proof of life per worker process, renewed by a thread that user code cannot hold up (M5).
+
+The lease is kept in every shard, because a script can only look into its own. When it is lost (a long freeze, or Redis
+forgot it) the worker goes on under a new id, never under the old one: what it held was or will be handed to others.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from worker.attempt import Attempt
+from workflows.store import Store, call_on, script
+
+_RENEW = script(Path(__file__).with_name("renew.lua"))
+_log = logging.getLogger("workflows.worker")
+
+
+class Lease:
+    """Keeps a worker alive in the eyes of the scripts.
+
+    Args:
+        attempts: what is in flight; each renewal asks whether Redis still thinks so.
+        lost: called with held members that were taken away.
+        beat: called after every renewal, for RQ's own heartbeat.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease_ms: int,
+        attempts: Callable[[], list[Attempt]],
+        lost: Callable[[Iterable[str]], None],
+    ) -> None:
+        self.worker = _new_id()
+        self.beat: Callable[[], None] = lambda: None
+        self._store = store
+        self._lease_ms = lease_ms
+        self._attempts = attempts
+        self._lost = lost
+        self._former: set[str] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
+        self._renew(self.worker, born=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave: nothing is held any more."""
+        self._stop.set()
+        self._thread.join(timeout=15)
+        try:
+            for worker in {self.worker, *self._former}:
+                self._renew(worker, leave=True)
+        except redis.RedisError:
+            _log.info("lease left to expire")
+
+    def renew_identity(self) -> None:
+        """The lease was lost: register under a new id. What is in flight keeps the old one until it ends."""
+        with self._lock:
+            self._former.add(self.worker)
+            self.worker = _new_id()
+            _log.warning("lease lost", extra={"worker": self.worker})
+            self._renew(self.worker, born=True)
+
+    def _run(self) -> None:
+        pause = self._lease_ms / 1000 * 0.3
+        while not self._stop.wait(pause):
+            try:
+                with self._lock:
+                    held_under = {attempt.worker for attempt in self._attempts()}
+                    self._former &= held_under
+                    alive = self._renew(self.worker)
+                    for worker in self._former:
+                        self._renew(worker)
+                if not alive:
+                    self.renew_identity()
+                self.beat()
+            except redis.RedisError as error:
+                _log.warning("lease not renewed", extra={"error": str(error)})
+
+    def _renew(self, worker: str, *, born: bool = False, leave: bool = False) -> bool:
+        """One round trip to all shards. Returns: whether the lease stands in all of them."""
+        held: dict[int, list[str]] = {}
+        for attempt in self._attempts():
+            if attempt.worker == worker:
+                held.setdefault(attempt.instance.shard, []).append(attempt.held)
+        calls = []
+        for shard in range(self._store.keys.shards):
+            arguments: dict[str, Any] = {"w": worker, "ttl": self._lease_ms, "held": held.get(shard, [])}
+            if born:
+                arguments["born"] = True
+            if leave:
+                arguments["leave"] = True
+            calls.append(call_on(self._store.keys, _RENEW, shard, [], arguments))
+        alive = True
+        for answer in self._store.execute(calls):
+            if isinstance(answer, Exception):
+                raise answer
+            self._store.clock.observe(int(answer[0]))
+            if answer[1] == b"lost":
+                alive = False
+            elif len(answer) > 2:
+                self._lost(member.decode() for member in answer[2:])
+        return alive
+
+
+def _new_id() -> str:
+    return "w" + secrets.token_hex(6)

@@ -1,0 +1,26 @@
+-- Takes doorbells off one RQ queue. RQ's keys have no hash tag of ours; with RQ_KEY_PREFIX={rq} they share one slot.
+-- The job keys of popped ids cannot be declared before the pop: the one exception to declared keys.
+-- KEYS   queue, hand-over list, registry of failed jobs
+-- ARGV   n = most to take, prefix of job keys, envelope = how the data of our jobs begins and `tail` how it ends,
+--        keep = seconds a forged job stays visible
+-- Reply  {list of intent members, list of forged job ids}
+-- A forged job is never run: it goes to RQ's registry of failed jobs. A crash right after: intents are rung again.
+local members, forged = {}, {}
+while #members < A.n do
+  local id = redis.call('LPOP', KEYS[2]) or redis.call('LPOP', KEYS[1])
+  if not id then break end
+  local job = A.prefix .. id
+  local data = redis.call('HGET', job, 'data')
+  if data then
+    if string.sub(data, 1, #A.envelope) == A.envelope and string.sub(data, -#A.tail) == A.tail then
+      members[#members + 1] = string.sub(data, #A.envelope + 1, -#A.tail - 1)
+      redis.call('DEL', job)
+    else
+      redis.call('HSET', job, 'status', 'failed', 'description', 'refused: not a workflow job')
+      redis.call('EXPIRE', job, A.keep)
+      redis.call('ZADD', KEYS[3], math.floor(REAL / 1000) + A.keep, id)
+      forged[#forged + 1] = id
+    end
+  end
+end
+return reply({members, forged})

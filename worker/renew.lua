@@ -1,0 +1,15 @@
+-- A worker's proof of life in one shard.
+-- ARGV   w worker, ttl ms, [born] = register, held: list of held members the worker believes it has, [leave] = drained
+-- Reply  {now, 'ok' | 'lost', lost members...}. Lost lease: come back under a new worker id, never under the old one (I9).
+local known = redis.call('ZSCORE', WORKERS, A.w)
+if A.leave then
+  redis.call('ZREM', WORKERS, A.w)
+  return reply({NOW, 'ok'})
+end
+if not known and not A.born then return reply({NOW, 'lost'}) end
+redis.call('ZADD', WORKERS, REAL + A.ttl, A.w)
+local answer = {NOW, 'ok'}
+for _, member in ipairs(A.held) do
+  if not redis.call('ZSCORE', HELD, member) then answer[#answer + 1] = member end
+end
+return reply(answer)

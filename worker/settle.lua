@@ -1,0 +1,44 @@
+-- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
+-- ARGV   w worker; items: list of {i, g generation, s seq, t token, and one of
+--          e entry blob (final result)  |  r {delay ms, [attempt, started, ended, failure blob]} (will be retried),
+--          [b base, d decision]: what feeding this entry at position b leads to; [ea] token for an eager next step}
+-- Reply  list of {code, now}: 0 stale, 1 settled, 2 fused, 3 fused and the one new step is held under `ea`
+-- Sent twice: stale, nothing written (F17). After timeout, reap, pause-withdraw, restart or end: stale (F18, F19, F36).
+local answers = {}
+for at, a in ipairs(A.items) do
+  local I, code = instance(a.i), 0
+  local r = I and I.gen == a.g and not FINAL[I.st] and record(I, a.s)
+  if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
+    code = 1
+    disarm(I, r)
+    if a.r then
+      r.f, r.tok, r.by = r.f + 1, nil, nil
+      r.e = r.e or {}
+      r.e[#r.e + 1] = a.r[2]
+      if #r.e > FAILURES_KEPT then table.remove(r.e, 1) end
+      if I.want ~= '' then
+        -- Time stands still while pausing: the back-off is kept, not armed.
+        r.st, r.left = 'back', a.r[1]
+      elseif a.r[1] <= 0 then
+        r.st = 'due'
+        I.due[#I.due + 1] = r.s
+      else
+        r.st, r.due = 'back', NOW + a.r[1]
+        arm(I, r)
+      end
+      save(I, r)
+    else
+      redis.call('HDEL', I.o, a.s)
+      local alone = a.d and I.len == I.pos and I.pos == a.b and I.turn == '' and I.st == 'running' and I.want == ''
+      redis.call('RPUSH', I.j, a.e)
+      I.len = I.len + 1
+      if alone then
+        code = apply(I, a.d, a.b, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
+      end
+    end
+    pump(I)
+  end
+  answers[at] = {code, NOW}
+end
+flush()
+return reply(answers)

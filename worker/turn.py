@@ -1,0 +1,99 @@
+"""A turn: what ``run`` asks for next, as the decision a script can commit. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from workflows import codec, failure, retries
+from workflows.app import App
+from workflows.commands import Child, Do, Sleep, Wait
+from workflows.errors import PayloadError
+from workflows.replay import Raised, Replay, Returned, Snapshot, delta
+
+Decision = dict[str, Any]
+
+
+def decide(replay: Replay, before: Snapshot | None, app: App, workflow: str, generation: str) -> Decision:
+    """What has to be committed after feeding: relative to the last decision, so that a step whose result is already in
+    the journal but not yet fed is never opened again.
+
+    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them.
+    """
+    if replay.end is not None:
+        return {"w": [], "o": [], "e": _end(replay)}
+    opened, withdrawn = delta(before, replay.snapshot())
+    return {
+        "w": [{"s": seq, "k": replay.command(seq).kind} for seq in withdrawn],
+        "o": [_open(replay, seq, app, workflow, generation) for seq in opened],
+    }
+
+
+def only_step(decision: Decision) -> dict[str, Any] | None:
+    """The one step a decision opens, if it opens just that and ends nothing: it can be born held."""
+    opened = decision["o"]
+    return opened[0] if "e" not in decision and len(opened) == 1 and opened[0]["k"] == "do" else None
+
+
+def _end(replay: Replay) -> dict[str, Any]:
+    end: dict[str, Any]
+    match replay.end:
+        case Returned(value):
+            try:
+                end = {"st": "complete", "v": codec.encode(value, what="what run() returned")}
+            except PayloadError as error:
+                end = {"st": "errored", "x": failure.capture(error)}
+        case Raised(exception):
+            end = {"st": "errored", "x": failure.capture(exception)}
+        case None:
+            raise AssertionError("a replay that has not ended has no end")
+    if replay.warnings:
+        end["w"] = codec.encode(list(replay.warnings), what="the warnings of an instance")
+    return end
+
+
+def _open(replay: Replay, seq: int, app: App, workflow: str, generation: str) -> dict[str, Any]:
+    command = replay.command(seq)
+    spec: dict[str, Any] = {"s": seq, "k": command.kind, "n": command.name, "c": command.count}
+    match command:
+        case Do():
+            spec |= {
+                "qu": command.queue or app.definition(workflow).queue,
+                "g": retries.to_wire(command.config),
+                "to": command.config.timeout_ms,
+            }
+        case Sleep():
+            if command.until_ms is not None:
+                spec |= {"due": command.until_ms, "ms": 0, "ab": 1}
+            else:
+                spec |= {"ms": command.duration_ms or 0}
+            _keep_due(replay, seq, spec)
+        case Wait():
+            spec |= {"ty": command.type, "ms": command.timeout_ms}
+            _keep_due(replay, seq, spec)
+        case Child():
+            spec |= _child(command, app, generation)
+    return spec
+
+
+def _keep_due(replay: Replay, seq: int, spec: dict[str, Any]) -> None:
+    """A command that was detached and is awaited again keeps the moment it was due at first."""
+    due = replay.reopen_due(seq)
+    if due is not None:
+        spec["due"] = due
+
+
+def _child(command: Child, app: App, generation: str) -> dict[str, Any]:
+    # The default id contains the parent's generation, so that a restarted parent gets new children.
+    id = command.id or f"{generation}-{command.seq}"
+    message: dict[str, Any] = {"op": "watch" if command.join else "invoke", "wf": command.workflow, "id": id}
+    if not command.join:
+        definition = app.definition(command.workflow)
+        message |= {
+            "gen": secrets.token_hex(6),
+            "p": command.params,
+            "qu": definition.queue,
+            "ok": definition.retention_success_ms,
+            "err": definition.retention_error_ms,
+        }
+    return {"wf": command.workflow, "id": id, "m": message}

@@ -1,0 +1,109 @@
+"""The ``rq.Worker`` that RQ's tools see.
+
+It keeps RQ's registration, heartbeat and teardown, and replaces the work loop: jobs are doorbells (``workflows.doorbell``),
+taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands decide nothing here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+import redis
+import rq
+from rq import worker_registration
+from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
+
+from worker.engine import Engine, Settings
+from workflows.app import App
+from workflows.binding import bindings_of
+from workflows.client import Client
+from workflows.keys import Keyspace
+from workflows.manifest import publish_manifest
+from workflows.store import Store, connection
+
+_log = logging.getLogger("workflows.worker")
+EX_SOFTWARE = 70
+
+
+class WorkflowWorker(rq.Worker):  # type: ignore[misc]
+    """One worker process of one app.
+
+    Args:
+        app: the user's app.
+        url: where Redis is; every queue, the engine and the lease get a connection of their own.
+        keys: the app's namespace.
+        settings: see ``engine.Settings``.
+    """
+
+    def __init__(self, app: App, url: str, keys: Keyspace, settings: Settings) -> None:
+        self.app = app
+        self._url = url
+        self._keys = keys
+        self._drain = threading.Event()
+        self.engine = Engine(
+            app,
+            self._connect,
+            settings,
+            on_hopeless=self._give_up,
+            bindings=bindings_of(app, lambda: Client(app, url)),
+        )
+        super().__init__(
+            [keys.queue(name) for name in settings.queues],
+            name=f"{socket.gethostname()}-{os.getpid()}-{self.engine.lease.worker}",
+            connection=connection(url),
+            serializer=JSONSerializer,
+        )
+
+    def _connect(self) -> Store:
+        return Store(connection(self._url), self._keys)
+
+    def subscribe(self) -> None:
+        """Not at all: whoever may PUBLISH could otherwise shut workers down."""
+
+    def unsubscribe(self) -> None:
+        """See ``subscribe``."""
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        """Serve until SIGTERM or SIGINT, then drain. Arguments of RQ's own loop have no meaning here."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: self._drain.set())
+        publish_manifest(Store(self.connection, self._keys), self.app)
+        self.register_birth()
+        self.set_state(WorkerStatus.IDLE)
+        self.engine.lease.beat = self._beat
+        self.engine.start()
+        _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
+        parent = os.getppid()
+        while not self._drain.wait(0.5):
+            if os.getppid() != parent:
+                _log.warning("parent is gone")
+                break
+        _log.info("draining")
+        self.engine.stop()
+        try:
+            self.register_death()
+        except redis.RedisError:
+            _log.info("registration left to expire")
+        return True
+
+    def _beat(self) -> None:
+        state = WorkerStatus.BUSY if self.engine.attempts() else WorkerStatus.IDLE
+        with self.connection.pipeline(transaction=False) as pipeline:
+            if not self.connection.exists(self.key):
+                pipeline.hset(self.key, mapping=self.serialize())
+                worker_registration.register(self, pipeline)
+            pipeline.hset(self.key, "state", state.value)
+            self.heartbeat(pipeline=pipeline)
+            pipeline.execute()
+
+    def _give_up(self, reason: str) -> None:
+        """Save finished outcomes as far as possible, then leave; the parent starts another process."""
+        self.engine.rescue()
+        _log.critical("exit", extra={"reason": reason})
+        os._exit(EX_SOFTWARE)

@@ -1,0 +1,359 @@
+"""The callback of a step, captured by value, ready to be called later and maybe elsewhere.
+
+A callback runs after ``run`` has moved on: in a loop, the variables it closed over hold later values by then. So
+``step.do`` copies the cells of its closure at the call (same code, fresh cells), through nested functions, partials and
+bound methods. Objects are shared, not copied: only the binding of a name to an object is frozen.
+
+The other direction cannot work, warm or cold: a callback that rebinds an outer variable would do so in another process.
+Where the code says ``nonlocal``, that is an error at the call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import enum
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from types import CellType, CodeType, FrameType, FunctionType, MethodType
+from typing import Any, Final
+
+from workflows.env import BindingReference
+from workflows.errors import ConfigError
+
+CONTEXT_PARAMETER: Final = "ctx"
+
+# By id, because hashing a code object walks all of its constants; the code is kept so that its id stays its own.
+_rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}
+_adapters: dict[Any, Any] = {}
+_MISSING: Final = object()
+_CAPTURED: Final = frozenset({FunctionType, MethodType, functools.partial})
+
+
+class Callback:
+    """What a step runs: ``function`` with ``args`` and ``kwargs``, plus ``ctx`` where it asks for one by name."""
+
+    __slots__ = ("args", "function", "kwargs")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Any = None) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs: Mapping[str, Any] = kwargs or {}
+
+    @property
+    def wants_ctx(self) -> bool:
+        """Whether the function has a parameter named ``ctx`` which the given arguments leave free."""
+        return self._ctx_place() is not None
+
+    @property
+    def return_annotation(self) -> Any:
+        """The function's return annotation, resolved; ``None`` where there is none or it cannot be resolved."""
+        return _return_annotation(self.function)
+
+    def arguments(self, ctx: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What to call the function with: lazy references of ``self.env`` resolved, ``ctx`` put in its place.
+
+        Call it outside ``run`` only, where bindings exist.
+        """
+        args = [_resolved(value) for value in self.args]
+        kwargs = {name: _resolved(value) for name, value in self.kwargs.items()}
+        place = self._ctx_place()
+        if place is not None and place < len(args):
+            args.insert(place, ctx)
+        elif place is not None:
+            kwargs[CONTEXT_PARAMETER] = ctx
+        return tuple(args), kwargs
+
+    def call(self, ctx: object) -> Any:
+        """Call the function; await the result if it is awaitable."""
+        args, kwargs = self.arguments(ctx)
+        return self.function(*args, **kwargs)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling the function is known to give a coroutine, so that it needs no thread.
+
+        A plain function (a lambda, say) may return an awaitable as well; whoever calls it looks at the result.
+        """
+        function: Any = self.function
+        if isinstance(function, BindingReference):
+            function = function.resolve()
+        while isinstance(function, functools.partial):
+            function = function.func
+        if inspect.iscoroutinefunction(function):
+            return True
+        return inspect.iscoroutinefunction(_plain_function(function))
+
+    def rebuild(self, value: Any) -> Any:
+        """Turn a stored value back into the model, dataclass or enum that the return annotation names.
+
+        Raises:
+            pydantic.ValidationError: the value does not fit the annotation.
+        """
+        adapter = _adapter_of(self.function)
+        return value if adapter is None else adapter.validate_python(value)
+
+    def _ctx_place(self) -> int | None:
+        """The index at which ``ctx`` is inserted; beyond the arguments it goes by keyword."""
+        if CONTEXT_PARAMETER in self.kwargs:
+            return None
+        function: Any = self.function
+        if isinstance(function, functools.partial) and CONTEXT_PARAMETER in function.keywords:
+            return None
+        if isinstance(function, BindingReference):
+            function = function.resolve()
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return None  # a callable written in C that does not say what it takes
+        parameter = parameters.get(CONTEXT_PARAMETER)
+        if parameter is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return None
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            return sys.maxsize
+        positional = [
+            name
+            for name, other in parameters.items()
+            if other.kind in (other.POSITIONAL_ONLY, other.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(self.args) >= len(positional):
+            return None  # the caller filled every place, this one included
+        place = positional.index(CONTEXT_PARAMETER)
+        if parameter.kind is parameter.POSITIONAL_ONLY or place < len(self.args):
+            return min(place, len(self.args)) if place < len(self.args) else sys.maxsize
+        return sys.maxsize
+
+
+def prepare(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    step: str,
+    caller: FrameType,
+    workflow: type,
+) -> Callback:
+    """Capture a callback by value.
+
+    Args:
+        step: the step's name, for the error.
+        caller: the frame that called the step method; code defined in it or in what called it is ``run``'s own.
+        workflow: the workflow's class; code defined in its methods is ``run``'s own too.
+    Raises:
+        ConfigError: the callback, or a function of ``run`` that it uses, rebinds a variable of ``run``.
+    """
+    if type(function) is FunctionType and not args and not kwargs:
+        # Most callbacks: a function whose closure, if any, holds no other functions.
+        closure = function.__closure__
+        if closure is None:
+            return Callback(function)
+        if not rebound_names(function.__code__):
+            try:
+                contents = [cell.cell_contents for cell in closure]
+            except ValueError:
+                contents = None
+            if contents is not None and _CAPTURED.isdisjoint(map(type, contents)):
+                return Callback(_copied(function, tuple(map(CellType, contents))))
+    capture = _Capture(step, caller, workflow)
+    return Callback(
+        capture.value(function),
+        tuple([capture.value(value) for value in args]),
+        {name: capture.value(value) for name, value in kwargs.items()} if kwargs else None,
+    )
+
+
+def _copied(function: FunctionType, cells: tuple[CellType, ...]) -> FunctionType:
+    """The same function over other cells. What a new function takes from its code and globals is not set again."""
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, cells)
+    if function.__kwdefaults__ is not None:
+        copy.__kwdefaults__ = function.__kwdefaults__
+    if function.__dict__:  # functools.wraps, or attributes of the user's own
+        copy.__dict__.update(function.__dict__)
+        copy.__qualname__ = function.__qualname__
+        copy.__module__ = function.__module__
+        copy.__doc__ = function.__doc__
+    if sys.version_info >= (3, 14):
+        copy.__annotate__ = function.__annotate__
+    elif function.__annotations__:
+        copy.__annotations__ = function.__annotations__
+    return copy
+
+
+class _Capture:
+    """One snapshot; shared and recursive closures stay shared and recursive within it."""
+
+    __slots__ = ("caller", "cells", "functions", "step", "workflow")
+
+    def __init__(self, step: str, caller: FrameType, workflow: type) -> None:
+        self.step = step
+        self.caller = caller
+        self.workflow = workflow
+        self.functions: dict[int, FunctionType] = {}
+        self.cells: dict[int, CellType] = {}
+
+    def value(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is FunctionType:
+            return self.function(value)
+        if kind is MethodType:
+            function = self.value(value.__func__)
+            return value if function is value.__func__ else MethodType(function, value.__self__)
+        if kind is functools.partial:
+            return functools.partial(
+                self.value(value.func),
+                *[self.value(argument) for argument in value.args],
+                **{name: self.value(argument) for name, argument in value.keywords.items()},
+            )
+        return value
+
+    def function(self, function: FunctionType) -> FunctionType:
+        closure = function.__closure__
+        if closure is None:
+            return function
+        known = self.functions.get(id(function))
+        if known is not None:
+            return known
+        rebound = rebound_names(function.__code__)
+        if rebound:
+            if self._is_of_run(function):
+                names = ", ".join(sorted(rebound))
+                raise ConfigError(
+                    f'The callback of step "{self.step}" assigns the outer variable {names} (nonlocal, in '
+                    f"{function.__qualname__}), which has no effect: callbacks run later, maybe in another process. "
+                    "Return the value from the callback and assign the step's result."
+                )
+            return function  # a decorator's private state, say; copying would cut it off from its other users
+        cells = tuple([self._cell(cell) for cell in closure])
+        copy = self.functions[id(function)] = _copied(function, cells)
+        for old, new in zip(closure, cells, strict=True):
+            if new is not old and _is_empty(new):
+                new.cell_contents = self.value(old.cell_contents)
+        return copy
+
+    def _cell(self, cell: CellType) -> CellType:
+        if _is_empty(cell):
+            return cell  # a name not bound yet, such as a function defined further down
+        copy = self.cells.get(id(cell))
+        if copy is None:
+            copy = self.cells[id(cell)] = CellType()
+        return copy
+
+    def _is_of_run(self, function: FunctionType) -> bool:
+        code = function.__code__
+        for ancestor in self.workflow.__mro__:
+            if function.__module__ == ancestor.__module__ and code.co_qualname.startswith(ancestor.__qualname__ + "."):
+                return True
+        frame: FrameType | None = self.caller
+        while frame is not None and not frame.f_code.co_filename.endswith("replay_loop.py"):
+            outer = frame.f_code
+            if code.co_filename == outer.co_filename and code.co_qualname.startswith(outer.co_qualname + ".<locals>."):
+                return True
+            frame = frame.f_back
+        return False
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # there is no other way to ask
+    except ValueError:
+        return True
+    return False
+
+
+def rebound_names(code: CodeType) -> frozenset[str]:
+    """The free variables that ``code``, or a function nested in it, assigns or deletes."""
+    known = _rebound.get(id(code))
+    if known is not None:
+        return known[1]
+    free = frozenset(code.co_freevars)
+    names: set[str] = set()
+    if free:
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in free:
+                names.add(instruction.argval)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                names |= rebound_names(constant) & free
+    result = frozenset(names)
+    _rebound[id(code)] = (code, result)
+    return result
+
+
+def _resolved(value: Any) -> Any:
+    return value.resolve() if isinstance(value, BindingReference) else value
+
+
+def _plain_function(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        return function.__func__
+    if isinstance(function, (FunctionType, BindingReference)) or not callable(function):
+        return function
+    return type(function).__call__
+
+
+def _return_annotation(function: Any) -> Any:
+    function = _plain_function(function)
+    if not isinstance(function, FunctionType):
+        return None
+    annotation = function.__annotations__.get("return")
+    if not isinstance(annotation, str):
+        return annotation
+    names: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        if not _is_empty(cell):
+            names[name] = cell.cell_contents
+    try:
+        return eval(annotation, function.__globals__, names)  # noqa: S307  # the callback's own annotation
+    except Exception:
+        return None  # a name that exists for the type checker only
+
+
+def _adapter_of(function: Any) -> Any:
+    plain = _plain_function(function)
+    if not isinstance(plain, FunctionType) or "return" not in plain.__annotations__:
+        return None
+    return adapter_for(_return_annotation(plain))
+
+
+def adapter_for(annotation: Any) -> Any:
+    """A pydantic ``TypeAdapter`` for an annotation that mentions a model, dataclass or enum; ``None`` for any other."""
+    if annotation is None:
+        return None
+    try:
+        known = _adapters.get(annotation, _MISSING)
+    except TypeError:
+        return None  # an unhashable annotation, Annotated[int, []] say
+    if known is _MISSING:
+        known = _adapters[annotation] = _make_adapter(annotation)
+    return known
+
+
+def _make_adapter(annotation: Any) -> Any:
+    if not _mentions_record(annotation):
+        return None
+    from pydantic import TypeAdapter  # imported here, because most workflows need none and it takes a while
+
+    try:
+        return TypeAdapter(annotation)
+    except Exception:
+        return None  # no schema, Awaitable[Model] say: run() gets the plain value
+
+
+def _mentions_record(annotation: Any) -> bool:
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        pydantic = sys.modules.get("pydantic")
+        return (
+            dataclasses.is_dataclass(annotation)
+            or issubclass(annotation, enum.Enum)
+            or (pydantic is not None and issubclass(annotation, pydantic.BaseModel))
+        )
+    origin = typing.get_origin(annotation)
+    if isinstance(origin, type) and not isinstance(annotation, types.UnionType) and _mentions_record(origin):
+        return True
+    return any(_mentions_record(argument) for argument in typing.get_args(annotation))

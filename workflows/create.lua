@@ -1,0 +1,37 @@
+-- Creates instances: whole or not at all (F1), one winner per id (F4).
+-- ARGV   items: list of {i, wf, id, gen, p, qu, ok, err, [cid], [sched], [parent], [taken]}; i = which instance of KEYS,
+--        p params blob, ok/err retention in ms, sched schedule blob, parent {sh wf id gen seq} waits for the outcome,
+--        taken = the failure blob a parent gets when somebody else has the id
+-- Reply  list of 'created' | 'exists', in order. Sent twice with the same cid: 'created' again (M2).
+-- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
+local answers = {}
+for at, a in ipairs(A.items) do
+  local k = 10 + 5 * (a.i - 1)
+  local known = instance(a.i)
+  if known then
+    local same = remembered(known, a.cid) == 'created'
+    if a.parent and not same then
+      for _, p in ipairs(known.parents ~= '' and cmsgpack.unpack(known.parents) or {}) do
+        if p.wf == a.parent.wf and p.id == a.parent.id and p.gen == a.parent.gen and p.seq == a.parent.seq then same = true end
+      end
+      -- Silence would hang the parent for ever, so a taken id is an outcome too.
+      if not same then
+        tell_parents({parents = cmsgpack.pack({a.parent}), wf = a.wf, id = a.id}, {x = a.taken, st = 'errored'})
+      end
+    end
+    answers[at] = same and 'created' or 'exists'
+  else
+    redis.call('HSET', KEYS[k], 'v', 1, 'wf', a.wf, 'id', a.id, 'gen', a.gen, 'st', 'queued', 'want', '', 'pos', 0,
+      'turn', '', 'act', 0, 'queue', a.qu, 'created', NOW, 'params', a.p, 'keep_ok', a.ok, 'keep_err', a.err)
+    if a.sched then redis.call('HSET', KEYS[k], 'sched', a.sched) end
+    if a.parent then redis.call('HSET', KEYS[k], 'parents', cmsgpack.pack({a.parent})) end
+    instances[a.i] = nil
+    redis.call('RPUSH', KEYS[k + 1], '\1' .. '0' .. entry_nonce() .. cmsgpack.pack({t = NOW}))
+    local I = instance(a.i)
+    redis.call('ZADD', INDEX, 0, index_member(I))
+    pump(I)
+    answers[at] = remember(I, a.cid, 'created')
+  end
+end
+flush()
+return reply(answers)

@@ -1,0 +1,176 @@
+"""Everything this library raises on purpose, as one family.
+
+``except WorkflowError`` catches all of it. Facts travel as attributes as well as text. Where the behaviour we
+follow fixes a message (https://developers.cloudflare.com/workflows/), the text is the same.
+
+    WorkflowError
+    ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
+    ├─ StepError            StepFailed · PoisonError · StalledError · NonRetryableError · StepLimitReached
+    ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
+    ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
+    ├─ NonDeterminismError  ForbiddenInRun
+    ├─ ConfigError          UnknownWorkflow · UnknownQueue · BadName · BadDuration · BadSchedule · BadStepConfig · BadParams
+    └─ ServerError          ServerUnavailable · ServerUnsuitable
+"""
+
+from __future__ import annotations
+
+
+class WorkflowError(Exception):
+    """A workflow operation failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message if message is not None else (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class InstanceError(WorkflowError):
+    """An operation on one instance was refused."""
+
+
+class InstanceNotFound(InstanceError):
+    """(instance.not_found) Instance does not exist"""
+
+
+class InstanceAlreadyExists(InstanceError):
+    """(instance.already_exists) Instance already exists"""
+
+
+class InstanceEnded(InstanceError):
+    """(instance.in_finite_state) Instance reached a finite state, cannot send events to it"""
+
+
+class InstanceTerminated(InstanceError):
+    """The instance was terminated."""
+
+
+class InvalidTransition(InstanceError):
+    """The instance's status does not allow this."""
+
+
+class StepError(WorkflowError):
+    """A step could not be completed."""
+
+
+class StepFailed(StepError):
+    """A step failed with an error whose class is not loaded in this process.
+
+    Attributes:
+        remote_name: the class name of the original error.
+        remote_traceback: its traceback, as text.
+    """
+
+    def __init__(self, message: str | None = None, *, remote_name: str = "Error", remote_traceback: str = "") -> None:
+        super().__init__(message)
+        self.remote_name = remote_name
+        self.remote_traceback = remote_traceback
+
+
+class PoisonError(StepError):
+    """The step was abandoned because every worker that ran it died."""
+
+
+class StalledError(StepError):
+    """run() blocked its worker again and again: move the slow part into a step."""
+
+
+class NonRetryableError(StepError):
+    """Raise this inside a step to fail it at once, whatever its retry settings say.
+
+    The optional second argument replaces the name shown for the error.
+    """
+
+    def __init__(self, message: str | None = None, name: str = "NonRetryableError") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class StepLimitReached(StepError):
+    """The limit of steps per instance has been reached."""
+
+
+class WorkflowTimeoutError(WorkflowError):
+    """Execution timed out."""
+
+
+class StepTimeout(WorkflowTimeoutError):
+    """An attempt of a step took longer than its timeout."""
+
+
+class EventTimeout(WorkflowTimeoutError):
+    """No event of the awaited type came in time."""
+
+
+class ResultTimeout(WorkflowTimeoutError):
+    """The instance did not end in the time given to result()."""
+
+
+class PayloadError(WorkflowError):
+    """A value cannot be stored."""
+
+
+class PayloadTooLarge(PayloadError):
+    """A value is larger than the limit once encoded."""
+
+
+class PayloadNotSerializable(PayloadError):
+    """A value has a type that cannot be stored."""
+
+
+class CorruptPayload(PayloadError):
+    """Stored bytes are not a value this version can read."""
+
+
+class NonDeterminismError(WorkflowError):
+    """This code and this instance's journal disagree."""
+
+
+class ForbiddenInRun(NonDeterminismError):
+    """run() did something outside a step that a replay could not repeat."""
+
+
+class ConfigError(WorkflowError):
+    """Something was set up wrongly."""
+
+
+class UnknownWorkflow(ConfigError):
+    """No such workflow."""
+
+
+class UnknownQueue(ConfigError):
+    """No such queue."""
+
+
+class BadName(ConfigError):
+    """A name breaks the rules for names."""
+
+
+class BadDuration(ConfigError):
+    """A duration could not be read."""
+
+
+class BadSchedule(ConfigError):
+    """A cron expression could not be read."""
+
+
+class BadStepConfig(ConfigError):
+    """A step's configuration could not be read."""
+
+
+class BadParams(ConfigError):
+    """The params do not fit the workflow's declared model."""
+
+
+class ServerError(WorkflowError):
+    """Redis cannot be used."""
+
+
+class ServerUnavailable(ServerError):
+    """Redis does not answer."""
+
+
+class ServerUnsuitable(ServerError):
+    """This Redis is set up in a way that would lose data."""
+
+
+class Suspended(BaseException):
+    """Private: nothing more to do now. Not an Exception, so ``except Exception`` in user code never swallows it."""

@@ -1,0 +1,233 @@
+"""What an instance has done so far, for people: steps made of the journal and of what is still open.
+
+Pure: it reads entries and records and returns values. Values stay encoded until somebody looks at them, so that a
+listing neither pays for large results nor stumbles over one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from workflows import codec
+from workflows.codec import InstanceRef
+from workflows.errors import CorruptPayload
+from workflows.failure import Failure
+from workflows.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+
+# What is open, by kind and state of its record (pump.lua: `open`, `disarm`).
+_OPEN: Final = {
+    ("do", "due"): "pending",
+    ("do", "ready"): "pending",
+    ("do", "held"): "running",
+    ("do", "back"): "retrying",
+    ("sleep", "wait"): "sleeping",
+    ("wait", "wait"): "waiting",
+    ("child", "wait"): "waiting",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A stored error, for reading."""
+
+    name: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def from_blob(cls, blob: bytes) -> ErrorInfo:
+        """Read a failure; one that cannot be read says so instead of raising."""
+        try:
+            failure = Failure.from_blob(blob)
+        except CorruptPayload as error:
+            return cls("CorruptPayload", str(error))
+        return cls(failure.name, failure.message, failure.traceback)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.message else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """One failed attempt of a step. The last ten are kept."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """One step of an instance.
+
+    Attributes:
+        seq: its place in the order in which ``run`` asked for steps, from 1.
+        kind: ``do``, ``sleep``, ``wait`` or ``child``.
+        name, count: as given, and which occurrence of that name it is, from 1.
+        status: pending, running, retrying, complete, failed, sleeping, waiting, timed out or withdrawn.
+        attempts: attempts begun so far; 0 for everything but ``do``.
+        started_at: when the first known attempt began, for the other kinds when it was asked for; None if not known.
+        ended_at: when it was answered; None while open.
+        due_at: when its timer fires: end of a sleep, timeout of a wait, next attempt. None while time stands still.
+        error: why it failed.
+        failures: failed attempts, oldest first.
+        event_type: what a ``wait`` waits for; None when not known.
+        child: the instance a ``child`` step waits for.
+        queue: where an open ``do`` runs, without the namespace.
+    """
+
+    seq: int
+    kind: str
+    name: str
+    count: int
+    status: str
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    due_at: datetime | None = None
+    error: ErrorInfo | None = None
+    failures: tuple[AttemptFailure, ...] = ()
+    event_type: str | None = None
+    child: InstanceRef | None = None
+    queue: str | None = None
+    value: bytes | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def output(self) -> Any:
+        """The step's result, an event's payload or a child's output; None while there is none.
+
+        Raises:
+            CorruptPayload: it cannot be read.
+        """
+        return None if self.value is None else codec.decode(self.value)
+
+
+def steps_of(entries: Iterable[Entry], records: Iterable[Mapping[bytes, Any]]) -> list[StepStatus]:
+    """The steps of an instance, in the order ``run`` asked for them.
+
+    Args:
+        entries: its journal.
+        records: what is open, as written by ``pump.lua``.
+    """
+    steps: dict[int, StepStatus] = {}
+    for entry in entries:
+        if not isinstance(entry, Start):
+            # The first answer counts: a wait that was cancelled after its event came has no further entry.
+            steps.setdefault(entry.seq, _answered(entry))
+    for record in records:
+        step = _open(record)
+        steps.setdefault(step.seq, step)
+    return [steps[seq] for seq in sorted(steps)]
+
+
+def moment(ms: float | bytes | str | None) -> datetime | None:
+    """Milliseconds since the epoch, as stored, to an aware moment; None and '' stay nothing."""
+    if ms is None or ms in (b"", ""):
+        return None
+    return datetime.fromtimestamp(float(ms) / 1000, UTC)
+
+
+def jsonable(value: Any) -> Any:
+    """A stored value as JSON can show it: moments as text, bytes in base64, NaN as null, references as two names."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case InstanceRef():
+            return {"workflow": value.workflow, "id": value.id}
+        case Mapping():
+            return {key if isinstance(key, str) else str(key): jsonable(member) for key, member in value.items()}
+        case list() | tuple():
+            return [jsonable(member) for member in value]
+        case set() | frozenset():
+            return sorted((jsonable(member) for member in value), key=repr)
+        case _:
+            return str(value)
+
+
+def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn) -> StepStatus:
+    kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+    step = StepStatus(entry.seq, kind, entry.name, entry.count, "complete", ended_at=moment(entry.at_ms))
+    match entry:
+        case Settled():
+            failures = _failures(entry.failures)
+            started = [failure.started_at for failure in failures]
+            if entry.started_at_ms:
+                started.append(datetime.fromtimestamp(entry.started_at_ms / 1000, UTC))
+            return dataclasses.replace(
+                step,
+                status="complete" if entry.error is None else "failed",
+                attempts=entry.attempts,
+                started_at=min(started, default=None),
+                error=None if entry.error is None else ErrorInfo.from_blob(entry.error),
+                failures=failures,
+                value=entry.value,
+            )
+        case TimedOut():
+            return dataclasses.replace(step, status="timed out")
+        case EventReceived():
+            return dataclasses.replace(step, event_type=entry.type, value=entry.payload)
+        case ChildEnded():
+            return dataclasses.replace(
+                step,
+                status="complete" if entry.error is None else "failed",
+                error=None if entry.error is None else ErrorInfo.from_blob(entry.error),
+                child=InstanceRef(entry.workflow, entry.id),
+                value=entry.value,
+            )
+        case Withdrawn():
+            return dataclasses.replace(step, status="withdrawn")
+    return step
+
+
+def _open(record: Mapping[bytes, Any]) -> StepStatus:
+    kind, state = record[b"k"].decode(), record[b"st"].decode()
+    status = _OPEN.get((kind, state), "pending")
+    failures = _failures(record.get(b"e") or ())
+    if status == "pending" and failures:
+        status = "retrying"
+    started = [failure.started_at for failure in failures]
+    if record.get(b"sa"):
+        started.append(datetime.fromtimestamp(record[b"sa"] / 1000, UTC))
+    timed = state in ("wait", "back") and b"left" not in record
+    return StepStatus(
+        seq=int(record[b"s"]),
+        kind=kind,
+        name=record[b"n"].decode(),
+        count=int(record[b"c"]),
+        status=status,
+        attempts=int(record.get(b"a") or 0),
+        started_at=min(started, default=None) if kind == "do" else moment(record.get(b"at")),
+        due_at=moment(record.get(b"due")) if timed else None,
+        error=failures[-1].error if failures else None,
+        failures=failures,
+        event_type=record[b"ty"].decode() if b"ty" in record else None,
+        child=InstanceRef(record[b"wf"].decode(), record[b"id"].decode()) if kind == "child" else None,
+        queue=record[b"qu"].decode() if b"qu" in record else None,
+    )
+
+
+def _failures(stored: Iterable[Any]) -> tuple[AttemptFailure, ...]:
+    return tuple(
+        AttemptFailure(
+            int(attempt),
+            datetime.fromtimestamp(started / 1000, UTC),
+            datetime.fromtimestamp(ended / 1000, UTC),
+            ErrorInfo.from_blob(blob),
+        )
+        for attempt, started, ended, blob in stored
+    )

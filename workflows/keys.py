@@ -1,0 +1,217 @@
+"""Every Redis key this library uses is built here, and nowhere else.
+
+All keys of one shard carry the shard's hash tag, ``{namespace/07}``, so one script may touch an instance together
+with its shard's indexes, and Redis Cluster stays possible. ``T`` below is that tag, ``I`` is ``T:i:<workflow>:<id>``.
+Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), so keys and members parse back exactly.
+
+    key                     type    contents                                              gone when
+    I:h                     hash    header: status, generation, position, params, result   retired, deleted
+    I:j                     list    journal, one blob per entry                           restarted, retired, deleted
+    I:o                     hash    open records by seq                                   empty at every end
+    I:m                     hash    mailbox: events not yet matched, waits by type         ended, restarted, deleted
+    I:c                     hash    command id -> answer, pruned above 256                 retired, deleted
+    T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
+    T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
+    T:wake                  list    at most one element: "there is something to hand out" popped
+    T:held                  zset    worker|kind|…|token, read by prefix                   settled, committed, reaped
+    T:workers               zset    lease expiry ms -> worker                             reaped, drained
+    T:relay                 hash    messages to other shards, by deterministic id         acknowledged
+    T:index                 zset    status|workflow|created|id, read by prefix            retired, deleted
+    T:retire                zset    end of retention ms -> instance                       retired, restarted, deleted
+    T:owner                 hash    owner lease of the shard                              permanent
+    {ns/meta}               hash    number of shards, format                              permanent
+    {ns/manifest}           hash    app name -> manifest JSON                             permanent
+    {ns/schedules}          hash    schedule -> last firing ms                            permanent
+    {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
+    <ns>:inbox              stream  requests of producers without scripts                 applied
+    <ns>:inbox:refused      stream  requests that could not be applied, at most 1,000      trimmed
+    {rq}… (RQ's own)        –       doorbells only; losing all of them loses nothing      popped
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from rq.defaults import RQ_KEY_PREFIX
+
+SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner")
+INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c")
+
+# Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
+PERMANENT: Final = ("owner", "meta", "manifest", "schedules")
+
+DEFAULT_SHARDS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Which instance: enough to find all its keys."""
+
+    shard: int
+    workflow: str
+    id: str
+
+
+class Keyspace:
+    """The keys of one namespace.
+
+    Args:
+        namespace: the app's name; first part of every key.
+        shards: how many shards the namespace was created with; never changes afterwards.
+    """
+
+    def __init__(self, namespace: str, shards: int = DEFAULT_SHARDS) -> None:
+        self.namespace = namespace
+        self.shards = shards
+        self._shard_keys = [
+            [f"{{{namespace}/{n:02d}}}:{name}" for name in SHARD_KEY_NAMES] for n in range(shards)
+        ]
+
+    def instance(self, workflow: str, id: str) -> Instance:
+        """Where an instance lives: CRC32, because Python's ``hash()`` differs from process to process."""
+        return Instance(zlib.crc32(f"{workflow}/{id}".encode()) % self.shards, workflow, id)
+
+    def shard(self, number: int) -> list[str]:
+        """The shard's keys, in the order scripts expect them."""
+        return self._shard_keys[number]
+
+    def shard_key(self, number: int, name: str) -> str:
+        return self._shard_keys[number][SHARD_KEY_NAMES.index(name)]
+
+    def of_instance(self, instance: Instance) -> list[str]:
+        """The instance's keys, in the order scripts expect them."""
+        base = f"{{{self.namespace}/{instance.shard:02d}}}:i:{instance.workflow}:{instance.id}:"
+        return [base + name for name in INSTANCE_KEY_NAMES]
+
+    def header(self, instance: Instance) -> str:
+        return self.of_instance(instance)[0]
+
+    def journal(self, instance: Instance) -> str:
+        return self.of_instance(instance)[1]
+
+    @property
+    def meta(self) -> str:
+        return f"{{{self.namespace}/meta}}"
+
+    @property
+    def manifest(self) -> str:
+        return f"{{{self.namespace}/manifest}}"
+
+    @property
+    def schedules(self) -> str:
+        return f"{{{self.namespace}/schedules}}"
+
+    @property
+    def orchestrators(self) -> str:
+        return f"{{{self.namespace}/orchestrators}}"
+
+    @property
+    def inbox(self) -> str:
+        """Short on purpose: people type it."""
+        return f"{self.namespace}:inbox"
+
+    @property
+    def inbox_refused(self) -> str:
+        """Requests that could not be applied, with the reason; the newest thousand."""
+        return f"{self.namespace}:inbox:refused"
+
+    @property
+    def events_channel(self) -> str:
+        """Plain ``PUBLISH`` to this channel is bridged into mailboxes."""
+        return f"workflows:{self.namespace}:events"
+
+    def ended_channel(self, instance: Instance) -> str:
+        """Scripts publish the final status of an instance here; a hint for those who wait."""
+        return self.of_instance(instance)[0]
+
+    def queue(self, name: str) -> str:
+        """RQ queue names are global in a Redis, so ours carry the namespace."""
+        return f"{self.namespace}.{name}"
+
+
+def rq_queue(queue_name: str) -> str:
+    """RQ's list of job ids."""
+    return f"{RQ_KEY_PREFIX}:queue:{queue_name}"
+
+
+def rq_handover(queue_name: str) -> str:
+    """Where a blocked worker's wake-up is parked for the few microseconds until some worker's pop takes it."""
+    return f"{RQ_KEY_PREFIX}:queue:{queue_name}:handover"
+
+
+def rq_job_prefix() -> str:
+    return f"{RQ_KEY_PREFIX}:job:"
+
+
+def rq_queues() -> str:
+    return f"{RQ_KEY_PREFIX}:queues"
+
+
+def rq_failed(queue_name: str) -> str:
+    """RQ's registry of failed jobs, where forged jobs are quarantined."""
+    return f"{RQ_KEY_PREFIX}:failed:{queue_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One unclaimed attempt (``a``) or turn (``t``), as written into the shard's intents."""
+
+    kind: str
+    workflow: str
+    id: str
+    generation: str
+    seq: int
+    nonce: str
+    queue: str
+
+    @classmethod
+    def parse(cls, member: str) -> Intent:
+        """Raises ValueError when the text is not an intent."""
+        kind, workflow, id, generation, seq, nonce, queue = member.split("|")
+        if kind not in ("a", "t"):
+            raise ValueError(f"not an intent: {member!r}")
+        return cls(kind, workflow, id, generation, int(seq), nonce, queue)
+
+    @property
+    def member(self) -> str:
+        return "|".join((self.kind, self.workflow, self.id, self.generation, str(self.seq), self.nonce, self.queue))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One claimed attempt or turn, as written into the shard's held set."""
+
+    worker: str
+    kind: str
+    workflow: str
+    id: str
+    generation: str
+    seq: int
+    token: str
+
+    @classmethod
+    def parse(cls, member: str) -> Held:
+        worker, kind, workflow, id, generation, seq, token = member.split("|")
+        return cls(worker, kind, workflow, id, generation, int(seq), token)
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """One armed timer: ``s`` sleep, ``w`` wait timeout, ``b`` retry back-off."""
+
+    kind: str
+    workflow: str
+    id: str
+    generation: str
+    seq: int
+
+    @classmethod
+    def parse(cls, member: str) -> Timer:
+        kind, workflow, id, generation, seq = member.split("|")
+        return cls(kind, workflow, id, generation, int(seq))
+
+
+def index_prefix(status: str, workflow: str) -> str:
+    return f"{status}|{workflow}|"

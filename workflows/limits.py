@@ -1,0 +1,56 @@
+"""Every bound and default of the engine, named with its unit.
+
+Numbers marked (model) are the ones of https://developers.cloudflare.com/workflows/reference/limits/ as read in
+September 2026; the others are ours, each with its reason. A limit that users may change is a default here and travels
+as an option from there on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# Values
+PAYLOAD_BYTES: Final = 1024 * 1024  # params, a step's result, an event's payload, run()'s result (model: 1 MiB)
+CODEC_DEPTH: Final = 64  # containers inside containers; deeper is a mistake or an attack (F52)
+CODEC_ITEMS: Final = 100_000  # members of all containers of one value together; bounds memory and time (F52)
+FAILURE_BYTES: Final = 32 * 1024  # one stored error with its traceback, whatever the exception carries (F53)
+FAILURES_KEPT: Final = (
+    10  # failed attempts kept in a settled entry: enough to see a pattern, bounded for 10,000 retries
+)
+INSTANCE_BYTES: Final = 1024 * 1024 * 1024  # everything one instance stores (model: 1 GB)
+
+# Durations
+DURATION_MS_MAX: Final = 365 * DAY_MS  # sleeps, waits, retry delays and timeouts (model: 365 days)
+EVENT_TIMEOUT_MS: Final = 24 * HOUR_MS  # wait_for_event without a timeout (model: 24 hours)
+EVENT_TIMEOUT_MS_MIN: Final = 1 * SECOND_MS  # shortest wait for an event (model: 1 second)
+STEP_TIMEOUT_MS: Final = 10 * MINUTE_MS  # one attempt of a step (model: 10 minutes)
+RETENTION_MS: Final = 7 * DAY_MS  # an ended instance stays readable this long (model: 3 to 30 days; ours 7)
+DELAY_FUNCTION_SECONDS: Final = 5  # a retry delay given as a function must answer in this time (model: 5 s)
+
+# Steps and retries
+STEPS: Final = 10_000  # calls of step.do per instance; sleeps and waits are free (model: 10,000)
+STEPS_MAX: Final = 25_000  # highest value the limit of steps can be set to (model: 25,000)
+RETRY_LIMIT: Final = 5  # retries after the first attempt (model: 5)
+RETRY_LIMIT_MAX: Final = 10_000  # highest number of retries of a step (model: 10,000)
+RETRY_DELAY_MS: Final = 10 * SECOND_MS  # before the first retry (model's documentation: 10 seconds)
+
+# Instances and events
+BATCH: Final = 100  # instances in one create_batch or delete_batch (model: 100)
+MAILBOX_EVENTS: Final = (
+    10_000  # events an instance keeps until something waits for them; ours, so a sender cannot fill Redis
+)
+
+# Names, in characters
+WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
+INSTANCE_ID_CHARACTERS: Final = 100  # (model)
+EVENT_TYPE_CHARACTERS: Final = 100  # (model)
+STEP_NAME_CHARACTERS: Final = 256  # (model)
+
+# Schedules
+SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
+SCHEDULE_CHARACTERS: Final = 256  # one cron expression (model: 256)

@@ -1,0 +1,23 @@
+-- Lists one shard's instances of a workflow by moment of creation, from the index; writes nothing.
+-- ARGV   wf, statuses, n = most instances, after = created|id of the last one seen or '', [oldest] = oldest first
+-- Reply  list of {created|id, status}, in order
+local INDEX = KEYS[7]
+local found = {}
+for _, status in ipairs(A.statuses) do
+  local prefix = status .. '|' .. A.wf .. '|'
+  local members
+  if A.oldest then
+    local start = A.after == '' and '[' .. prefix or '(' .. prefix .. A.after
+    members = redis.call('ZRANGEBYLEX', INDEX, start, '(' .. prefix .. '\255', 'LIMIT', 0, A.n)
+  else
+    local start = '(' .. prefix .. (A.after == '' and '\255' or A.after)
+    members = redis.call('ZREVRANGEBYLEX', INDEX, start, '[' .. prefix, 'LIMIT', 0, A.n)
+  end
+  for _, member in ipairs(members) do found[#found + 1] = {string.sub(member, #prefix + 1), status} end
+end
+table.sort(found, function(a, b)
+  if A.oldest then return a[1] < b[1] end
+  return a[1] > b[1]
+end)
+for at = #found, A.n + 1, -1 do found[at] = nil end
+return reply(found)

@@ -1,0 +1,408 @@
+-- Put before every script that changes an instance. Facts first, then `pump`, then `flush`.
+--
+-- KEYS[1..9]            the shard: timers intents wake held workers relay index retire owner
+-- KEYS[10+5*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids
+--
+-- `pump` is the only place that decides what happens next: it derives status, intents and the next turn from the
+-- facts, so no script can forget to wake an instance (I10). `match` is the only place where an event leaves the
+-- mailbox (I6). A record's presence together with its token is the lock; removing the record is the cancellation.
+local TIMERS, INTENTS, WAKE, HELD, WORKERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local RELAY, INDEX, RETIRE, OWNER = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local FINAL = {complete = true, errored = true, terminated = true}
+local FAILURES_KEPT = 10
+local DEATHS_MAX = 3
+local STRIKES_MAX = 3
+local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'due', 'queue', 'strikes', 'started', 'created',
+  'keep_ok', 'keep_err', 'parents'}
+
+local instances = {}
+
+-- The n-th instance of this call, loaded once; nil when it does not exist.
+local function instance(n)
+  local I = instances[n]
+  if I ~= nil then return I or nil end
+  local k = 10 + 5 * (n - 1)
+  I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], changed = {}}
+  local v = redis.call('HMGET', I.h, unpack(FIELDS))
+  if not v[1] then
+    instances[n] = false
+    return nil
+  end
+  for f = 1, #FIELDS do I[FIELDS[f]] = v[f] or '' end
+  I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
+  I.len = redis.call('LLEN', I.j)
+  local due = {}
+  for seq in string.gmatch(I.due, '%d+') do due[#due + 1] = tonumber(seq) end
+  I.due, I.had_due = due, #due > 0
+  instances[n] = I
+  return I
+end
+
+local function set(I, field, value)
+  I[field] = value
+  I.changed[field] = value
+end
+
+local function flush()
+  for _, I in pairs(instances) do
+    if I and not I.gone then
+      if #I.due > 0 or I.had_due then I.changed.due = table.concat(I.due, ',') end
+      local args = {}
+      for field, value in pairs(I.changed) do
+        args[#args + 1] = field
+        args[#args + 1] = value
+      end
+      if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
+    end
+  end
+end
+
+local awake = false
+local function wake()
+  if awake then return end
+  awake = true
+  if redis.call('LLEN', WAKE) == 0 then redis.call('RPUSH', WAKE, '1') end
+end
+
+local function who(I) return I.wf .. '|' .. I.id .. '|' .. I.gen .. '|' end
+
+local function index_member(I) return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id end
+
+local function set_status(I, status)
+  if I.st == status then return end
+  redis.call('ZREM', INDEX, index_member(I))
+  set(I, 'st', status)
+  redis.call('ZADD', INDEX, 0, index_member(I))
+end
+
+-- Records ---------------------------------------------------------------------------------------------------------
+
+local function record(I, seq)
+  local blob = redis.call('HGET', I.o, seq)
+  return blob and cmsgpack.unpack(blob)
+end
+
+local function save(I, r) redis.call('HSET', I.o, r.s, cmsgpack.pack(r)) end
+
+local function records(I)
+  local all = {}
+  for _, blob in ipairs(redis.call('HVALS', I.o)) do all[#all + 1] = cmsgpack.unpack(blob) end
+  table.sort(all, function(a, b) return a.s < b.s end)
+  return all
+end
+
+local function intent_member(I, kind, seq, n, queue) return kind .. '|' .. who(I) .. seq .. '|' .. n .. '|' .. queue end
+
+local function held_member(I, worker, kind, seq, token)
+  return worker .. '|' .. kind .. '|' .. who(I) .. seq .. '|' .. token
+end
+
+local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
+
+local function timer_member(I, r) return TIMER_KIND[r.k] .. '|' .. who(I) .. r.s end
+
+local function arm(I, r)
+  local member = timer_member(I, r)
+  redis.call('ZADD', TIMERS, r.due, member)
+  -- The owner sleeps until the earliest timer it knows of, so it must hear of an earlier one.
+  if redis.call('ZRANGE', TIMERS, 0, 0)[1] == member then wake() end
+end
+
+local function add_intent(I, kind, seq, n, queue)
+  redis.call('ZADD', INTENTS, REAL, intent_member(I, kind, seq, n, queue))
+  wake()
+end
+
+local function append(I, kind, body, n)
+  redis.call('RPUSH', I.j, '\1' .. kind .. (n or entry_nonce()) .. (type(body) == 'table' and cmsgpack.pack(body) or body))
+  I.len = I.len + 1
+end
+
+local function answer(I, kind, r, more)
+  local body = {q = r.s, n = r.n, c = r.c, t = NOW}
+  for field, value in pairs(more) do body[field] = value end
+  append(I, kind, body)
+end
+
+-- Takes a record out of every place that knows it, whatever its state, and leaves the record itself to the caller.
+local function disarm(I, r)
+  if r.st == 'ready' then
+    redis.call('ZREM', INTENTS, intent_member(I, 'a', r.s, r.i, r.qu))
+    set(I, 'act', I.act - 1)
+  elseif r.st == 'held' then
+    redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
+    set(I, 'act', I.act - 1)
+  elseif r.st == 'due' then
+    for at, seq in ipairs(I.due) do
+      if seq == r.s then table.remove(I.due, at) break end
+    end
+  elseif r.k ~= 'child' then
+    redis.call('ZREM', TIMERS, timer_member(I, r))
+  end
+end
+
+local function close_turn(I)
+  local held, worker, token = string.match(I.turn, '^(h)|([^|]*)|(.*)$')
+  if held then
+    redis.call('ZREM', HELD, held_member(I, worker, 't', 0, token))
+  elseif I.turn ~= '' then
+    redis.call('ZREM', INTENTS, intent_member(I, 't', 0, string.sub(I.turn, 3), I.queue))
+  end
+  set(I, 'turn', '')
+end
+
+-- Events ----------------------------------------------------------------------------------------------------------
+
+local function numbers(text)
+  local list = {}
+  for n in string.gmatch(text or '', '%d+') do list[#list + 1] = tonumber(n) end
+  return list
+end
+
+local function put_list(I, field, list)
+  if #list == 0 then redis.call('HDEL', I.m, field) else redis.call('HSET', I.m, field, table.concat(list, ',')) end
+end
+
+local function insert_sorted(list, n)
+  local at = 1
+  while at <= #list and list[at] < n do at = at + 1 end
+  if list[at] ~= n then table.insert(list, at, n) end
+end
+
+local function add_waiter(I, r)
+  local list = numbers(redis.call('HGET', I.m, 'w:' .. r.ty))
+  insert_sorted(list, r.s)
+  put_list(I, 'w:' .. r.ty, list)
+end
+
+local function remove_waiter(I, r)
+  local list = numbers(redis.call('HGET', I.m, 'w:' .. r.ty))
+  for at, seq in ipairs(list) do
+    if seq == r.s then table.remove(list, at) break end
+  end
+  put_list(I, 'w:' .. r.ty, list)
+end
+
+-- While a type has mail and an open wait, its oldest event goes to the wait that asked first (I6).
+local function match(I, ty)
+  local mail = numbers(redis.call('HGET', I.m, 't:' .. ty))
+  if #mail == 0 then return false end
+  local waiting = numbers(redis.call('HGET', I.m, 'w:' .. ty))
+  local matched = false
+  while #mail > 0 and #waiting > 0 do
+    local number, seq = table.remove(mail, 1), table.remove(waiting, 1)
+    local e = cmsgpack.unpack(redis.call('HGET', I.m, 'e:' .. number))
+    local r = record(I, seq)
+    redis.call('HDEL', I.m, 'e:' .. number)
+    disarm(I, r)
+    redis.call('HDEL', I.o, seq)
+    answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number})
+    matched = true
+  end
+  if matched then
+    put_list(I, 't:' .. ty, mail)
+    put_list(I, 'w:' .. ty, waiting)
+  end
+  return matched
+end
+
+-- A cancelled wait may have received its event in entries nobody has fed yet: that event goes back to its place.
+local function put_back(I, base, seqs)
+  local wanted, types = {}, {}
+  for _, seq in ipairs(seqs) do wanted[seq] = true end
+  for _, blob in ipairs(redis.call('LRANGE', I.j, base, -1)) do
+    if string.sub(blob, 2, 2) == 'E' then
+      local e = cmsgpack.unpack(string.sub(blob, 11))
+      if wanted[e.q] then
+        redis.call('HSET', I.m, 'e:' .. e.ac, cmsgpack.pack({p = e.p, et = e.et, ev = e.ev}))
+        local mail = numbers(redis.call('HGET', I.m, 't:' .. e.ty))
+        insert_sorted(mail, e.ac)
+        put_list(I, 't:' .. e.ty, mail)
+        types[e.ty] = true
+      end
+    end
+  end
+  return types
+end
+
+-- Ends ------------------------------------------------------------------------------------------------------------
+
+local function tell_parents(I, outcome)
+  if I.parents == '' then return end
+  for _, p in ipairs(cmsgpack.unpack(I.parents)) do
+    local message = {op = 'outcome', sh = p.sh, wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = I.wf, cid = I.id}
+    for field, value in pairs(outcome) do message[field] = value end
+    redis.call('HSET', RELAY, 'o|' .. p.wf .. '|' .. p.id .. '|' .. p.gen .. '|' .. p.seq, cmsgpack.pack(message))
+  end
+  wake()
+end
+
+-- Removes everything open. `W` entries say so in the journal, unless the journal goes too.
+local function clear(I, keep_journal)
+  if I.turn ~= '' then close_turn(I) end
+  for _, r in ipairs(records(I)) do
+    disarm(I, r)
+    if keep_journal then answer(I, 'W', r, {k = r.k}) end
+  end
+  I.due = {}
+  set(I, 'act', 0)
+  redis.call('UNLINK', I.o, I.m)
+end
+
+local function finish(I, status, outcome)
+  clear(I, true)
+  set_status(I, status)
+  set(I, 'ended', NOW)
+  set(I, 'want', '')
+  if outcome.v then set(I, 'out', outcome.v) end
+  if outcome.x then set(I, 'err', outcome.x) end
+  if outcome.w then set(I, 'warn', outcome.w) end
+  local keep = tonumber(status == 'complete' and I.keep_ok or I.keep_err) or 0
+  redis.call('ZADD', RETIRE, NOW + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
+  tell_parents(I, {v = outcome.v, x = outcome.x, st = status})
+  redis.call('PUBLISH', I.h, status)
+end
+
+-- What happens next -------------------------------------------------------------------------------------------------
+
+local function pump(I)
+  if FINAL[I.st] then return end
+  if I.want ~= '' then
+    set_status(I, I.act > 0 and 'waitingForPause' or 'paused')
+    return
+  end
+  if I.len > I.pos and I.turn == '' then
+    local n = nonce()
+    set(I, 'turn', 'r|' .. n)
+    add_intent(I, 't', 0, n, I.queue)
+  end
+  for _, seq in ipairs(I.due) do
+    local r = record(I, seq)
+    r.st, r.i = 'ready', nonce()
+    save(I, r)
+    set(I, 'act', I.act + 1)
+    add_intent(I, 'a', seq, r.i, r.qu)
+  end
+  I.due = {}
+  if I.started == '' then
+    set_status(I, 'queued')
+  elseif I.turn ~= '' or I.act > 0 then
+    set_status(I, 'running')
+  else
+    set_status(I, 'waiting')
+  end
+end
+
+-- Stops time for an instance: timers out, their rest kept; the turn revoked; unclaimed attempts withdrawn.
+local function hold(I, want)
+  set(I, 'want', want)
+  set(I, 'paused_at', NOW)
+  if I.turn ~= '' then close_turn(I) end
+  for _, r in ipairs(records(I)) do
+    if r.st == 'ready' then
+      disarm(I, r)
+      r.st, r.i = 'due', nil
+      I.due[#I.due + 1] = r.s
+      save(I, r)
+    elseif (r.st == 'wait' or r.st == 'back') and r.k ~= 'child' then
+      disarm(I, r)
+      if not r.ab then r.left = r.due - NOW end
+      save(I, r)
+    end
+  end
+end
+
+-- The commit of a decision --------------------------------------------------------------------------------------------
+
+local function lease_is_live(worker)
+  local expiry = redis.call('ZSCORE', WORKERS, worker)
+  return expiry and tonumber(expiry) > REAL
+end
+
+-- Opens what was asked. `born` = {worker, token} makes the one new step start held by its asker (eager continuation).
+local function open(I, spec, born)
+  local r = {s = spec.s, k = spec.k, n = spec.n, c = spec.c, at = NOW}
+  if spec.k == 'do' then
+    r.qu, r.g, r.to, r.a, r.f, r.d = spec.qu, spec.g, spec.to, 0, 0, 0
+    if born then
+      r.st, r.tok, r.by, r.a, r.sa = 'held', born.token, born.worker, 1, NOW
+      set(I, 'act', I.act + 1)
+      redis.call('ZADD', HELD, 0, held_member(I, born.worker, 'a', r.s, born.token))
+    else
+      r.st = 'due'
+      I.due[#I.due + 1] = r.s
+    end
+    save(I, r)
+  elseif spec.k == 'child' then
+    r.st, r.wf, r.id = 'wait', spec.wf, spec.id
+    save(I, r)
+    local message = spec.m
+    message.pgen, message.pseq, message.pwf, message.pid = I.gen, r.s, I.wf, I.id
+    redis.call('HSET', RELAY, 'c|' .. who(I) .. r.s, cmsgpack.pack(message))
+    wake()
+  else
+    r.st, r.ms, r.ab = 'wait', spec.ms, spec.ab
+    r.due = spec.due or NOW + spec.ms
+    if spec.k == 'wait' then
+      r.ty = spec.ty
+      add_waiter(I, r)
+    end
+    save(I, r)
+    arm(I, r)
+  end
+end
+
+-- Applies a decision taken over the journal's first `f` entries, relative to the decided position `base`.
+-- Returns true when the one opened step was born held.
+local function apply(I, D, base, f, born)
+  if D.e then
+    set(I, 'pos', f)
+    finish(I, D.e.st, D.e)
+    return false
+  end
+  local tail = I.len == f
+  local missing, withdrawn, types = {}, 0, {}
+  for _, w in ipairs(D.w) do
+    local r = record(I, w.s)
+    if r then
+      disarm(I, r)
+      if r.k == 'wait' then remove_waiter(I, r) end
+      redis.call('HDEL', I.o, w.s)
+      answer(I, 'W', r, {k = r.k, due = r.due})
+      withdrawn = withdrawn + 1
+    elseif w.k == 'wait' then
+      missing[#missing + 1] = w.s
+    end
+  end
+  if #missing > 0 then types = put_back(I, base, missing) end
+  set(I, 'pos', tail and f + withdrawn or f)
+  -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
+  local eager = born and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and next(types) == nil
+      and lease_is_live(born.worker)
+  for _, spec in ipairs(D.o) do
+    open(I, spec, eager and born)
+    if spec.k == 'wait' then types[spec.ty] = true end
+  end
+  for ty in pairs(types) do match(I, ty) end
+  return eager or false
+end
+
+-- Command ids: a repeated call gets the answer of the first (M2). Kept per instance, pruned by age.
+local function remembered(I, cid)
+  local stored = cid and redis.call('HGET', I.c, cid)
+  return stored and string.sub(stored, 15)
+end
+
+local function remember(I, cid, value)
+  if not cid then return value end
+  redis.call('HSET', I.c, cid, string.format('%014.0f', REAL) .. value)
+  if redis.call('HLEN', I.c) > 256 then
+    local all, drop = redis.call('HGETALL', I.c), {}
+    local order = {}
+    for at = 1, #all, 2 do order[#order + 1] = {all[at + 1], all[at]} end
+    table.sort(order, function(a, b) return string.sub(a[1], 1, 14) < string.sub(b[1], 1, 14) end)
+    for at = 1, 128 do drop[at] = order[at][2] end
+    redis.call('HDEL', I.c, unpack(drop))
+  end
+  return value
+end

@@ -1,0 +1,21 @@
+-- Starts an instance over: same id, params and timestamp; a new generation, so nothing of the old life counts (F36).
+-- ARGV   cid, gen = the new generation
+-- Reply  'queued' | 'unknown'. Same command id: nothing more happens.
+local I = instance(1)
+if not I then return reply('unknown') end
+if remembered(I, A.cid) then return reply('queued') end
+redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
+clear(I, false)
+redis.call('UNLINK', I.j)
+redis.call('HDEL', I.h, 'out', 'err', 'warn', 'reason', 'ended', 'paused_at', 'started')
+set(I, 'gen', A.gen)
+set(I, 'pos', 0)
+set(I, 'strikes', 0)
+set(I, 'want', '')
+I.len, I.started = 0, ''
+set_status(I, 'queued')
+append(I, '0', {t = tonumber(I.created)})
+pump(I)
+remember(I, A.cid, 'queued')
+flush()
+return reply('queued')

@@ -1,0 +1,68 @@
+"""Which status may follow which: one table.
+
+Names are the model's. ``pump.lua`` derives a status from the facts of an instance, so no code sets one from another;
+this table states what can come out of it, the tests compare both, and the diagram in ``docs/architecture.md`` is drawn
+from it (I2).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from workflows.errors import InvalidTransition
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    """Created or restarted; no worker has begun with it yet."""
+    RUNNING = "running"
+    """A turn or an attempt is open."""
+    WAITING = "waiting"
+    """Only time, an event or another instance can move it; costs nothing meanwhile."""
+    WAITING_FOR_PAUSE = "waitingForPause"
+    """Pause requested; attempts in flight are finishing."""
+    PAUSED = "paused"
+    """Stopped by a user, or parked with a reason; resumable."""
+    COMPLETE = "complete"
+    """``run`` returned."""
+    ERRORED = "errored"
+    """``run`` raised, or the instance stalled three times."""
+    TERMINATED = "terminated"
+    """Stopped by a user for good; can be restarted."""
+
+
+FINAL: Final = frozenset({Status.COMPLETE, Status.ERRORED, Status.TERMINATED})
+LIVE: Final = tuple(status for status in Status if status not in FINAL)
+
+_Q, _R, _W, _P, _S = Status.QUEUED, Status.RUNNING, Status.WAITING, Status.WAITING_FOR_PAUSE, Status.PAUSED
+
+# (status, happening) -> statuses that may follow. A happening that is missing has no effect there.
+TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
+    (_Q, "begin"): frozenset({_R}),  # claim.lua
+    (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED}),  # commit.lua, settle.lua
+    (_R, "settle"): frozenset({_R, _W}),  # settle.lua: a retry that backs off leaves nothing open
+    (_W, "wake"): frozenset({_R, _W}),  # fire.lua, send_event.lua, child_ended.lua
+    (_Q, "pause"): frozenset({_S}),  # pause.lua, release.lua (park)
+    (_R, "pause"): frozenset({_P, _S}),
+    (_W, "pause"): frozenset({_S}),
+    (_P, "settle"): frozenset({_P, _S}),  # the last attempt in flight makes it paused
+    (_P, "resume"): frozenset({_R, _W, _Q}),  # resume.lua cancels the pause
+    (_S, "resume"): frozenset({_Q, _R, _W}),
+    **{(status, "terminate"): frozenset({Status.TERMINATED}) for status in LIVE},  # terminate.lua
+    **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua
+    (_R, "stall"): frozenset({_R, _W, Status.ERRORED}),  # release.lua, reap.lua: the third strike
+}
+
+
+def next_statuses(status: Status, happening: str) -> frozenset[Status]:
+    """What may follow.
+
+    Raises:
+        InvalidTransition: ``terminate`` of an ended instance; everything else that is not in the table has no effect.
+    """
+    if happening == "terminate" and status in FINAL:
+        raise InvalidTransition(
+            "(instance.cannot_terminate) Cannot terminate instance since its on a finite state"
+        )
+    return TRANSITIONS.get((status, happening), frozenset({status}))

@@ -1,0 +1,229 @@
+"""The one way to Redis for everything that changes state: calls of scripts, single or in one round trip.
+
+A script is a ``.lua`` file beside its owner. It validates everything first and then writes everything (M1), and is safe
+to call twice, because redis-py re-sends commands silently unless told otherwise, and any reply can be lost.
+``Store.execute`` is the choke point through which every call goes: faults are injected there, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from workflows.clock import Clock, ServerClock
+from workflows.errors import ConfigError, ServerUnavailable
+from workflows.keys import DEFAULT_SHARDS, Instance, Keyspace
+
+_HERE = Path(__file__).parent
+
+# A connection that has said nothing for this long is taken for dead (F48). Blocking reads stay well below it.
+SOCKET_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua text ready to be called by its hash."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(path: Path, *, pump: bool = True) -> Script:
+    """Load a ``.lua`` file, with the shared texts it needs put before it.
+
+    Args:
+        path: the script's own file.
+        pump: True for scripts that change instances, False for those that only need the common arguments.
+    """
+    parts = ["prelude.lua", "pump.lua"] if pump else ["prelude.lua"]
+    text = "\n".join([*((_HERE / part).read_text() for part in parts), path.read_text()])
+    return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def packb(value: Any) -> bytes:
+    """Engine structures for Lua: strings and bytes are one type there, so the msgpack ``bin`` types are not used."""
+    packed: bytes = msgpack.packb(value, use_bin_type=False)
+    return packed
+
+
+def unpackb(blob: bytes) -> Any:
+    """Engine structures from Lua: every string comes back as bytes, because user values may be inside."""
+    return msgpack.unpackb(blob, raw=True, strict_map_key=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script call: which script, which keys, which arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Mapping[str, Any]
+
+
+def call_on(
+    keys: Keyspace, script: Script, shard: int, instances: Sequence[Instance], arguments: Mapping[str, Any]
+) -> Call:
+    """A call on one shard and some of its instances; arguments name an instance by its 1-based place."""
+    declared = list(keys.shard(shard))
+    for instance in instances:
+        declared += keys.of_instance(instance)
+    return Call(script, declared, arguments)
+
+
+def call_one(keys: Keyspace, script: Script, instance: Instance, arguments: Mapping[str, Any]) -> Call:
+    return call_on(keys, script, instance.shard, [instance], arguments)
+
+
+def _command(call: Call, clock: Clock) -> list[Any]:
+    nonce = secrets.token_urlsafe(8)[:10]
+    arguments = packb(call.arguments)
+    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, clock.argument(), nonce, arguments]
+
+
+class Store:
+    """Blocking access to one namespace."""
+
+    def __init__(self, connection: redis.Redis, keys: Keyspace, clock: Clock | None = None) -> None:
+        self.redis = connection
+        self.keys = keys
+        self.clock: Clock = clock or ServerClock()
+
+    def call(self, call: Call) -> Any:
+        """One script call.
+
+        Raises:
+            redis.RedisError: it may or may not have been executed; calling again is safe.
+        """
+        answer = self.execute([call])[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def execute(self, calls: Sequence[Call]) -> list[Any]:
+        """Several calls in one round trip; an answer may be an exception of its own call.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: any of them may or may not have been executed.
+        """
+        if not calls:
+            return []
+        commands = [_command(call, self.clock) for call in calls]
+        answers = self._send(commands)
+        missing = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            for sha in {calls[n].script.sha: calls[n].script for n in missing}.values():
+                self.redis.script_load(sha.text)
+            for n, answer in zip(missing, self._send([commands[n] for n in missing]), strict=True):
+                answers[n] = answer
+        return [unpackb(answer) if isinstance(answer, bytes) else answer for answer in answers]
+
+    def execute_after_blocking_move(self, source: str, target: str, seconds: float, call: Call) -> Any:
+        """Block until ``source`` has an element, move it to ``target``, and make a call in the same round trip.
+
+        Returns: the call's answer; it is made also when nothing came within ``seconds``.
+        """
+        command = _command(call, self.clock)
+        with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.blmove(source, target, seconds, "LEFT", "RIGHT")
+            pipeline.execute_command(*command)
+            answers = pipeline.execute(raise_on_error=False)
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        if isinstance(answers[1], NoScriptError):
+            return self.call(call)
+        if isinstance(answers[1], Exception):
+            raise answers[1]
+        return unpackb(answers[1])
+
+    def _send(self, commands: list[list[Any]]) -> list[Any]:
+        if len(commands) == 1:
+            try:
+                return [self.redis.execute_command(*commands[0])]
+            except NoScriptError as error:
+                return [error]
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute(raise_on_error=False)
+
+    def close(self) -> None:
+        self.redis.close()
+
+
+class AsyncStore:
+    """The same for asyncio."""
+
+    def __init__(self, connection: redis.asyncio.Redis, keys: Keyspace, clock: Clock | None = None) -> None:
+        self.redis = connection
+        self.keys = keys
+        self.clock: Clock = clock or ServerClock()
+
+    async def call(self, call: Call) -> Any:
+        """One script call; see ``Store.call``."""
+        command = _command(call, self.clock)
+        try:
+            answer = await self.redis.execute_command(*command)
+        except NoScriptError:
+            await self.redis.script_load(call.script.text)
+            answer = await self.redis.execute_command(*command)
+        return unpackb(answer)
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+
+def connection(url: str, *, resend: bool = False, **options: Any) -> redis.Redis:
+    """A blocking connection pool.
+
+    Args:
+        url: redis://, rediss:// or unix:// with password and database.
+        resend: let redis-py repeat commands whose reply was lost. Producers may, their calls carry command ids;
+            workers and orchestrators must know that a reply was lost (substrate: ten silent retries by default).
+    """
+    if not resend:
+        options["retry"] = Retry(NoBackoff(), 0)
+    options.setdefault("socket_timeout", SOCKET_TIMEOUT_SECONDS)
+    options.setdefault("socket_keepalive", True)
+    if url.startswith("unix:"):
+        options.pop("socket_keepalive")
+    try:
+        return redis.Redis.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigError(f"cannot read the Redis URL: {error}") from error
+
+
+def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None) -> Keyspace:
+    """The namespace's keys, with the number of shards it was created with.
+
+    Raises:
+        ConfigError: ``shards`` differs from what the namespace was created with; moving instances is not supported.
+        ServerUnavailable: Redis does not answer.
+    """
+    keys = Keyspace(namespace)
+    meta = script(_HERE / "meta.lua", pump=False)
+    try:
+        fixed = int(Store(client, keys).call(Call(meta, [keys.meta], {"shards": shards or DEFAULT_SHARDS})))
+    except redis.ConnectionError as error:
+        raise ServerUnavailable(f"Redis does not answer: {error}. Is it running, and is the URL right?") from error
+    except redis.TimeoutError as error:
+        raise ServerUnavailable(f"Redis does not answer in time: {error}") from error
+    if shards is not None and shards != fixed:
+        raise ConfigError(
+            f"namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
+            f"leave the number out, or use another namespace"
+        )
+    return Keyspace(namespace, fixed)

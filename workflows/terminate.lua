@@ -1,0 +1,14 @@
+-- Ends an instance now. Attempts in flight find no token when they come back (F36).
+-- ARGV   cid, x = failure blob for a parent that waits
+-- Reply  'terminated' | 'unknown' | 'cannot' (ended before). Same command id: the first answer.
+local I = instance(1)
+if not I then return reply('unknown') end
+local before = remembered(I, A.cid)
+if before then return reply(before) end
+if FINAL[I.st] then return reply('cannot') end
+tell_parents(I, {x = A.x, st = 'terminated'})
+set(I, 'parents', '')
+finish(I, 'terminated', {})
+remember(I, A.cid, 'terminated')
+flush()
+return reply('terminated')

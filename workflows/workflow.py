@@ -1,0 +1,157 @@
+"""The class people subclass, and what is known about a workflow once it is registered.
+
+Source: https://developers.cloudflare.com/workflows/build/workers-api/#workflowentrypoint
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from workflows import codec, limits
+from workflows.errors import BadParams
+from workflows.event import WorkflowEvent
+from workflows.step import WorkflowStep
+
+Env = TypeVar("Env")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionContext:
+    """``self.ctx``: which instance this is."""
+
+    workflow_name: str
+    instance_id: str
+
+
+class WorkflowEntrypoint(Generic[Env]):
+    """Subclass this and write ``async def run(self, event, step)``.
+
+    The constructor runs with every replay, as ``run`` does: keep it free of effects. ``self.env`` holds the bindings,
+    ``self.ctx`` says which instance this is. ``WorkflowEntrypoint[Env]`` tells a type checker what ``self.env`` is.
+    """
+
+    def __init__(self, ctx: ExecutionContext, env: Any) -> None:
+        self.ctx = ctx
+        self.env: Env = env
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        """What the workflow does. Returns its output: any value a step may return."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method: async def run(self, event, step)")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A workflow as its app knows it. Durations in ms; ``None`` leaves a setting to the engine."""
+
+    name: str
+    binding: str
+    workflow_class: type[WorkflowEntrypoint[Any]]
+    params_model: Any = None
+    queue: str = "default"
+    schedules: tuple[str, ...] = ()
+    retention_success_ms: int = limits.RETENTION_MS
+    retention_error_ms: int = limits.RETENTION_MS
+    step_limit: int = limits.STEPS
+    concurrency: int | None = None
+    hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
+
+    def validate_params(self, value: Any) -> Any:
+        """The params to store: as given where the workflow declares no model, else checked and made plain.
+
+        Raises:
+            BadParams: they do not fit the model; the message lists each problem with its place.
+        """
+        if value is None:
+            value = {}
+        if self.params_model is None:
+            return value
+        from pydantic import TypeAdapter
+
+        adapter: TypeAdapter[Any] = _params_adapter(self.params_model)
+        return adapter.dump_python(self._validated(adapter, value))
+
+    def load_params(self, value: Any) -> Any:
+        """Stored params as ``run`` sees them: the declared model, or the value itself.
+
+        Raises:
+            BadParams: what was stored does not fit the model as it is now.
+        """
+        if self.params_model is None:
+            return value
+        return self._validated(_params_adapter(self.params_model), value)
+
+    def encode_params(self, value: Any, *, what: str | None = None) -> bytes:
+        """Check params and encode them.
+
+        Raises: BadParams, PayloadNotSerializable, PayloadTooLarge.
+        """
+        return codec.encode(self.validate_params(value), what=what or f'the params of workflow "{self.name}"')
+
+    def params_schema(self) -> dict[str, Any] | None:
+        """The JSON schema of the params, where the workflow declares a model that has one."""
+        if self.params_model is None:
+            return None
+        try:
+            schema: dict[str, Any] = _params_adapter(self.params_model).json_schema()
+        except Exception:
+            return None  # a model with a type that JSON does not have
+        return schema
+
+    def _validated(self, adapter: Any, value: Any) -> Any:
+        from pydantic import ValidationError
+
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            lines = [
+                f"  {_place(problem['loc'])}: {problem['msg']} (given: {_short(problem['input'])})"
+                for problem in error.errors(include_url=False, include_context=False)
+            ]
+            name = getattr(self.params_model, "__name__", str(self.params_model))
+            raise BadParams(f'The params of workflow "{self.name}" do not fit {name}:\n' + "\n".join(lines)) from error
+
+
+def params_model_of(workflow_class: type) -> Any:
+    """The ``Model`` of ``run(self, event: WorkflowEvent[Model], step)``; None where there is none to check against."""
+    run = inspect.unwrap(workflow_class.run)  # type: ignore[attr-defined]
+    parameters = list(inspect.signature(run).parameters)
+    if len(parameters) < 2:
+        return None
+    try:
+        annotation = typing.get_type_hints(run).get(parameters[1])
+    except Exception:
+        # A name that exists for the type checker only, maybe of another parameter: resolve this one alone.
+        annotation = run.__annotations__.get(parameters[1])
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, run.__globals__)  # noqa: S307  # the module's own annotation
+            except Exception:
+                return None
+    if typing.get_origin(annotation) is not WorkflowEvent:
+        return None
+    (model,) = typing.get_args(annotation)
+    return None if model is Any or isinstance(model, TypeVar) or model in (dict, object) else model
+
+
+_adapters: dict[int, tuple[Any, Any]] = {}
+
+
+def _params_adapter(model: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    known = _adapters.get(id(model))
+    if known is None:
+        known = _adapters[id(model)] = (model, TypeAdapter(model))
+    return known[1]
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "params"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
