@@ -108,6 +108,8 @@ class Orchestrator:
     def tend(self, shard: int) -> None:
         """Do everything there is to do in one shard."""
         if shard not in self.shards.since:
+            # Given up: a timer remembered here would make the loop spin.
+            self._next_timer.pop(shard, None)
             return
         while True:
             arguments = {"t": self.shards.token, "n": BATCH, "again": RING_AGAIN_MS}

@@ -29,10 +29,7 @@ def reap(store: Store, shard: int, worker: str) -> int:
     held = store.keys.shard_key(shard, "held")
     released = 0
     while True:
-        prefix = f"[{worker}|"
-        members = [
-            member.decode() for member in store.redis.zrangebylex(held, prefix, prefix + "\xff", start=0, num=BATCH)
-        ]
+        members = store.members(held, f"{worker}|", most=BATCH)
         parsed = [Held.parse(member) for member in members]
         instances, places = numbered(store.keys.instance(one.workflow, one.id) for one in parsed)
         items = [

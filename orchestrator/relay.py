@@ -22,7 +22,7 @@ _ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"), pump=False)
 def deliver(store: Store, shard: int) -> int:
     """Deliver the shard's messages. Returns: how many."""
     relay = store.keys.shard_key(shard, "relay")
-    messages = store.redis.hgetall(relay)
+    messages = store.fields(relay)
     if not messages:
         return 0
     ids = list(messages)

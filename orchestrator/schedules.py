@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ class Schedule:
         return f"cron-{zlib.crc32(self.cron.encode()):08x}-{at_ms}"
 
 
-def schedules_of(manifests: Iterator[bytes]) -> list[Schedule]:
+def schedules_of(manifests: Iterable[bytes]) -> list[Schedule]:
     """The schedules of published manifests."""
     found = []
     for blob in manifests:
@@ -79,8 +79,8 @@ def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
 def tick(store: Store, now_ms: int) -> int:
     """Create the instances that are due. Returns: how many firings were handled here."""
     created = 0
-    cursors = store.redis.hgetall(store.keys.schedules)
-    for schedule in schedules_of(iter(store.redis.hvals(store.keys.manifest))):
+    cursors = store.fields(store.keys.schedules)
+    for schedule in schedules_of(store.fields(store.keys.manifest).values()):
         cursor = cursors.get(schedule.id.encode())
         if cursor is None:
             # First seen: fires from now on, not for the past.

@@ -44,12 +44,22 @@ class Shards:
         for shard in sorted(set(self.since) - set(wanted)):
             self._own(shard, leave=True)
             self.since.pop(shard)
+        new = self._take(wanted)
+        # Those of others are refused, so go on until the share is full or none is left: a shard that nobody owns
+        # stands still.
         start = secrets.randbelow(keys.shards)
-        for shard in ((start + n) % keys.shards for n in range(keys.shards)):
-            if len(wanted) >= share:
-                break
-            if shard not in self.since:
-                wanted.append(shard)
+        others = [
+            shard for shard in ((start + n) % keys.shards for n in range(keys.shards)) if shard not in self.since
+        ]
+        while others and len(self.since) < share:
+            missing = share - len(self.since)
+            new += self._take(others[:missing])
+            others = others[missing:]
+        return new
+
+    def _take(self, wanted: list[int]) -> list[int]:
+        """Renew or acquire leases, in one round trip. Returns: shards newly in hand."""
+        keys = self.store.keys
         new: list[int] = []
         calls = [call_on(keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS}) for shard in wanted]
         for shard, answer in zip(wanted, self.store.execute(calls), strict=True):

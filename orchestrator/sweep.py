@@ -26,13 +26,10 @@ def live_instances(store: Store, shard: int) -> Iterator[list[Instance]]:
     """The shard's live instances, in pages."""
     index = store.keys.shard_key(shard, "index")
     for status in LIVE:
-        start = f"[{status}|"
-        while True:
-            page = store.redis.zrangebylex(index, start, f"[{status}|\xff", start=0, num=BATCH)
-            if not page:
-                break
-            yield [_instance(store, member.decode()) for member in page]
-            start = "(" + page[-1].decode()
+        after: str | None = None
+        while page := store.members(index, f"{status}|", after=after, most=BATCH):
+            yield [_instance(store, member) for member in page]
+            after = page[-1]
 
 
 def _instance(store: Store, member: str) -> Instance:

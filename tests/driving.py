@@ -9,6 +9,7 @@ from typing import Any
 import redis as redis_py
 
 from workflows import codec, failure, journal
+from workflows.clock import Clock
 from workflows.keys import Instance, Keyspace
 from workflows.store import Store, call_on, call_one, open_keyspace, script, unpackb
 
@@ -154,8 +155,10 @@ def sleep(seq: int, name: str, ms: int) -> dict[str, Any]:
     return {"s": seq, "k": "sleep", "n": name, "c": 1, "ms": ms}
 
 
-def store_of(client: redis_py.Redis, namespace: str = "shop", **options: Any) -> Store:
-    return Store(client, open_keyspace(client, namespace), **options)
+def store_of(
+    client: redis_py.Redis, namespace: str = "shop", *, shards: int | None = None, clock: Clock | None = None
+) -> Store:
+    return Store(client, open_keyspace(client, namespace, shards), clock)
 
 
 def dump(client: redis_py.Redis) -> dict[bytes, tuple[bytes, Any]]:

@@ -10,10 +10,10 @@ import inspect
 import random
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from worker.attempt import Attempt, Outcome
+from worker.threads import Threads
 from workflows.context import running
 from workflows import codec, failure, limits, retries
 from workflows.app import App
@@ -21,6 +21,7 @@ from workflows.durations import parse_ms
 from workflows.env import names_of
 from workflows.errors import NonRetryableError, StepTimeout
 from workflows.failure import Failure
+from workflows.overrides import Occurrence, Overrides
 
 
 class NonRetryableDelayError(NonRetryableError):
@@ -34,15 +35,21 @@ class Callbacks:
         concurrency: how many attempts may run at once; also the number of threads.
         deliver: called with each attempt and its outcome, from any thread.
         freed: called whenever an attempt's code has really ended, even if its outcome came earlier.
+        overrides: what a test puts in the place of callbacks and delays.
     """
 
     def __init__(
-        self, concurrency: int, deliver: Callable[[Attempt, Outcome], None], freed: Callable[[Attempt], None]
+        self,
+        concurrency: int,
+        deliver: Callable[[Attempt, Outcome], None],
+        freed: Callable[[Attempt], None],
+        overrides: Overrides | None = None,
     ) -> None:
         self._deliver = deliver
         self._freed = freed
+        self._overrides = overrides
         self._loop = asyncio.new_event_loop()
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="step")
+        self._threads = Threads(concurrency)
         self._thread = threading.Thread(target=self._run_loop, name="callbacks", daemon=True)
         self._closing: Any = None
 
@@ -61,7 +68,7 @@ class Callbacks:
         """Tear the bindings down and end the loop; plain callbacks still running are left behind."""
         if self._closing is not None:
             asyncio.run_coroutine_threadsafe(self._closing.__aexit__(None, None, None), self._loop).result(timeout=10)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
@@ -75,10 +82,24 @@ class Callbacks:
 
     def run(self, attempt: Attempt) -> None:
         """Start an attempt; its outcome is delivered later."""
+        if self._overrides is not None and self._is_replaced(attempt, self._overrides):
+            return
         if attempt.callback.is_async:
             self._loop.call_soon_threadsafe(self._start_async, attempt)
         else:
-            self._pool.submit(self._run_plain, attempt)
+            self._threads.submit(self._run_plain, attempt)
+
+    def _is_replaced(self, attempt: Attempt, overrides: Overrides) -> bool:
+        replacement = overrides.attempt(_occurrence(attempt), attempt.fails)
+        if replacement is None:
+            return False
+        if attempt.take_outcome():
+            if replacement.error is not None:
+                self._fail(attempt, replacement.error)
+            else:
+                self._deliver(attempt, Outcome(value=replacement.result))
+        self._freed(attempt)
+        return True
 
     def time_out(self, attempt: Attempt) -> None:
         """Settle an attempt as timed out, whatever its code is doing."""
@@ -86,9 +107,8 @@ class Callbacks:
         handle = attempt.handle
         if handle is not None:
             self._loop.call_soon_threadsafe(handle.cancel)
-        error = StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms")
         if attempt.take_outcome():
-            asyncio.run_coroutine_threadsafe(self._fail(attempt, error), self._loop)
+            self._fail(attempt, StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms"))
 
     def cancel(self, attempt: Attempt) -> None:
         """Tell an attempt that its result is not wanted any more."""
@@ -113,7 +133,7 @@ class Callbacks:
         except BaseException as error:
             # User code: whatever comes out of it is the step's failure, SystemExit included.
             if attempt.take_outcome():
-                asyncio.run_coroutine_threadsafe(self._fail(attempt, error), self._loop)
+                self._fail(attempt, error)
         else:
             if attempt.take_outcome():
                 self._deliver(attempt, Outcome(value=blob))
@@ -132,26 +152,37 @@ class Callbacks:
             blob = _encode(attempt, await awaitable)
         except BaseException as error:
             if attempt.take_outcome():
-                await self._fail(attempt, error)
+                self._fail(attempt, error)
         else:
             if attempt.take_outcome():
                 self._deliver(attempt, Outcome(value=blob))
         finally:
             self._freed(attempt)
 
-    async def _fail(self, attempt: Attempt, error: BaseException) -> None:
+    def _fail(self, attempt: Attempt, error: BaseException) -> None:
+        """Deliver a failure. Not through the loop, which user code may be blocking, unless a function says how long."""
         blob = failure.capture(error)
-        known = Failure.from_blob(blob)
-        failed = attempt.fails + 1
-        delay: int | None = None
-        if retries.should_retry(attempt.config, failed, known):
-            retry = attempt.config.retries
-            try:
-                base = await self._dynamic_delay(attempt, retry.delay, error) if callable(retry.delay) else None
-                delay = retries.delay_ms(retry, failed, base, random01=random.random())  # noqa: S311
-            except NonRetryableDelayError as broken:
-                blob = failure.capture(broken)
-        self._deliver(attempt, Outcome(error=blob, retry_delay_ms=delay))
+        retry = attempt.config.retries
+        if not retries.should_retry(attempt.config, attempt.fails + 1, Failure.from_blob(blob)):
+            self._deliver(attempt, Outcome(error=blob))
+        elif callable(retry.delay):
+            asyncio.run_coroutine_threadsafe(self._fail_dynamic(attempt, retry.delay, error, blob), self._loop)
+        else:
+            self._deliver(attempt, Outcome(error=blob, retry_delay_ms=self._delay_ms(attempt)))
+
+    async def _fail_dynamic(
+        self, attempt: Attempt, function: Callable[[Any], Any], error: BaseException, blob: bytes
+    ) -> None:
+        try:
+            base = await self._dynamic_delay(attempt, function, error)
+        except NonRetryableDelayError as broken:
+            self._deliver(attempt, Outcome(error=failure.capture(broken)))
+        else:
+            self._deliver(attempt, Outcome(error=blob, retry_delay_ms=self._delay_ms(attempt, base)))
+
+    def _delay_ms(self, attempt: Attempt, base_ms: int | None = None) -> int:
+        delay = retries.delay_ms(attempt.config.retries, attempt.fails + 1, base_ms, random01=random.random())
+        return delay if self._overrides is None else self._overrides.retry_delay_ms(_occurrence(attempt), delay)
 
     async def _dynamic_delay(self, attempt: Attempt, function: Callable[[Any], Any], error: BaseException) -> int:
         """Ask the user's function how long to wait; it has 5 seconds to answer.
@@ -182,3 +213,6 @@ class Callbacks:
 def _encode(attempt: Attempt, value: Any) -> bytes:
     return codec.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
 
+
+def _occurrence(attempt: Attempt) -> Occurrence:
+    return Occurrence(attempt.instance, attempt.generation, attempt.name, attempt.count)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows import doorbell, keys
+from workflows import doorbell, keys, nonces
 from workflows.batches import numbered
 from workflows.keys import Held, Instance, Intent
 from workflows.store import Call, Store, call_on, script, unpackb
@@ -87,11 +86,6 @@ def held_member(worker: str, kind: str, instance: Instance, generation: str, seq
     return "|".join((worker, kind, instance.workflow, instance.id, generation, str(seq), token))
 
 
-def new_token() -> str:
-    """Random, never counted: a counter would repeat itself after Redis lost its last second (F42)."""
-    return secrets.token_hex(8)
-
-
 def pop_call(namespace: str, queue_name: str, most: int) -> Call:
     """A call that takes up to ``most`` doorbells off an RQ queue."""
     head, tail = doorbell.envelope(namespace)
@@ -158,7 +152,7 @@ def claim(
                     "s": intent.seq,
                     "n": intent.nonce,
                     "m": intent.member,
-                    "t": new_token(),
+                    "t": nonces.token(),
                     "h": have.position if have else 0,
                     "hn": have.nonce if have else "",
                 }
@@ -200,6 +194,4 @@ def _task(worker: str, intent: Intent, instance: Instance, item: dict[str, Any],
 
 def held_by(store: Store, shard: int, worker: str) -> list[Held]:
     """Everything a worker holds in one shard."""
-    prefix = f"[{worker}|"
-    members = store.redis.zrangebylex(store.keys.shard_key(shard, "held"), prefix, prefix + "\xff")
-    return [Held.parse(member.decode()) for member in members]
+    return [Held.parse(member) for member in store.members(store.keys.shard_key(shard, "held"), f"{worker}|")]

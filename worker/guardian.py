@@ -68,7 +68,7 @@ class Guardian:
                 if self._interrupted:
                     self._interrupted = False
                     # An interrupt not delivered yet must not hit the engine's own code.
-                    _interrupt(self._engine.engine_thread, None)
+                    _interrupt(self._engine.thread, None)
 
     def _run(self) -> None:
         while True:
@@ -95,7 +95,7 @@ class Guardian:
                     "run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id}
                 )
                 faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
-                _interrupt(self._engine.engine_thread, RunStalled)
+                _interrupt(self._engine.thread, RunStalled)
                 return
         if blocked > 2 * self._stall_seconds:
             self._give_up(f"run() of {watched.workflow}/{watched.id} blocks and cannot be interrupted")

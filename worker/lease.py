@@ -64,6 +64,10 @@ class Lease:
         except redis.RedisError:
             _log.info("lease left to expire")
 
+    def kill(self) -> None:
+        """End without leaving: the lease stands until it runs out."""
+        self._stop.set()
+
     def renew_identity(self) -> None:
         """The lease was lost: register under a new id. What is in flight keeps the old one until it ends."""
         with self._lock:
@@ -103,12 +107,14 @@ class Lease:
                 arguments["leave"] = True
             calls.append(call_on(self._store.keys, _RENEW, shard, [], arguments))
         alive = True
-        for answer in self._store.execute(calls):
+        for shard, answer in enumerate(self._store.execute(calls)):
             if isinstance(answer, Exception):
                 raise answer
             self._store.clock.observe(int(answer[0]))
             if answer[1] == b"lost":
                 alive = False
+                # With the lease went everything held under it: the attempts are or will be others' now.
+                self._lost(held.get(shard, []))
             elif len(answer) > 2:
                 self._lost(member.decode() for member in answer[2:])
         return alive

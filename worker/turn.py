@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import Any
 
 from workflows import codec, failure, retries
 from workflows.app import App
 from workflows.commands import Child, Do, Sleep, Wait
 from workflows.errors import PayloadError
+from workflows.keys import Instance
+from workflows.overrides import Overrides
 from workflows.replay import Raised, Replay, Returned, Snapshot, delta
 
 Decision = dict[str, Any]
 
 
-def decide(replay: Replay, before: Snapshot | None, app: App, workflow: str, generation: str) -> Decision:
+def decide(
+    replay: Replay,
+    before: Snapshot | None,
+    app: App,
+    instance: Instance,
+    generation: str,
+    overrides: Overrides | None = None,
+) -> Decision:
     """What has to be committed after feeding: relative to the last decision, so that a step whose result is already in
     the journal but not yet fed is never opened again.
 
@@ -25,7 +35,7 @@ def decide(replay: Replay, before: Snapshot | None, app: App, workflow: str, gen
     opened, withdrawn = delta(before, replay.snapshot())
     return {
         "w": [{"s": seq, "k": replay.command(seq).kind} for seq in withdrawn],
-        "o": [_open(replay, seq, app, workflow, generation) for seq in opened],
+        "o": [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
     }
 
 
@@ -52,14 +62,18 @@ def _end(replay: Replay) -> dict[str, Any]:
     return end
 
 
-def _open(replay: Replay, seq: int, app: App, workflow: str, generation: str) -> dict[str, Any]:
+def _open(
+    replay: Replay, seq: int, app: App, instance: Instance, generation: str, overrides: Overrides | None
+) -> dict[str, Any]:
     command = replay.command(seq)
+    if overrides is not None:
+        command = overrides.opening(instance, generation, command)
     spec: dict[str, Any] = {"s": seq, "k": command.kind, "n": command.name, "c": command.count}
     match command:
         case Do():
             spec |= {
-                "qu": command.queue or app.definition(workflow).queue,
-                "g": retries.to_wire(command.config),
+                "qu": command.queue or app.definition(instance.workflow).queue,
+                "g": _wire(command.config),
                 "to": command.config.timeout_ms,
             }
         case Sleep():
@@ -74,6 +88,11 @@ def _open(replay: Replay, seq: int, app: App, workflow: str, generation: str) ->
         case Child():
             spec |= _child(command, app, generation)
     return spec
+
+
+@lru_cache(maxsize=1024)
+def _wire(config: retries.StepConfig) -> bytes:
+    return retries.to_wire(config)
 
 
 def _keep_due(replay: Replay, seq: int, spec: dict[str, Any]) -> None:

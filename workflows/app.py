@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar, overload
 
 from workflows import limits as bounds
 from workflows import lint, names, retries
+from workflows.callback import CONTEXT_PARAMETER
 from workflows.durations import Duration, parse_ms
 from workflows.env import BindingReference
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
@@ -503,7 +504,9 @@ def _concurrency(given: Any, where: str) -> int | None:
 
 
 def _cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:
-    count = next((count for count in (2, 1, 0) if _accepts(handler, count) or _accepts(handler, count, "ctx")), None)
+    # A ctx of the handler's own is filled by the step, so it is tried first: (event, ctx) takes no env.
+    forms = [(count, keywords) for keywords in ((CONTEXT_PARAMETER,), ()) for count in (2, 1, 0)]
+    count = next((count for count, keywords in forms if _accepts(handler, count, *keywords)), None)
     if count is None:
         raise ConfigError(f"The {where} cannot take an event and the bindings. Write: async def handler(event, env).")
 

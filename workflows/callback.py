@@ -80,6 +80,8 @@ class Callback:
         A plain function (a lambda, say) may return an awaitable as well; whoever calls it looks at the result.
         """
         function: Any = self.function
+        if function.__class__ is FunctionType:
+            return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
         if isinstance(function, BindingReference):
             function = function.resolve()
         while isinstance(function, functools.partial):
@@ -102,6 +104,12 @@ class Callback:
         if CONTEXT_PARAMETER in self.kwargs:
             return None
         function: Any = self.function
+        if (
+            function.__class__ is FunctionType
+            and CONTEXT_PARAMETER not in function.__code__.co_varnames
+            and not function.__dict__  # functools.wraps: the wrapped function's signature counts
+        ):
+            return None  # the usual case, without the cost of a signature
         if isinstance(function, functools.partial) and CONTEXT_PARAMETER in function.keywords:
             return None
         if isinstance(function, BindingReference):

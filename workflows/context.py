@@ -4,43 +4,80 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from workflows.retries import StepConfig
 
 
-@dataclass(frozen=True, slots=True)
-class StepName:
+class StepName(NamedTuple):
     """Which step: its name as given, and the how-manieth of that name in this run, from 1."""
 
     name: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
 
-    def __getitem__(self, key: str) -> Any:
-        return _item(self, key)
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if key in ("name", "count") else tuple.__getitem__(self, key)
 
 
-@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Set when an attempt's result is not wanted any more; used like ``threading.Event``.
+
+    Most attempts never wait for it, so the event with its locks is made only for those that do.
+    """
+
+    __slots__ = ("_event", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: threading.Event | None = None
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def __bool__(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        if self._event is not None:
+            self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block a plain callback until it is cancelled, or for ``timeout`` seconds. Returns: whether it is."""
+        if self._event is None:
+            self._event = threading.Event()
+        if self._set:
+            self._event.set()
+        return self._event.wait(timeout)
+
+
 class StepContext:
     """Given to a callback that has a parameter named ``ctx``; attributes and keys are the same.
 
     Attributes:
         step: name and count.
         attempt: 1 for the first try.
-        config: the resolved settings; a copy, changing it changes nothing.
         idempotency_key: the same for every attempt of one step occurrence, and for no other: hand it to the payment
             provider, and a repeated attempt charges once.
         cancelled: set when the result is not wanted any more (timeout, lost race, terminate); check it in long loops.
     Source: https://developers.cloudflare.com/workflows/build/step-context/
     """
 
-    step: StepName
-    attempt: int
-    config: dict[str, Any]
-    idempotency_key: str
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    _commands: Iterator[int] = field(default_factory=itertools.count, repr=False)
+    __slots__ = ("_commands", "_settings", "attempt", "cancelled", "idempotency_key", "step")
+
+    def __init__(self, step: StepName, attempt: int, settings: StepConfig, idempotency_key: str) -> None:
+        self.step = step
+        self.attempt = attempt
+        self.idempotency_key = idempotency_key
+        self.cancelled = Cancelled()
+        self._settings = settings
+        self._commands = itertools.count()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved settings in the model's form; a copy, changing it changes nothing."""
+        return self._settings.as_dict()
 
     def next_command_id(self) -> str:
         """An id for the next command this attempt gives to another instance: the same in every attempt."""
@@ -51,13 +88,9 @@ class StepContext:
         return not self.cancelled.is_set()
 
     def __getitem__(self, key: str) -> Any:
-        return _item(self, key)
-
-
-def _item(holder: Any, key: str) -> Any:
-    if key in holder.__dataclass_fields__:
-        return getattr(holder, key)
-    raise KeyError(key)
+        if key in ("step", "attempt", "config", "idempotency_key", "cancelled"):
+            return getattr(self, key)
+        raise KeyError(key)
 
 
 running: ContextVar[StepContext | None] = ContextVar("running", default=None)

@@ -12,9 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, NoReturn, SupportsIndex, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-Params = TypeVar("Params")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    Params = _TypeVar("Params", default=Any)
+else:
+    Params = TypeVar("Params")
 
 
 class ReadOnlyError(TypeError, AttributeError):

@@ -11,9 +11,11 @@ This catches honest mistakes. It is no sandbox: a connection opened earlier can 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -89,7 +91,27 @@ def install() -> None:
     with _installing:
         if not _installed:
             sys.addaudithook(_audit)
+            if sys.version_info < (3, 13):
+                _announce_unaudited()
             _installed = True
+
+
+def _announce_unaudited() -> None:
+    """Let ``time.sleep`` and ``Thread.start`` tell the hook, as they do by themselves from Python 3.13 on."""
+    sleep, start = time.sleep, threading.Thread.start
+
+    @functools.wraps(sleep)
+    def checked_sleep(seconds: Any, /) -> None:
+        _audit("time.sleep", ())
+        sleep(seconds)
+
+    @functools.wraps(start)
+    def checked_start(self: threading.Thread) -> None:
+        _audit("_thread.start_new_thread", ())
+        start(self)
+
+    time.sleep = checked_sleep
+    threading.Thread.start = checked_start  # type: ignore[method-assign]
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:

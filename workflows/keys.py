@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
@@ -45,9 +45,8 @@ PERMANENT: Final = ("owner", "meta", "manifest", "schedules")
 DEFAULT_SHARDS: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """Which instance: enough to find all its keys."""
+class Instance(NamedTuple):
+    """Which instance: enough to find all its keys. A tuple, because it is a dictionary key at every step."""
 
     shard: int
     workflow: str

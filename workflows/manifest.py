@@ -54,10 +54,16 @@ class KnownWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All published workflows of a namespace, by name."""
+    """All published workflows of a namespace, by name.
+
+    Attributes:
+        apps: each app's manifest as published.
+        unreadable: apps whose manifest this version cannot read, most likely because a newer one wrote it.
+    """
 
     workflows: Mapping[str, KnownWorkflow]
     apps: Mapping[str, Mapping[str, Any]]
+    unreadable: tuple[str, ...] = ()
 
     def workflow(self, name: str) -> KnownWorkflow:
         """The workflow of that name.
@@ -85,6 +91,8 @@ class Manifest:
     def _unknown(self, name: str) -> UnknownWorkflow:
         way_out = "Start a worker with its app, or run `workflows register`"
         names = ", ".join(self.names())
+        if self.unreadable:
+            way_out = f"This version cannot read the manifest of {', '.join(self.unreadable)}: register it again"
         if not names:
             return UnknownWorkflow(f"There is no workflow {name!r}: no app is registered in this namespace. {way_out}.")
         return UnknownWorkflow(f"There is no workflow {name!r} here. Registered: {names}. {way_out} to add one.")
@@ -110,15 +118,17 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
     """Read the manifests as they are stored: app name to JSON."""
     apps: dict[str, Mapping[str, Any]] = {}
     workflows: dict[str, KnownWorkflow] = {}
+    unreadable: list[str] = []
     for app, text in sorted(fields.items()):
         try:
             body = json.loads(text)
             found = {name: _known(name, app.decode(), of) for name, of in body["workflows"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            unreadable.append(app.decode(errors="backslashreplace"))
             continue
         apps[app.decode()] = body
         workflows |= found
-    return Manifest(workflows, apps)
+    return Manifest(workflows, apps, tuple(unreadable))
 
 
 def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
@@ -127,8 +137,8 @@ def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
         name,
         app=app,
         queue=str(of["queue"]),
-        retention_success_ms=int(retention["success"]),
-        retention_error_ms=int(retention["error"]),
+        retention_success_ms=int(retention["success_ms"]),
+        retention_error_ms=int(retention["error_ms"]),
         schedules=tuple(str(cron) for cron in of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
         description=of,

@@ -14,6 +14,6 @@ local function nonce()
 end
 local function entry_nonce()
   nonces = nonces + 1
-  return string.sub(ARGV[2], 1, 4) .. string.format('%04x', nonces % 65536)
+  return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
 end
 local function reply(value) return cmsgpack.pack(value) end

@@ -316,8 +316,11 @@ class Replay:
         main = self._main
         assert main is not None
         self.loop.drain(main)
-        if main.done() and self._end is None:
-            self._end = _outcome(main)
+        if main.done():
+            outcome = _outcome(main)
+            self._end = self._end or outcome  # the limit of steps ends the run, whatever run() makes of the error
+        if self._end is not None:
+            self.loop.drop()  # what run() left running; it would never go on
 
     def _start(self, entry: Start) -> None:
         if self._main is not None:
@@ -357,10 +360,10 @@ class Replay:
         return True
 
     def _result(self, entry: Entry, asked: _Asked) -> tuple[Any, BaseException | None]:
+        if type(entry) is Settled and entry.error is None:
+            value = codec.decode(entry.value) if entry.value is not None else None
+            return self._rebuilt(value, asked), None
         match entry:
-            case Settled(error=None, value=blob):
-                value = codec.decode(blob) if blob is not None else None
-                return self._rebuilt(value, asked), None
             case ChildEnded(error=None, value=blob):
                 return (codec.decode(blob) if blob is not None else None), None
             case Settled(error=blob) | ChildEnded(error=blob):

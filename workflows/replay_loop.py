@@ -217,8 +217,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         ``finally`` blocks of user code do run (the interpreter offers no other way to end a coroutine); whatever they
         ask for raises ``Suspended``.
         """
-        self._closed = True
         tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            if task.done() and not task.cancelled() and task._log_traceback:
+                # Said now, because the moment of garbage collection is nobody's to choose.
+                self.call_exception_handler(
+                    {"message": "Task exception was never retrieved", "exception": task.exception()}
+                )
+        self._closed = True
         for task in tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # else its end is logged as a bug

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import redis
 import redis.asyncio
@@ -26,6 +26,7 @@ from redis.backoff import ExponentialBackoff
 from workflows import codec, durations, failure, history, journal, limits, names
 from workflows.batches import numbered
 from workflows.codec import InstanceRef
+from workflows.doctor import location
 from workflows.errors import (
     BadParams,
     ConfigError,
@@ -667,7 +668,7 @@ def server_errors(client: redis.Redis | redis.asyncio.Redis) -> Iterator[None]:
         text = _unavailable(error)
         if text is None:
             raise
-        raise ServerUnavailable(f"Redis at {_location(client)} {text}: {error}") from error
+        raise ServerUnavailable(f"Redis at {location(cast(redis.Redis, client))} {text}: {error}") from error
 
 
 # An error inside a script comes as its text: Redis before 7 wraps it, so the word is looked for anywhere.
@@ -703,13 +704,6 @@ def _unavailable(error: redis.RedisError) -> str | None:
             return _SERVER_WORDS["NOPERM"]
     words = re.findall(r"\b[A-Z]{3,}\b", str(error))
     return next((_SERVER_WORDS[word] for word in words if word in _SERVER_WORDS), None)
-
-
-def _location(client: redis.Redis | redis.asyncio.Redis) -> str:
-    settings = client.connection_pool.connection_kwargs
-    if "path" in settings:
-        return str(settings["path"])
-    return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------

@@ -126,7 +126,10 @@ class WorkflowStep:
     # do
 
     @overload
-    def do(self, name: Callable[..., Awaitable[T]], /) -> DecoratedStep[T]: ...
+    def do(self, name: Callable[..., Coroutine[Any, Any, T]], /) -> DecoratedStep[T]: ...
+
+    @overload
+    def do(self, name: Callable[..., T], /) -> DecoratedStep[T]: ...
 
     @overload
     def do(

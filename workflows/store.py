@@ -8,12 +8,11 @@ to call twice, because redis-py re-sends commands silently unless told otherwise
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import redis
@@ -22,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
+from workflows import nonces
 from workflows.clock import Clock, ServerClock
 from workflows.errors import ConfigError, ServerUnavailable
 from workflows.keys import DEFAULT_SHARDS, Instance, Keyspace
@@ -89,9 +89,8 @@ def call_one(keys: Keyspace, script: Script, instance: Instance, arguments: Mapp
 
 
 def _command(call: Call, clock: Clock) -> list[Any]:
-    nonce = secrets.token_urlsafe(8)[:10]
     arguments = packb(call.arguments)
-    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, clock.argument(), nonce, arguments]
+    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, clock.argument(), nonces.call(), arguments]
 
 
 class Store:
@@ -159,6 +158,26 @@ class Store:
             for command in commands:
                 pipeline.execute_command(*command)
             return pipeline.execute(raise_on_error=False)
+
+    # Reading, for engine parts: bytes out, whatever the client library's types say.
+
+    def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
+        """Journal entries from ``start`` up to, not including, ``end``."""
+        return cast("list[bytes]", self.redis.lrange(self.keys.journal(instance), start, end - 1))
+
+    def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
+        """Fields of an instance's header; None for those it does not have."""
+        return cast("list[bytes | None]", self.redis.hmget(self.keys.header(instance), list(names)))
+
+    def members(self, key: str, prefix: str, *, after: str | None = None, most: int = -1) -> list[str]:
+        """Members of a sorted set with equal scores that begin with ``prefix``, in order, from behind ``after`` on."""
+        start = f"[{prefix}" if after is None else f"({after}"
+        found = self.redis.zrangebylex(key, start, f"[{prefix}".encode() + b"\xff", start=0, num=most)
+        return [cast(bytes, member).decode() for member in found]
+
+    def fields(self, key: str) -> dict[bytes, bytes]:
+        """All of a hash."""
+        return cast("dict[bytes, bytes]", self.redis.hgetall(key))
 
     def close(self) -> None:
         self.redis.close()

@@ -8,14 +8,19 @@ from __future__ import annotations
 import inspect
 import typing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workflows import codec, limits
 from workflows.errors import BadParams
 from workflows.event import WorkflowEvent
 from workflows.step import WorkflowStep
 
-Env = TypeVar("Env")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    Env = _TypeVar("Env", default=Any)
+else:
+    Env = TypeVar("Env")
 
 
 @dataclass(frozen=True, slots=True)

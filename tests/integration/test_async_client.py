@@ -33,7 +33,7 @@ class PublishedApp:
     name = "shop"
 
     def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success": 1_000, "error": 2_000}, "schedules": []}
+        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
         return {"workflows": {"order": workflow}}
 
 

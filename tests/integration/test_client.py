@@ -13,6 +13,7 @@ import redis as redis_py
 from tests.driving import HandClock, HandWorker, sleep, step, wait
 from workflows import codec
 from workflows.client import Client, WorkflowInstance
+from workflows.embedded import EmbeddedRedis
 from workflows.errors import (
     BadName,
     BadParams,
@@ -39,7 +40,7 @@ class PublishedApp:
     name = "shop"
 
     def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success": 1_000, "error": 2_000}, "schedules": []}
+        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
         return {"workflows": {"order": workflow, "parcel": {**workflow, "queue": "gpu"}}}
 
 
@@ -341,6 +342,25 @@ def test_a_waiting_result_is_woken_by_the_end(client: Client, worker: HandWorker
     worker.complete(of(instance), 7)
     waiter.join(10)
     assert results == [7]
+
+
+def test_a_waiting_result_lives_through_a_restart_of_redis() -> None:
+    """What is stored survives a crash of the server, so those who wait for it need not notice."""
+    with EmbeddedRedis() as server, Client("shop", server.url) as client:
+        publish_manifest(client.store, PublishedApp())
+        worker = HandWorker(client.store)
+        instance = client.workflow("order").create()
+        channel = client.store.keys.ended_channel(of(instance))
+        results: list[Any] = []
+        waiter = threading.Thread(target=lambda: results.append(instance.result("30 seconds")))
+        waiter.start()
+        while dict(client.store.redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
+            pass
+        server.kill()
+        server.start()
+        worker.complete(of(instance), 7)
+        waiter.join(20)
+        assert results == [7]
 
 
 def test_result_gives_up_in_time_and_says_how_the_instance_is(client: Client) -> None:

@@ -1,0 +1,428 @@
+"""The workflows of the acceptance tests. Workers load this module; tests use it to create instances.
+
+Every callback that matters writes to the ledger, a plain file outside of Redis. A gate is a file as well: a callback
+stands before it until a test makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from workflows import (
+    App,
+    EventTimeout,
+    NonRetryableError,
+    PoisonError,
+    Retry,
+    StepTimeout,
+    WorkflowEntrypoint,
+    WorkflowEvent,
+    WorkflowStep,
+)
+from workflows.context import StepContext, running
+
+FOLDER_VARIABLE = "ACCEPTANCE_FOLDER"
+LOOK_SECONDS = 0.005
+GATE_SECONDS = 50.0
+NO_RETRY = Retry(limit=0)
+
+app = App("acceptance", queues=("default", "gpu"))
+partial = App("acceptance", queues=("default", "gpu"))
+ticking = App("ticking")
+
+
+class Broken(Exception):
+    """What a step raises here."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+
+
+# Callbacks
+
+
+def note(key: str, what: str) -> None:
+    """Append one line to the ledger, for the attempt that is running."""
+    context = running.get()
+    attempt = context.attempt if context else 0
+    line = json.dumps({"key": key, "what": what, "attempt": attempt, "pid": os.getpid(), "at": time.time()})
+    file = os.open(Path(os.environ[FOLDER_VARIABLE]) / "ledger", os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(file, f"{line}\n".encode())
+    finally:
+        os.close(file)
+
+
+def is_open(gate: str) -> bool:
+    return (Path(os.environ[FOLDER_VARIABLE]) / f"gate-{gate}").exists()
+
+
+def quick(key: str, value: Any = None) -> Any:
+    """A plain step that takes no time."""
+    note(key, "start")
+    return value
+
+
+async def brief(key: str, value: Any = None, seconds: float = 0.0) -> Any:
+    """An async step that takes a moment."""
+    note(key, "start")
+    await asyncio.sleep(seconds)
+    note(key, "end")
+    return value
+
+
+def gated(key: str, gate: str, ctx: StepContext) -> int:
+    """A plain step that stands before a gate and does not care whether it is cancelled, though it notices.
+
+    ``{attempt}`` in the gate's name is the attempt.
+    """
+    note(key, "start")
+    gate = gate.replace("{attempt}", str(ctx.attempt))
+    until = time.monotonic() + GATE_SECONDS
+    noticed = False
+    while not is_open(gate) and time.monotonic() < until:
+        if ctx.cancelled.is_set() and not noticed:
+            noticed = True
+            note(key, "cancelled")
+        time.sleep(LOOK_SECONDS)
+    note(key, "end")
+    return os.getpid()
+
+
+async def gated_politely(key: str, gate: str, value: Any = None) -> Any:
+    """An async step that stands before a gate."""
+    note(key, "start")
+    try:
+        while not is_open(gate):
+            await asyncio.sleep(LOOK_SECONDS)
+    except asyncio.CancelledError:
+        note(key, "cancelled")
+        raise
+    note(key, "end")
+    return value
+
+
+def failing(key: str, times: int, ctx: StepContext) -> int:
+    """Fails the first so many attempts. Returns: the attempt that did not."""
+    note(key, "start")
+    if ctx.attempt <= times:
+        raise Broken(ctx.attempt, f"attempt {ctx.attempt}")
+    return ctx.attempt
+
+
+# Plain work
+
+
+@app.workflow
+@partial.workflow
+class Chain(WorkflowEntrypoint[Any]):
+    """Params: ``steps``, how many plain and async steps in turn; ``seconds`` that each async one takes."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> int:
+        total = 0
+        for number in range(event.params.get("steps", 3)):
+            key = f"{event.instance_id}/{number}"
+            if number % 2:
+                total += await step.do("brief", brief, key, number, event.params.get("seconds", 0.0))
+            else:
+                total += await step.do("quick", quick, key, number)
+        return total
+
+
+@app.workflow
+class Spread(WorkflowEntrypoint[Any]):
+    """Ten steps: two in a row, six side by side, two in a row."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> int:
+        id = event.instance_id
+        first = await step.do("first", quick, f"{id}/first", 1)
+        second = await step.do("second", brief, f"{id}/second", first + 1)
+        middle = await asyncio.gather(
+            *(step.do("middle", brief if n % 2 else quick, f"{id}/middle-{n}", n) for n in range(6))
+        )
+        total = await step.do("sum", quick, f"{id}/sum", sum(middle) + second)
+        return int(await step.do("last", brief, f"{id}/last", total))
+
+
+@app.workflow
+class Gated(WorkflowEntrypoint[Any]):
+    """One step that stands before the gate ``params["gate"]``, then a quick one."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        id = event.instance_id
+        pid = await step.do("work", gated, f"{id}/work", event.params.gate, retries=NO_RETRY)
+        await step.do("after", quick, f"{id}/after")
+        return pid
+
+
+@app.workflow
+class Politely(WorkflowEntrypoint[Any]):
+    """One async step before a gate."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return await step.do("work", gated_politely, f"{event.instance_id}/work", event.params.gate, "done")
+
+
+@app.workflow
+class OnTheGpu(WorkflowEntrypoint[Any]):
+    """One step on the default queue, one on the queue ``gpu``, and one more."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[int]:
+        before = await step.do("before", os.getpid)
+        there = await step.do("there", os.getpid, queue="gpu")
+        return [before, there, await step.do("behind", os.getpid)]
+
+
+# Time
+
+
+@app.workflow
+class Sleeper(WorkflowEntrypoint[Any]):
+    """Sleeps ``params["pause"]`` between two steps."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> str:
+        await step.do("before", quick, f"{event.instance_id}/before")
+        await step.sleep("nap", event.params.pause)
+        await step.do("after", quick, f"{event.instance_id}/after")
+        return "rested"
+
+
+@app.workflow
+class UntilThen(WorkflowEntrypoint[Any]):
+    """``sleep_until`` a moment made of ``step.now()``, then waits for ``go``."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> str:
+        then = step.now() + timedelta(milliseconds=event.params.ms)
+        await step.sleep_until("then", then)
+        await step.do("between", quick, f"{event.instance_id}/between")
+        await step.wait_for_event("go", type="go")
+        await step.do("after", quick, f"{event.instance_id}/after")
+        return then.isoformat()
+
+
+@app.workflow
+class Patient(WorkflowEntrypoint[Any]):
+    """Waits for ``reply`` and says what came, or that nothing did."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.do("before", quick, f"{event.instance_id}/before")
+        try:
+            reply = await step.wait_for_event("reply", type="reply", timeout=event.params.get("timeout", "1 hour"))
+        except EventTimeout as error:
+            await step.do("after", quick, f"{event.instance_id}/after")
+            return str(error)
+        await step.do("after", quick, f"{event.instance_id}/after")
+        return reply.payload
+
+
+@app.workflow
+class Retrying(WorkflowEntrypoint[Any]):
+    """A step that fails ``params["times"]`` times."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> int:
+        p = event.params
+        retry = Retry(limit=p.get("limit", 5), delay=p.get("delay", 100), backoff=p.get("backoff", "constant"))
+        return await step.do("work", failing, f"{event.instance_id}/work", p.times, retries=retry)
+
+
+# Events
+
+
+@app.workflow
+class TwoWaiters(WorkflowEntrypoint[Any]):
+    """Two waits for the same type side by side."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        one, two = await asyncio.gather(
+            step.wait_for_event("one", type="reply"), step.wait_for_event("two", type="reply")
+        )
+        return [one.payload, two.payload]
+
+
+@app.workflow
+class LeftWaiter(WorkflowEntrypoint[Any]):
+    """A wait loses a race against a sleep and is left behind, or cancelled; a second wait gets the next event."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = asyncio.ensure_future(step.wait_for_event("first", type="reply"))
+        nap = asyncio.ensure_future(step.sleep("nap", 100))
+        done, pending = await asyncio.wait({first, nap}, return_when=asyncio.FIRST_COMPLETED)
+        if event.params.get("cancel"):
+            for loser in pending:
+                loser.cancel()
+        second = await step.wait_for_event("second", type="reply")
+        return [len(done), second.payload]
+
+
+@app.workflow
+class Collector(WorkflowEntrypoint[Any]):
+    """Stands before a gate, then takes ``params["events"]`` events one after the other."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        await step.do("gate", gated_politely, f"{event.instance_id}/gate", event.params.gate)
+        found = []
+        for _ in range(event.params.events):
+            found.append((await step.wait_for_event("next", type="reply")).payload)
+        return found
+
+
+@app.workflow
+class Race(WorkflowEntrypoint[Any]):
+    """Two gated steps; the winner is told after ``go``, when both may have ended."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        id = event.instance_id
+        left = asyncio.ensure_future(step.do("left", gated_politely, f"{id}/left", f"{id}-left", "left"))
+        right = asyncio.ensure_future(step.do("right", gated_politely, f"{id}/right", f"{id}-right", "right"))
+        done, _ = await asyncio.wait({left, right}, return_when=asyncio.FIRST_COMPLETED)
+        winners = sorted(task.result() for task in done)
+        await step.wait_for_event("go", type="go")
+        told = await step.do("tell", quick, f"{id}/tell", winners)
+        await asyncio.wait({left, right})
+        return [told, left.result(), right.result()]
+
+
+# Failures
+
+
+@app.workflow
+class Strict(WorkflowEntrypoint[Any]):
+    """What a step raises arrives in ``run`` as what it is."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        caught: list[Any] = []
+        try:
+            await step.do("broken", failing, f"{event.instance_id}/broken", 9, retries=NO_RETRY)
+        except Broken as error:
+            caught.append([type(error).__name__, error.code, error.args])
+        try:
+            await step.do("built in", lambda: {}["missing"], retries=NO_RETRY)
+        except KeyError as error:
+            caught.append([type(error).__name__, error.args])
+        try:
+            await step.do("final", refuse, f"{event.instance_id}/final")
+        except NonRetryableError as error:
+            caught.append([type(error).__name__, str(error)])
+        return caught
+
+
+def refuse(key: str) -> None:
+    """A failure that no retry can mend."""
+    note(key, "start")
+    raise NonRetryableError("never")
+
+
+@app.workflow
+class Poison(WorkflowEntrypoint[Any]):
+    """A step that ends its process."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> str:
+        try:
+            await step.do("poison", die, f"{event.instance_id}/poison")
+        except PoisonError as error:
+            return type(error).__name__
+        return "alive"
+
+
+def die(key: str) -> None:
+    """As a segmentation fault would."""
+    note(key, "start")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.workflow
+class Slow(WorkflowEntrypoint[Any]):
+    """A step that is slower than its timeout, at the first attempt or always; ``sync`` or not."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        p = event.params
+        callback = slow_plain if p.sync else slow_async
+        retry = Retry(limit=p.limit, delay=50, backoff="constant")
+        try:
+            return await step.do("slow", callback, f"{event.instance_id}/slow", p.slow, retries=retry, timeout=300)
+        except StepTimeout as error:
+            return str(error)
+
+
+def slow_plain(key: str, attempts: int, ctx: StepContext) -> str:
+    """Too slow in its first attempts; ends as soon as it is cancelled."""
+    note(key, "start")
+    if ctx.attempt <= attempts:
+        ctx.cancelled.wait(GATE_SECONDS)
+        note(key, "cancelled")
+    return "in time"
+
+
+async def slow_async(key: str, attempts: int, ctx: StepContext) -> str:
+    """The same on the loop."""
+    note(key, "start")
+    if ctx.attempt <= attempts:
+        try:
+            await asyncio.sleep(GATE_SECONDS)
+        except asyncio.CancelledError:
+            note(key, "cancelled")
+            raise
+    return "in time"
+
+
+@app.workflow
+class Blocking(WorkflowEntrypoint[Any]):
+    """A ``run`` that blocks its worker: in Python, or in C where nothing can interrupt it."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        if event.params.get("in_c"):
+            if not is_open(event.instance_id):
+                ctypes.CDLL(None).sleep(600)
+        else:
+            while True:
+                pass
+
+
+# Other instances
+
+
+@app.workflow
+class Parent(WorkflowEntrypoint[Any]):
+    """Invokes one child and waits for another that a step has created."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        id = event.instance_id
+        invoked = await step.invoke(Child, {"number": 1})
+        created = await step.do("create", lambda: self.env.CHILD.create(f"{id}-child", {"number": 2}))
+        joined = await step.wait_for_child("join", created)
+        try:
+            await step.invoke(Child, {"number": -1}, name="bad child")
+        except Broken as error:
+            return [invoked, joined, error.code]
+        return [invoked, joined]
+
+
+@app.workflow
+class Child(WorkflowEntrypoint[Any]):
+    """Doubles a number; a negative one breaks it."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        number = event.params.number
+        if number < 0:
+            raise Broken(number, "negative")
+        return await step.do("double", quick, f"{event.instance_id}/double", number * 2)
+
+
+@ticking.workflow(schedules="* * * * * *")
+class EverySecond(WorkflowEntrypoint[Any]):
+    """One instance for every second."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> int:
+        assert event.schedule is not None
+        at = int(event.schedule.scheduled_time)
+        await step.do("tick", quick, f"tick/{at}")
+        return at

@@ -1,0 +1,260 @@
+"""Kill anything: is nothing lost, does no finished step run again, and how soon do others take over?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.processes import Cluster, Process, alive
+from workflows.client import WorkflowInstance
+
+# What is allowed beyond a lease: the reaper looks once a second, and the machine has two cores.
+REAP_SECONDS = 3.0
+
+
+def _journal(cluster: Cluster, instance: WorkflowInstance) -> dict[str, bytes | None]:
+    return cluster.dump(f"{{{cluster.namespace}/{instance._instance.shard:02d}}}:i:{instance.workflow}:{instance.id}:")
+
+
+def _begun(cluster: Cluster, key: str, times: int = 1, seconds: float = 20.0) -> None:
+    cluster.wait_until(lambda: cluster.ledger.count(key) == times, seconds, what=f"{key} begun {times} times")
+
+
+def _two_workers_one_busy(cluster: Cluster, *options: str) -> tuple[Process, Process, WorkflowInstance]:
+    """An instance whose step stands before the gate of its attempt at the first worker; and a second, idle worker."""
+    cluster.orchestrator()
+    busy = cluster.ready(cluster.worker(*options))
+    instance = cluster.create("gated", "a1", {"gate": "a1-{attempt}"})
+    _begun(cluster, "a1/work")
+    return busy, cluster.ready(cluster.worker(*options)), instance
+
+
+# Workers
+
+
+def test_a_killed_workers_step_runs_again_elsewhere(cluster: Cluster) -> None:
+    """And the journal has one result, that of the worker which lived."""
+    busy, idle, instance = _two_workers_one_busy(cluster)
+    (first,) = cluster.ledger.of("a1/work")
+    busy.kill()
+    killed = time.time()
+    _begun(cluster, "a1/work", 2)
+    _, second = cluster.ledger.of("a1/work")
+    cluster.ledger.open_gate("a1-2")
+    assert cluster.result(instance) == second.pid != first.pid
+    assert second.pid in idle.children
+    assert second.attempt == 2
+    assert second.at - killed < 3 + REAP_SECONDS
+    work, after = instance.status().steps
+    assert (work.attempts, work.status, after.attempts) == (2, "complete", 1)
+    assert cluster.ledger.count("a1/after") == 1
+
+
+def test_with_the_default_lease_a_killed_workers_step_runs_again_within_12_seconds(cluster: Cluster) -> None:
+    busy, _, instance = _two_workers_one_busy(cluster, "--lease", "10")
+    busy.kill()
+    killed = time.time()
+    _begun(cluster, "a1/work", 2)
+    cluster.ledger.open_gate("a1-2")
+    cluster.result(instance)
+    assert cluster.ledger.of("a1/work")[1].at - killed < 12
+
+
+def test_the_late_result_of_a_frozen_worker_is_refused(cluster: Cluster) -> None:
+    """It comes back after its lease, is told that it lost the step, and its result changes nothing."""
+    frozen, idle, instance = _two_workers_one_busy(cluster)
+    frozen.freeze()
+    _begun(cluster, "a1/work", 2)
+    frozen.thaw()
+    cluster.wait_until(lambda: cluster.ledger.count("a1/work", "cancelled") == 1, what="ctx.cancelled at the zombie")
+    before = _journal(cluster, instance)
+    cluster.ledger.open_gate("a1-1")
+    cluster.wait_until(lambda: cluster.ledger.count("a1/work", "end") == 1)
+    assert frozen.terminate() == 0
+    assert _journal(cluster, instance) == before
+    cluster.ledger.open_gate("a1-2")
+    _, second = cluster.ledger.of("a1/work")
+    assert cluster.result(instance) == second.pid
+    assert second.pid in idle.children
+
+
+def test_a_frozen_worker_that_comes_back_goes_on_working(cluster: Cluster) -> None:
+    """Under a new lease: the old one stays dead."""
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker())
+    cluster.result(cluster.create("chain", "c1"))
+    worker.freeze()
+    cluster.wait_until(lambda: cluster.logged("worker lost"))
+    worker.thaw()
+    assert cluster.result(cluster.create("chain", "c2")) == 3
+    assert set(cluster.ledger.counts().values()) == {1}
+
+
+def test_a_killed_worker_process_is_started_again_by_its_parent(cluster: Cluster) -> None:
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker())
+    (child,) = worker.children
+    os.kill(child, signal.SIGKILL)
+    cluster.wait_until(lambda: worker.text().count("worker ready") == 2)
+    assert cluster.result(cluster.create("chain", "c1")) == 3
+
+
+def test_worker_processes_end_when_their_parent_is_killed(cluster: Cluster) -> None:
+    """Nobody would start them again, so they drain and leave."""
+    worker = cluster.ready(cluster.worker("-p", "2"))
+    children = worker.children
+    assert len(children) == 2
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    cluster.wait_until(lambda: not any(alive(child) for child in children))
+
+
+def test_a_step_that_kills_its_worker_each_time_fails_after_three_deaths(cluster: Cluster) -> None:
+    """A poison step ends as a catchable error instead of going round for ever (F22)."""
+    cluster.orchestrator()
+    cluster.worker()
+    instance = cluster.create("poison", "p1")
+    assert cluster.result(instance, 40) == "PoisonError"
+    assert cluster.ledger.count("p1/poison") == 3
+
+
+def test_a_drained_worker_hands_its_work_over_without_loss_or_repeat(cluster: Cluster) -> None:
+    """SIGTERM under load: what runs may finish, the rest is done by the other one, and no lease has to expire."""
+    cluster.orchestrator()
+    leaving = cluster.ready(cluster.worker("--lease", "30"))
+    cluster.ready(cluster.worker("--lease", "30"))
+    handles = [cluster.create("chain", f"c{number}", {"steps": 8, "seconds": 0.1}) for number in range(60)]
+    cluster.wait_until(lambda: len(cluster.ledger.lines()) > 100)
+    assert leaving.terminate() == 0
+    assert {cluster.result(handle) for handle in handles} == {28}
+    assert cluster.ledger.counts() == {f"c{number}/{n}": 1 for number in range(60) for n in range(8)}
+    assert not cluster.logged("worker lost")
+
+
+def test_a_step_that_outlives_the_grace_is_handed_over_at_once(cluster: Cluster) -> None:
+    """The process is gone soon after the grace, although the callback ignores everything."""
+    busy, idle, instance = _two_workers_one_busy(cluster, "--lease", "30", "--grace", "0.5")
+    asked = time.time()
+    assert busy.terminate() == 0
+    assert time.time() - asked < 5
+    _begun(cluster, "a1/work", 2)
+    cluster.ledger.open_gate("a1-1")
+    assert cluster.result(instance) in idle.children
+    assert not cluster.logged("worker lost")
+
+
+# Orchestrators
+
+
+def test_a_killed_orchestrator_is_replaced_within_7_seconds(cluster: Cluster) -> None:
+    """All instances move on, whichever orchestrator looked after them."""
+    doomed, heir = cluster.orchestrator(), cluster.orchestrator()
+    cluster.ready(cluster.worker())
+    for process in (doomed, heir):
+        cluster.wait_until(lambda process=process: "orchestrator" in process.text())
+    owners = [f"{{{cluster.namespace}/{shard:02d}}}:owner" for shard in range(16)]
+
+    def shared() -> bool:
+        tokens = [cluster.redis.hget(owner, "token") for owner in owners]
+        return sorted(tokens.count(token) for token in {*tokens} if token) == [8, 8]
+
+    cluster.wait_until(shared, what="shards shared by both")
+    handles = [cluster.create("sleeper", f"n{number}", {"pause": 200}) for number in range(64)]
+    doomed.kill()
+    killed = time.time()
+    for handle in handles:
+        assert cluster.result(handle) == "rested"
+    assert time.time() - killed < 8
+    assert set(cluster.ledger.counts().values()) == {1}
+
+
+def test_an_orchestrator_that_stops_politely_leaves_no_gap(cluster: Cluster) -> None:
+    """It gives its shards up, so that the other one need not wait for the leases."""
+    leaving, _ = cluster.orchestrator(), cluster.orchestrator()
+    cluster.ready(cluster.worker())
+    cluster.result(cluster.create("chain", "c1"))
+    assert leaving.terminate() == 0
+    left = time.time()
+    handles = [cluster.create("sleeper", f"n{number}", {"pause": 200}) for number in range(64)]
+    for handle in handles:
+        assert cluster.result(handle) == "rested"
+    assert time.time() - left < 4
+
+
+# Redis
+
+
+def test_everything_goes_on_by_itself_after_redis_was_killed_and_started_again(cluster: Cluster) -> None:
+    """No process ends, nothing runs twice, and the first result is committed soon after the server is back."""
+    for _ in range(2):
+        cluster.orchestrator()
+        cluster.ready(cluster.worker("--lease", "10"))
+    chains = [cluster.create("chain", f"c{number}", {"steps": 20, "seconds": 0.1}) for number in range(40)]
+    waiting = [cluster.create("patient", f"p{number}") for number in range(5)]
+    napping = [cluster.create("sleeper", f"n{number}", {"pause": 1_000}) for number in range(5)]
+    cluster.wait_until(lambda: len(cluster.ledger.lines()) > 200)
+    cluster.redis_server.kill()
+    killed_with = len(cluster.ledger.lines())
+    cluster.redis_server.start()
+    back = time.time()
+    cluster.wait_until(lambda: len(cluster.ledger.lines()) > killed_with + 100, 5)
+    assert time.time() - back < 3
+    for handle in waiting:
+        handle.send_event("reply", "hello")
+    assert {cluster.result(handle) for handle in chains} == {190}
+    assert {cluster.result(handle) for handle in waiting} == {"hello"}
+    assert {cluster.result(handle) for handle in napping} == {"rested"}
+    assert {key: count for key, count in cluster.ledger.counts().items() if count > 1} == {}
+    assert all(process.alive for process in cluster.processes)
+
+
+def test_a_redis_that_is_killed_again_and_again_costs_time_only(cluster: Cluster) -> None:
+    cluster.orchestrator()
+    for _ in range(2):
+        cluster.ready(cluster.worker("--lease", "10"))
+    handles = [cluster.create("chain", f"c{number}", {"steps": 20, "seconds": 0.05}) for number in range(30)]
+    for crash in range(1, 4):
+        cluster.wait_until(lambda crash=crash: len(cluster.ledger.lines("c")) > crash * 150)
+        cluster.crash_redis()
+    assert {cluster.result(handle) for handle in handles} == {190}
+    assert {key: count for key, count in cluster.ledger.counts().items() if count > 1} == {}
+
+
+# Everything
+
+
+@pytest.mark.parametrize("politely", [True, False], ids=["stopped", "killed"])
+def test_timers_that_fell_due_while_nothing_ran_fire_at_once(cluster: Cluster, politely: bool) -> None:
+    """Sleeps, timeouts and back-offs, with everything stopped and Redis restarted in between; nothing runs twice."""
+    cluster.orchestrator()
+    cluster.worker()
+    sleeper = cluster.create("sleeper", "n1", {"pause": 1_000})
+    patient = cluster.create("patient", "p1", {"timeout": 1_000})
+    hopeful = cluster.create("patient", "p2")
+    retrying = cluster.create("retrying", "r1", {"times": 1, "delay": 1_000})
+    every = (sleeper, patient, hopeful, retrying)
+    for instance in every:
+        cluster.wait_for_status(instance, "waiting")
+    if politely:
+        cluster.stop_all()
+    else:
+        cluster.kill_all()
+    due = cluster.redis.time()[0] + 2
+    cluster.redis_server.restart()
+    cluster.wait_until(lambda: cluster.redis.time()[0] >= due)
+    assert {instance.status().status for instance in every} == {"waiting"}
+    hopeful.send_event("reply", "at last")
+    cluster.orchestrator()
+    cluster.ready(cluster.worker())
+    started = time.time()
+    assert cluster.result(sleeper) == "rested"
+    assert cluster.result(patient) == "Execution timed out after 1000ms"
+    assert cluster.result(hopeful) == "at last"
+    assert cluster.result(retrying) == 2
+    assert time.time() - started < (2 if politely else 7)
+    counts = cluster.ledger.counts()
+    assert counts.pop("r1/work") == 2
+    assert set(counts.values()) == {1}

@@ -1,0 +1,167 @@
+"""The rules of docs/rules.md on the whole engine: orchestrator and worker run in this process, on a private Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from orchestrator.loop import Orchestrator
+from worker.engine import Engine, Settings
+from workflows import App, PayloadNotSerializable, PayloadTooLarge, WorkflowEntrypoint
+from workflows.binding import bindings_of
+from workflows.client import Client, WorkflowInstance
+from workflows.store import Store, connection, open_keyspace
+
+PATIENCE_SECONDS = 20.0
+
+
+@contextmanager
+def running(app: App, url: str) -> Iterator[Client]:
+    """An orchestrator and a worker for an app."""
+    with connection(url) as first:
+        keys = open_keyspace(first, app.name, 2)
+
+    def connect() -> Store:
+        return Store(connection(url), keys)
+
+    orchestrator = Orchestrator(connect(), bridge=False)
+    loop = threading.Thread(target=orchestrator.run)
+    settings = Settings(queues=app.queues, concurrency=4)
+    engine = Engine(
+        app, connect, settings, on_hopeless=pytest.fail, bindings=bindings_of(app, lambda: Client(app, url))
+    )
+    engine.start()
+    loop.start()
+    try:
+        with Client(app, url) as client:
+            yield client
+    finally:
+        engine.stop()
+        orchestrator.stop()
+        loop.join(PATIENCE_SECONDS)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.02)
+
+
+def result_of(instance: WorkflowInstance) -> Any:
+    return instance.result(PATIENCE_SECONDS * 1000)
+
+
+def test_a_result_that_is_too_large_names_the_step_the_size_and_the_way_out(
+    redis: redis_py.Redis, redis_url: str
+) -> None:
+    app = App("rules", defaults={"retries": {"limit": 0}})
+
+    @app.workflow
+    class LargeWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            return await step.do("download", lambda: b"." * 2_000_000)
+
+    with running(app, redis_url) as client:
+        instance = client.workflow("large-workflow").create()
+        with pytest.raises(PayloadTooLarge) as caught:
+            result_of(instance)
+        (step,) = instance.status().steps
+    for words in ('step "download-1"', "1MiB", "2,000,006 bytes", "Store the data in your bucket and return its key"):
+        assert words in str(caught.value)
+    assert step.status == "failed"
+
+
+def test_a_result_that_cannot_be_stored_names_the_step_and_the_way_out(redis: redis_py.Redis, redis_url: str) -> None:
+    """And is not tried again: the next attempt would return the same."""
+    app = App("rules", retry_delay=0)
+
+    @app.workflow
+    class OddWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            return await step.do("connect", lambda: {"sockets": [object()]})
+
+    with running(app, redis_url) as client:
+        instance = client.workflow("odd-workflow").create()
+        with pytest.raises(PayloadNotSerializable) as caught:
+            result_of(instance)
+        (step,) = instance.status().steps
+    for words in ('step "connect-1"', '["sockets"][0]', "object", "Use plain data", "return its key"):
+        assert words in str(caught.value)
+    assert step.attempts == 1
+
+
+def test_a_step_nobody_awaited_is_named_in_the_warnings(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules")
+
+    @app.workflow
+    class ForgetfulWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> str:
+            step.do("send mail", lambda: None)
+            return "done"
+
+    with running(app, redis_url) as client:
+        instance = client.workflow("forgetful-workflow").create()
+        assert result_of(instance) == "done"
+        (warning,) = instance.status().warnings
+    assert '"send mail"' in warning
+    assert "Await every step" in warning
+
+
+def test_the_idempotency_key_is_the_same_in_every_attempt(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules", retry_delay=0)
+    keys: list[str] = []
+
+    def charge(ctx: Any) -> str:
+        keys.append(ctx.idempotency_key)
+        if ctx.attempt < 3:
+            raise ConnectionError("try again")
+        return str(ctx.idempotency_key)
+
+    @app.workflow
+    class PayWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> list[str]:
+            return [await step.do("charge", charge), await step.do("charge", lambda ctx: ctx.idempotency_key)]
+
+    with running(app, redis_url) as client:
+        first, second = result_of(client.workflow("pay-workflow").create())
+    assert keys == [first, first, first]
+    assert second != first
+
+
+def test_changed_code_parks_the_instance_and_resume_tries_again(redis: redis_py.Redis, redis_url: str) -> None:
+    """A deploy that contradicts a journal stops the instance instead of guessing; a mended one lets it go on."""
+    names = ["charge"]
+
+    def app_of_today() -> App:
+        app = App("rules")
+
+        @app.workflow
+        class OrderWorkflow(WorkflowEntrypoint):
+            async def run(self, event: Any, step: Any) -> str:
+                await step.do(names[0], lambda: None)
+                await step.wait_for_event("wait", type="go")
+                return names[0]
+
+        return app
+
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("order-workflow").create(id="a")
+        wait_for(lambda: instance.status().status == "waiting")
+    names[0] = "invoice"
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("order-workflow").get("a")
+        instance.send_event("go")
+        wait_for(lambda: instance.status().status == "paused")
+        reason = instance.status().reason or ""
+        assert '"charge"' in reason
+        assert '"invoice"' in reason
+        names[0] = "charge"
+        instance.resume()
+        assert result_of(instance) == "charge"

@@ -1,0 +1,364 @@
+"""Does the command line say what happens, in lines that people and programs can read?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from click.testing import CliRunner, Result
+
+from tests.driving import HandWorker, step, wait
+from workflows import cli as command_line
+from workflows import dev, dev_state
+from workflows.cli import cli, shown
+from workflows.client import Client
+from workflows.manifest import publish_manifest
+
+APP = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("shop", queues=("default", "gpu"))
+
+
+@app.workflow(queue="gpu", schedules="0 9 * * *", retention="1 day")
+class Order(WorkflowEntrypoint):
+    async def run(self, event, step):
+        return await step.do("add", lambda: event.payload["n"] + 1)
+"""
+
+Run = Callable[..., Result]
+
+
+class PublishedApp:
+    """An app as far as publishing is concerned."""
+
+    name = "shop"
+
+    def manifest(self) -> dict[str, Any]:
+        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
+        return {"code": "v1", "queues": ["default"], "workflows": {"order": workflow}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
+    with Client("shop", redis_url) as client:
+        publish_manifest(client.store, PublishedApp())
+        yield client
+
+
+@pytest.fixture
+def run(client: Client, folder: Path, redis_url: str) -> Run:
+    """Runs the command on the namespace of the tests."""
+
+    def run(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--redis-url", redis_url, "--namespace", "shop", *arguments])
+        assert result.exit_code == code, (result.output, result.stderr, result.exception)
+        return result
+
+    return run
+
+
+def process(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "workflows.cli", *arguments],
+        cwd=folder,
+        env={**_clean(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _clean() -> dict[str, str]:
+    names = ("WORKFLOWS_REDIS_URL", "REDIS_URL", "WORKFLOWS_NAMESPACE")
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def test_a_triggered_instance_is_listed_and_described(run: Run, client: Client) -> None:
+    assert run("trigger", "order", '{"n": 1}', "--id", "a1").output == "a1\n"
+    assert "a1  queued" in run("instances", "list", "order").output
+    described = json.loads(run("instances", "describe", "order", "--json").output)
+    assert (described["id"], described["status"], described["params"]) == ("a1", "queued", {"n": 1})
+
+
+def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> None:
+    worker = HandWorker(client.store)
+    instance = client.workflow("order").create("a1")
+    at = instance._instance
+    worker.turn(at, o=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
+    worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), value={"n": 1})
+    worker.settle(at, 2, "charge", worker.claim(at, "a", 2), retry=(60_000, OSError("card\x1b[31m\nrefused")))
+    lines = run("instances", "describe", "order", "latest").output.splitlines()
+    assert any("do     fetch     complete" in line for line in lines)
+    assert any('-> {"n": 1}' in line for line in lines)
+    assert any("do     charge    retrying" in line and "next attempt" in line for line in lines)
+    assert any(r"attempt 1 failed after 0ms: OSError: card\x1b[31m\nrefused" in line for line in lines)
+    assert any("wait   approval  waiting" in line and "event approved" in line for line in lines)
+
+
+def test_outputs_are_truncated_or_left_out(run: Run, client: Client) -> None:
+    worker = HandWorker(client.store)
+    at = client.workflow("order").create("a1")._instance
+    worker.turn(at, o=[step(1, "fetch")])
+    worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), value="x" * 100)
+    assert (
+        '-> "xxxxxxxxx… (102 characters)'
+        in run("instances", "describe", "order", "a1", "--truncate-output-limit", "10").output
+    )
+    assert "->" not in run("instances", "describe", "order", "a1", "--no-step-output").output
+    (only,) = json.loads(run("instances", "describe", "order", "a1", "--no-step-output", "--json").output)["steps"]
+    assert "output" not in only
+
+
+def test_following_ends_with_the_instance(run: Run, client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    instance.terminate()
+    output = run("instances", "describe", "order", "a1", "--follow").output
+    assert "terminated" in output.splitlines()[0]
+    assert "Instance     order/a1" in output
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"), [("pause", "paused"), ("resume", "queued"), ("terminate", "terminated"), ("restart", "queued")]
+)
+def test_steering_says_the_status_afterwards(run: Run, client: Client, verb: str, status: str) -> None:
+    client.workflow("order").create("a1")
+    assert run("instances", verb, "order", "latest").output == f"order/a1: {status}\n"
+    assert json.loads(run("instances", "restart", "order", "a1", "--json").output)["status"] in ("queued", "paused")
+
+
+def test_deleting_names_what_was_not_there(run: Run, client: Client) -> None:
+    client.workflow("order").create("a1")
+    result = run("instances", "delete", "order", "a1", "a2", code=1)
+    assert result.stdout == "order/a1: deleted\n"
+    assert result.stderr == "workflows: no such instance: a2\n"
+
+
+def test_publishing_says_delivered_buffered_or_no_such_instance(run: Run, client: Client) -> None:
+    at = client.workflow("order").create("a1")._instance
+    assert run("publish", "order", "a1", "approved", '{"by": "ann"}').output == "buffered\n"
+    HandWorker(client.store).turn(at, o=[wait(1, "first", "approved"), wait(2, "second", "approved")])
+    assert run("publish", "order", "a1", "approved").output == "delivered\n"
+    assert run("publish", "order", "a2", "approved", code=1).output == "no such instance\n"
+
+
+def test_an_event_has_a_type(run: Run, client: Client) -> None:
+    client.workflow("order").create("a1")
+    assert run("instances", "send-event", "order", "a1", "--type", "approved").output == "buffered\n"
+    assert "--type" in run("instances", "send-event", "order", "a1", code=2).stderr
+
+
+def test_waiting_prints_the_output(run: Run, client: Client) -> None:
+    HandWorker(client.store).complete(client.workflow("order").create("a1")._instance)
+    result = run("trigger", "order", "--wait", "--timeout", "20ms", code=1)
+    assert "did not end within 20ms" in result.stderr
+
+
+def test_workflows_are_listed_and_described(run: Run, client: Client) -> None:
+    client.workflow("order").create("a1").pause()
+    assert [one["name"] for one in json.loads(run("list", "--json").output)] == ["order"]
+    assert "Instances    1 paused" in run("describe", "order").output
+
+
+def test_the_apps_own_code_is_known_where_it_is_named(folder: Path, redis: redis_py.Redis, redis_url: str) -> None:
+    (folder / "cli_shop.py").write_text(APP)
+    (folder / "pyproject.toml").write_text('[tool.workflows]\napp = "cli_shop:app"\n')
+    runner = CliRunner()
+    output = runner.invoke(cli, ["--redis-url", redis_url, "register"]).output
+    assert output == "registered shop: order\n"
+    described = runner.invoke(cli, ["--redis-url", redis_url, "describe", "order"]).output
+    assert "Queue        gpu" in described
+    assert "Schedules    0 9 * * *" in described
+
+
+def test_the_doctor_names_what_is_missing(run: Run, client: Client) -> None:
+    client.workflow("order").create("a1")
+    result = run("doctor", code=1)
+    assert "error    no orchestrator is running" in result.output
+    assert "error    no worker serves queue default" in result.output
+    report = json.loads(run("doctor", "--json", code=1).output)
+    assert report["namespace"]["instances"]["queued"] == 1
+
+
+def test_the_doctor_is_content_where_everything_runs(run: Run, client: Client, redis: redis_py.Redis) -> None:
+    redis.zadd(client.store.keys.orchestrators, {"o1": 2**45})
+    redis.sadd("rq:workers:shop.default", "rq:worker:w1")
+    redis.hset("rq:worker:w1", "state", "idle")
+    for shard in range(client.store.keys.shards):
+        redis.hset(client.store.keys.shard_key(shard, "owner"), "expiry", 2**45)
+    before = set(redis.keys("*"))
+    output = run("doctor").output
+    assert not [line for line in output.splitlines() if not line.startswith("ok ")]
+    assert set(redis.keys("*")) == before
+
+
+def test_a_parked_instance_is_named_by_the_doctor(run: Run, client: Client) -> None:
+    HandWorker(client.store).park(client.workflow("order").create("a1")._instance, "run() changed")
+    assert "warning  order/a1 is paused: run() changed" in run("doctor", code=1).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("trigger", "ordr"), 1, "There is no workflow 'ordr' here. Registered: order."),
+        (("trigger", "order", "{"), 2, "PARAMS is not JSON"),
+        (("trigger", "order", "--id", "-"), 1, "Workflow instance has invalid id"),
+        (("instances", "pause", "order", "a1"), 1, "(instance.not_found) Instance does not exist"),
+        (("instances", "describe", "order"), 1, "workflow order has no instances"),
+        (("instances", "list", "order", "--status", "done"), 2, "'done' is not one of"),
+        (("nonsense",), 2, "No such command 'nonsense'"),
+    ],
+)
+def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], code: int, text: str) -> None:
+    result = run(*arguments, code=code)
+    assert result.stdout == ""
+    assert result.stderr.startswith("workflows: ")
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(run: Run, client: Client, redis_url: str) -> None:
+    result = CliRunner().invoke(
+        cli, ["--redis-url", redis_url, "--namespace", "shop", "--debug", "instances", "pause", "order", "a1"]
+    )
+    assert type(result.exception).__name__ == "InstanceNotFound"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "text"),
+    [
+        (["list"], {}, "no Redis URL: give --redis-url"),
+        (["list"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "which app?"),
+        (
+            ["--namespace", "shop", "list"],
+            {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"},
+            "Redis at 127.0.0.1:1 does not",
+        ),
+        (["--namespace", "shop", "list"], {"REDIS_URL": "http://x"}, "cannot read the Redis URL"),
+        (
+            ["--app", "broken:app", "list"],
+            {"REDIS_URL": "redis://127.0.0.1:1/0"},
+            "loading the app failed: ZeroDivisionError",
+        ),
+        (["worker", "none:app"], {}, "no Redis URL"),
+        (["worker", "none:app"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 'no module "none"'),
+    ],
+)
+def test_a_real_process_fails_in_one_line(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], text: str
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    done = process(*arguments, folder=tmp_path, **environment)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (
+            ["--namespace", "shop", "orchestrator", "--shards", "4", "--unsafe"],
+            ["orchestrator", "--namespace", "shop", "--shards", "4", "--unsafe"],
+        ),
+        (
+            ["worker", "app:app", "-q", "default", "-q", "gpu", "-c", "64", "-p", "2"],
+            ["worker", "app:app", "-q", "default", "-q", "gpu", "--concurrency", "64", "--processes", "2"],
+        ),
+    ],
+)
+def test_processes_replace_the_command_and_get_no_password_on_their_command_line(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], command: list[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, args: started.append(args))
+    monkeypatch.setenv("WORKFLOWS_REDIS_URL", "redis://unset")
+    url = "redis://:secret@127.0.0.1:6379/0"
+    assert CliRunner().invoke(cli, ["--redis-url", url, *arguments]).exit_code == 0
+    assert started == [[sys.executable, "-P", "-m", *command]]
+    assert os.environ["WORKFLOWS_REDIS_URL"] == url
+
+
+def test_control_characters_are_escaped() -> None:
+    assert shown("a\x1b[2J\r\n\u202e\x9bb") == r"a\x1b[2J\r\n\u202e\x9bb"
+    assert shown("Zoë → ok") == "Zoë → ok"
+
+
+def test_every_verb_has_json() -> None:
+    def verbs(group: Any) -> Iterator[Any]:
+        for command in group.commands.values():
+            yield from verbs(command) if hasattr(command, "commands") else [command]
+
+    assert [verb.name for verb in verbs(command_line.cli) if not any(p.name == "as_json" for p in verb.params)] == []
+
+
+def test_a_state_file_of_others_or_of_the_dead_is_not_believed(folder: Path) -> None:
+    (folder / ".workflows").mkdir()
+    path = folder / ".workflows" / "dev.json"
+    path.write_text(json.dumps({"url": "redis://evil", "namespace": "shop", "pid": os.getpid()}))
+    path.chmod(0o644)
+    assert dev_state.find_running(folder) is None
+    path.chmod(0o600)
+    assert dev_state.find_running(folder) == dev_state.Running("redis://evil", "shop", os.getpid())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path.write_text(json.dumps({"url": "redis://old", "namespace": "shop", "pid": ended.pid}))
+    assert dev_state.find_running(folder) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_dev_runs_an_instance_and_leaves_no_process(folder: Path, end: signal.Signals) -> None:
+    """With a second terminal that was told nothing."""
+    (folder / "dev_shop.py").write_text(APP)
+    running = subprocess.Popen(
+        [sys.executable, "-P", "-m", "workflows.cli", "dev", "dev_shop:app"],
+        cwd=folder,
+        env=_clean(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while dev_state.find_running(folder) is None:
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.02)
+        done = process("trigger", "order", '{"n": 1}', "--wait", "--timeout", "30s", folder=folder)
+        assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+        children = dev.descendants(running.pid)
+        assert len(children) >= 3
+    finally:
+        running.send_signal(end)
+        code = running.wait(30)
+    assert code == 0
+    assert not [pid for pid in children if _lives(pid)]
+    assert not (folder / ".workflows" / "dev.json").exists()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

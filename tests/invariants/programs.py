@@ -1,0 +1,249 @@
+"""The workflows the simulator runs: the smallest ones that tell the engine's rules apart.
+
+No callback is ever called here. The simulator makes up each result: a number of its own and the arguments the callback
+was asked with, so that a result computed over another history than the journal's shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows.app import App
+from workflows.errors import EventTimeout
+
+app = App("sim")
+
+HANGS = "hangs"
+"""A step of this name never ends by itself."""
+FLAKY = "flaky"
+"""A step of this name may fail."""
+
+EVENT_TYPE = "e"
+
+
+def work(*inputs: object) -> Any:
+    """What every step is asked to do; only its arguments matter."""
+    raise AssertionError("the simulator calls no callbacks")
+
+
+def seen(event: Any) -> Any:
+    return event.payload["event"]
+
+
+async def wait(step: WorkflowStep, name: str, timeout: str = "60 s") -> Any:
+    try:
+        return seen(await step.wait_for_event(name, type=EVENT_TYPE, timeout=timeout))
+    except EventTimeout:
+        return "late"
+
+
+@app.workflow(name="sequential")
+class Sequential(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = await step.do("A", work)
+        b = await step.do("B", work, a["x"])
+        return b["x"]
+
+
+@app.workflow(name="long")
+class Long(WorkflowEntrypoint[Any]):
+    """More steps in a row than one eager streak."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        last = 0
+        for _ in range(6):
+            last = (await step.do("A", work, last))["x"]
+        return last
+
+
+@app.workflow(name="parallel")
+class Parallel(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a, b = await asyncio.gather(step.do("A", work), step.do("B", work))
+        c = await step.do("C", work, a["x"], b["x"])
+        return c["x"]
+
+
+@app.workflow(name="race")
+class Race(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = await step.race(step.do("A", work), step.do("B", work))
+        c = await step.do("C", work, first["x"])
+        return c["x"]
+
+
+@app.workflow(name="race-hanging")
+class RaceHanging(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = await step.race(step.do("A", work), step.do(HANGS, work))
+        c = await step.do("C", work, first["x"])
+        return c["x"]
+
+
+@app.workflow(name="waits")
+class Waits(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        one = await wait(step, "w1")
+        two = await wait(step, "w2", "20 s")
+        a = await step.do("A", work, one, two)
+        return a["x"]
+
+
+@app.workflow(name="race-wait")
+class RaceWait(WorkflowEntrypoint[Any]):
+    """The wait may lose, and the event it has got by then must go back."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = await step.race(step.do("A", work), wait(step, "w1"))
+        two = await wait(step, "w2")
+        b = await step.do("B", work, str(first), two)
+        return b["x"]
+
+
+@app.workflow(name="detached")
+class Detached(WorkflowEntrypoint[Any]):
+    """A wait that is left behind without being cancelled, and taken up again later."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        left = asyncio.ensure_future(wait(step, "w1"))
+        a = asyncio.ensure_future(step.do("A", work))
+        b = asyncio.ensure_future(step.do("B", work))
+        await asyncio.wait({left, a}, return_when=asyncio.FIRST_COMPLETED)
+        await b
+        one = await left
+        two = await wait(step, "w2", "20 s")
+        c = await step.do("C", work, one, two)
+        return c["x"]
+
+
+@app.workflow(name="retry")
+class Retrying(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        options = {"retries": {"limit": 2, "delay": "10 s", "backoff": "linear"}}
+        try:
+            a = (await step.do(FLAKY, options, work))["x"]
+        except RuntimeError as error:
+            a = str(error)
+        b = await step.do("B", work, a)
+        return b["x"]
+
+
+@app.workflow(name="impatient")
+class Impatient(WorkflowEntrypoint[Any]):
+    """Retries at once, and fails for good when they are used up."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = await step.do(FLAKY, {"retries": {"limit": 1, "delay": 0, "backoff": "constant"}}, work)
+        return a["x"]
+
+
+@app.workflow(name="sleeper")
+class Sleeper(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.sleep("s", "30 s")
+        a = await step.do("A", work)
+        await step.sleep_until("u", event.timestamp.timestamp() * 1000 + 45_000)
+        return a["x"]
+
+
+@app.workflow(name="side-sleeper")
+class SideSleeper(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a, _ = await asyncio.gather(step.do("A", work), step.sleep("s", "30 s"))
+        b = await step.do("B", work, a["x"])
+        return b["x"]
+
+
+@app.workflow(name="parent")
+class Parent(WorkflowEntrypoint[Any]):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        try:
+            child = await step.invoke("sequential")
+        except Exception as error:
+            child = type(error).__name__
+        a = await step.do("A", work, child)
+        return a["x"]
+
+
+@app.workflow(name="random")
+class Random(WorkflowEntrypoint[Any]):
+    """Params: a program made by ``random_program``."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return await perform(event.payload["program"], step, [])
+
+
+def random_program(rng: random.Random, depth: int = 2) -> list[list[Any]]:
+    """A program for ``perform``: up to four operations, each maybe with programs inside."""
+    program: list[list[Any]] = []
+    for _ in range(rng.randint(1, 4)):
+        kinds = ["do", "do", "do", "wait", "sleep", "flaky", "rejoin", "cancel"]
+        if depth:
+            kinds += ["gather", "race", "first", "spawn"]
+        kind = rng.choice(kinds)
+        if kind in ("gather", "race", "first"):
+            program.append([kind, [random_program(rng, depth - 1) for _ in range(rng.randint(1, 3))]])
+        elif kind == "spawn":
+            program.append([kind, random_program(rng, depth - 1)])
+        else:
+            program.append([kind, rng.choice(("a", "b"))])
+    return program
+
+
+async def perform(program: Any, step: WorkflowStep, kept: list[asyncio.Future[Any]]) -> Any:
+    """Interpret a program; the arguments of its steps are what it has seen so far."""
+    found: list[Any] = []
+    for kind, argument in program:
+        match kind:
+            case "do":
+                found.append((await step.do(argument, work, *found))["x"])
+            case "flaky":
+                try:
+                    found.append((await step.do(FLAKY, {"retries": {"limit": 1, "delay": "5 s"}}, work, *found))["x"])
+                except RuntimeError as error:
+                    found.append(str(error))
+            case "wait":
+                found.append(await wait(step, argument, "20 s"))
+            case "sleep":
+                await step.sleep(argument, "10 s")
+            case "gather":
+                found += await asyncio.gather(*[perform(part, step, kept) for part in argument])
+            case "race":
+                found.append(await step.race(*[perform(part, step, kept) for part in argument]))
+            case "first":
+                tasks = [asyncio.ensure_future(perform(part, step, kept)) for part in argument]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                kept += tasks
+            case "spawn":
+                kept.append(asyncio.ensure_future(perform(argument, step, kept)))
+            case "rejoin":
+                if kept:
+                    try:
+                        found.append(await kept.pop())
+                    except asyncio.CancelledError:
+                        found.append("gone")
+            case "cancel":
+                if kept:
+                    kept.pop(0).cancel()
+    return [str(one) for one in found]
+
+
+NAMES = (
+    "sequential",
+    "long",
+    "parallel",
+    "race",
+    "race-hanging",
+    "waits",
+    "race-wait",
+    "detached",
+    "retry",
+    "impatient",
+    "sleeper",
+    "side-sleeper",
+    "parent",
+    "random",
+)

@@ -1,0 +1,1241 @@
+"""A seeded world in which the real scripts, the real engine and the real orchestrator parts meet every fault.
+
+One thread, no processes, one real Redis. Each step of a run is one thing that could happen next: a worker claims, works
+off what arrived, ends an attempt; time jumps and timers fire; a client sends, pauses, restarts; a worker dies, loses its
+lease, or gets no reply; Redis forgets its last second. After each step everything in Redis is read and compared with
+what a replay of the journal says must be there. At the end nothing fails any more and every instance must come to an end.
+
+The engine is the product's own: only its threads are missing, the simulator calls what they would call. Faults enter
+where every call passes, ``Store._send``. A run depends on its seed alone; tokens are random, but decide nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import redis as redis_py
+
+import workflows
+from orchestrator import reaper, relay, sweep, timers
+from tests.invariants import programs
+from tests.invariants.programs import EVENT_TYPE, FLAKY, HANGS, app
+from worker import engine as engine_module
+from worker.attempt import Attempt, Outcome
+from worker.claim import Header
+from worker.engine import Engine, Settings
+from workflows import codec, failure, journal, retries
+from workflows.commands import Command
+from workflows.env import LazyEnv
+from workflows.errors import NonDeterminismError
+from workflows.event import WorkflowEvent, moment
+from workflows.keys import Held, Instance, Intent, Keyspace, Timer
+from workflows.replay import Raised, Replay, Returned
+from workflows.scripts import CREATE, SEND_EVENT
+from workflows.status import FINAL, TRANSITIONS, Status
+from workflows.store import Call, Script, Store, call_one, script, unpackb
+
+_WORKFLOWS = Path(workflows.__file__).parent
+_PAUSE = script(_WORKFLOWS / "pause.lua")
+_RESUME = script(_WORKFLOWS / "resume.lua")
+_TERMINATE = script(_WORKFLOWS / "terminate.lua")
+_RESTART = script(_WORKFLOWS / "restart.lua")
+
+LEASE_MS = 600_000
+START_MS = 1_800_000_000_000
+STOPPED = failure.make("InstanceTerminated", "stopped")
+GONE = failure.make("InstanceAlreadyExists", "taken")
+
+# What may have happened to an instance in one step of each sort; `status.TRANSITIONS` says where that may lead.
+HAPPENINGS = {
+    "claim": ("begin",),
+    "work": ("decide", "settle", "pause", "stall"),
+    "drain": ("decide", "settle", "pause", "stall"),
+    "fire": ("wake",),
+    "relay": ("wake", "begin"),
+    "event": ("wake",),
+    "reap": ("stall", "settle"),
+    "freeze": ("stall", "settle"),
+    "pause": ("pause",),
+    "resume": ("resume",),
+    "terminate": ("terminate",),
+    "restart": ("restart",),
+    "beat": (),
+    "sweep": (),
+}
+
+
+class Violation(AssertionError):
+    """Something that must always hold did not."""
+
+
+def demand(condition: object, what: str) -> None:
+    if not condition:
+        raise Violation(what)
+
+
+# Access to Redis ------------------------------------------------------------------------------------------------------
+
+
+class SimClock:
+    def __init__(self) -> None:
+        self.ms = START_MS
+
+    def argument(self) -> str:
+        return str(self.ms)
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def observe(self, server_ms: int) -> None:
+        pass
+
+
+_loaded: weakref.WeakKeyDictionary[redis_py.Redis, set[str]] = weakref.WeakKeyDictionary()
+
+
+class SimStore(Store):
+    """A store whose calls may fail: not sent, executed without a reply, executed in part, executed twice."""
+
+    def __init__(self, world: World, client: redis_py.Redis, keys: Keyspace, *, reliable: bool = False) -> None:
+        self._world = world
+        self._reliable = reliable
+        self.broken = False
+        super().__init__(client, keys, world.clock)
+
+    @property
+    def redis(self) -> redis_py.Redis:  # type: ignore[override]
+        if self.broken:
+            self.broken = False
+            raise redis_py.ConnectionError("the connection is gone")
+        return self._redis
+
+    @redis.setter
+    def redis(self, client: redis_py.Redis) -> None:
+        self._redis = client
+
+    def execute(self, calls: Sequence[Call]) -> list[Any]:
+        calls = [self._world.mutated(call) for call in calls]
+        # Beforehand, so that faults do not depend on what an earlier run has loaded.
+        loaded = _loaded.setdefault(self._redis, set())
+        for call in calls:
+            if call.script.sha not in loaded:
+                self._redis.script_load(call.script.text)
+                loaded.add(call.script.sha)
+        return super().execute(calls)
+
+    def _send(self, commands: list[list[Any]]) -> list[Any]:
+        fault = "" if self._reliable else self._world.next_fault()
+        if fault == "unsent":
+            raise redis_py.ConnectionError("not sent")
+        answers = super()._send(commands) if fault != "lost" else []
+        if fault == "twice":
+            super()._send(commands)
+        if fault == "lost":
+            super()._send(commands[: self._world.rng.randint(1, len(commands))])
+            raise redis_py.ConnectionError("the reply is lost")
+        return answers
+
+
+# Workers --------------------------------------------------------------------------------------------------------------
+
+
+class HandCallbacks:
+    """In place of the loop and the threads: attempts wait until the simulator ends them."""
+
+    def __init__(
+        self, concurrency: int, deliver: Callable[[Attempt, Outcome], None], freed: Callable[[Attempt], None]
+    ) -> None:
+        self.deliver = deliver
+        self.freed = freed
+        self.running: list[Attempt] = []
+        self.started: Callable[[Attempt], None] = lambda attempt: None
+
+    def run(self, attempt: Attempt) -> None:
+        self.running.append(attempt)
+        self.started(attempt)
+
+    def cancel(self, attempt: Attempt) -> None:
+        attempt.context.cancelled.set()
+
+    def end(self, attempt: Attempt, outcome: Outcome) -> None:
+        self.running.remove(attempt)
+        if attempt.take_outcome():
+            self.deliver(attempt, outcome)
+        self.freed(attempt)
+
+
+class Node:
+    """One worker process: the engine without its threads."""
+
+    def __init__(self, world: World, name: str, warm: int) -> None:
+        self.world = world
+        self.name = name
+        self.stores: list[SimStore] = []
+        self.engine = Engine(app, self._connect, Settings(warm=warm, lease_ms=LEASE_MS), on_hopeless=self._hopeless)
+        self.engine._stopped.set()  # no pauses between attempts to reach Redis
+        self.fetcher = self._connect()
+        self.fetcher_failed = False
+        self.up = False
+        self.hand: HandCallbacks = self.engine.callbacks  # type: ignore[assignment]
+        self.hand.started = world.started
+
+    def _connect(self) -> SimStore:
+        store = SimStore(self.world, self.world.client, self.world.keys)
+        self.stores.append(store)
+        return store
+
+    def _hopeless(self, reason: str) -> None:
+        raise Violation(f"a worker gave up: {reason}")
+
+    @property
+    def identities(self) -> set[str]:
+        lease = self.engine.lease
+        return {lease.worker, *lease._former, *(attempt.worker for attempt in self.engine.attempts())}
+
+    def queued(self) -> int:
+        return self.engine._queue.qsize()
+
+    def start(self) -> str:
+        try:
+            self.engine.lease._renew(self.engine.lease.worker, born=True)
+        except redis_py.RedisError:
+            return "no reply"
+        self.up = True
+        return "up"
+
+    def claim(self, members: Sequence[str]) -> str:
+        """What the fetcher's thread does with doorbells."""
+        try:
+            self.engine._claim(self.fetcher, [Intent.parse(member) for member in members])
+        except redis_py.RedisError as error:
+            self.fetcher_failed = True
+            return str(error)
+        if self.fetcher_failed:
+            self.fetcher_failed = False
+            self.engine._queue.put(engine_module._Reconnected())
+        return "answered"
+
+    def work(self, most: int, *, stop: bool = False) -> str:
+        """What the engine's thread does with what has arrived."""
+        batch: list[Any] = []
+        while self.queued():
+            batch.append(self.engine._queue.get())
+        for item in batch[most:]:
+            self.engine._queue.put(item)
+        batch = batch[:most]
+        if stop:
+            batch.append(engine_module._Stop())
+        names = ",".join(_name_of(item) for item in batch)
+        try:
+            self.engine._work(batch)
+        except redis_py.RedisError as error:
+            self.engine._recover(batch, 0)
+            return f"{names}: {error}"
+        return names
+
+    def beat(self) -> str:
+        """What the lease's thread does now and then."""
+        lease = self.engine.lease
+        try:
+            lease._former &= {attempt.worker for attempt in self.engine.attempts()}
+            alive = lease._renew(lease.worker)
+            for worker in lease._former:
+                lease._renew(worker)
+            if not alive:
+                lease.renew_identity()
+        except redis_py.RedisError as error:
+            return str(error)
+        return "alive" if alive else "came back"
+
+    def drain(self) -> str:
+        """An orderly stop without patience."""
+        engine = self.engine
+        engine._draining.set()
+        said = [self.work(1000, stop=True)]
+        while any(isinstance(item, engine_module._Stop) for item in list(_items(engine._queue))):
+            said.append(self.work(1000))
+        try:
+            for worker in {engine.lease.worker, *engine.lease._former}:
+                engine.lease._renew(worker, leave=True)
+        except redis_py.RedisError as error:
+            said.append(str(error))
+        self.close()
+        return "; ".join(said)
+
+    def close(self) -> None:
+        self.up = False
+        self.hand.running.clear()
+        self.engine._warm.clear()
+
+
+def _items(queue: Any) -> list[Any]:
+    found = [queue.get() for _ in range(queue.qsize())]
+    for item in found:
+        queue.put(item)
+    return found
+
+
+def _name_of(item: Any) -> str:
+    if isinstance(item, engine_module.Task):
+        return f"{item.kind}{item.seq}@{item.instance.id}"
+    if isinstance(item, engine_module._Finished):
+        kind = "ok" if item.outcome.error is None else "fail"
+        return f"{kind}{item.attempt.seq}@{item.attempt.instance.id}"
+    return type(item).__name__
+
+
+# What there is in Redis -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Seen:
+    """One instance as stored."""
+
+    instance: Instance
+    header: dict[str, bytes]
+    journal: list[bytes]
+    records: dict[int, dict[bytes, Any]]
+    mail: dict[str, bytes]
+
+    def text(self, name: str) -> str:
+        return self.header.get(name, b"").decode()
+
+    @property
+    def generation(self) -> str:
+        return self.text("gen")
+
+    @property
+    def status(self) -> Status:
+        return Status(self.text("st"))
+
+    @property
+    def position(self) -> int:
+        return int(self.text("pos"))
+
+    @property
+    def ended(self) -> bool:
+        return self.status in FINAL
+
+
+@dataclass(slots=True)
+class State:
+    instances: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    intents: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    workers: dict[int, set[str]] = field(default_factory=dict)
+    relayed: dict[int, int] = field(default_factory=dict)
+    index: list[str] = field(default_factory=list)
+    retire: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a replay says after so many entries."""
+
+    pending: dict[int, tuple[str, str, int, Any]]
+    end: Returned | Raised | None
+    voids: int
+
+
+class Oracle:
+    """Replays one life of one instance, entry by entry, and remembers what it said after each."""
+
+    def __init__(self, seen: Seen) -> None:
+        header = Header(seen.header["params"], b"", int(seen.header["created"]))
+        definition = app.definition(seen.instance.workflow)
+        event: WorkflowEvent[Any] = WorkflowEvent(
+            codec.decode(header.params),
+            timestamp=moment(header.created_ms),
+            instance_id=seen.instance.id,
+            workflow_name=seen.instance.workflow,
+        )
+        self._replay = Replay(
+            definition.workflow_class,
+            event,
+            env=LazyEnv(dict),
+            generation=seen.generation,
+            defaults=app.defaults,
+            directory=app,
+        )
+        self.blobs: list[bytes] = []
+        self.prefixes = [Prefix({}, None, 0)]
+        self.expected_inputs: dict[int, tuple[Any, ...]] = {}
+        self.void_entries: set[int] = set()
+
+    def feed(self, blob: bytes) -> None:
+        entry = journal.decode(blob)
+        replay = self._replay
+        try:
+            replay.feed([entry])
+        except NonDeterminismError as error:
+            raise Violation(f"journal and code disagree: {error}") from error
+        snapshot = replay.snapshot()
+        if len(snapshot.voids) > self.prefixes[-1].voids:
+            self.void_entries.add(len(self.blobs))
+        self.blobs.append(blob)
+        pending = {seq: _told(replay.command(seq)) for seq in snapshot.pending}
+        for seq in snapshot.pending:
+            callback = replay.callback(seq)
+            if callback is not None:
+                self.expected_inputs[seq] = callback.args
+        self.prefixes.append(Prefix(pending, replay.end, len(snapshot.voids)))
+
+    def void_steps(self, start: int) -> set[int]:
+        """Steps with an answer in vain, from entry ``start`` on."""
+        entries = [journal.decode(self.blobs[at]) for at in self.void_entries if at >= start]
+        return {entry.seq for entry in entries if not isinstance(entry, journal.Start)}
+
+    def close(self) -> None:
+        self._replay.close()
+
+
+def _told(command: Command) -> tuple[str, str, int, Any]:
+    return command.kind, command.name, command.count, getattr(command, "type", None)
+
+
+class Mutant:
+    """A change of the scripts' text: ``old`` becomes ``new`` wherever it stands in the script ``name`` ('' = in any)."""
+
+    def __init__(self, title: str, name: str, old: str, new: str, *more: tuple[str, str]) -> None:
+        self.title = title
+        self.name = name
+        self.changes = ((old, new), *more)
+        self.applied = 0
+        self._known: dict[str, Script] = {}
+
+    def of(self, original: Script) -> Script:
+        found = self._known.get(original.sha)
+        if found is None:
+            text = original.text
+            if self.name in ("", original.name):
+                for old, new in self.changes:
+                    self.applied += text.count(old)
+                    text = text.replace(old, new)
+            found = original if text == original.text else _script(original.name, text)
+            self._known[original.sha] = found
+        return found
+
+
+def _script(name: str, text: str) -> Script:
+    import hashlib
+
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+# The world ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    keys: dict[bytes, bytes]
+    answered: dict[tuple[str, str, str], list[str]]
+    moments: dict[tuple[str, str], Seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a seed decided before the first step."""
+
+    programs: tuple[str, ...]
+    faults: int
+    controls: tuple[str, ...]
+    events: int
+    steps: int
+    warm: int
+    shards: int
+    rewind: bool
+
+
+def setup_of(rng: random.Random) -> Setup:
+    names = tuple(rng.choice(programs.NAMES) for _ in range(rng.choice((1, 1, 2, 3))))
+    return Setup(
+        programs=names,
+        faults=rng.choice((0, 0, 1, 2, 3, 6)),
+        controls=tuple(rng.choices(("pause", "restart", "terminate"), (6, 2, 1), k=rng.choice((0, 0, 1, 2, 3)))),
+        events=rng.choice((0, 1, 2, 3)),
+        steps=rng.randint(15, 60),
+        warm=rng.choice((0, 1, 10_000, 10_000)),
+        shards=rng.choice((1, 1, 1, 2)),
+        rewind=rng.random() < 0.3,
+    )
+
+
+class World:
+    """One run. ``play`` raises Violation, with ``trace`` saying how it came to that."""
+
+    def __init__(self, client: redis_py.Redis, seed: int, mutant: Mutant | None = None) -> None:
+        self.client = client
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.setup = setup_of(self.rng)
+        self.clock = SimClock()
+        self.keys = Keyspace("sim", self.setup.shards)
+        self.mutant = mutant
+        self.trace: list[str] = []
+        self.faults_left = self.setup.faults
+        self.faulty = False
+        self.faults_done = 0
+        self.client_store = SimStore(self, client, self.keys)
+        self.look_store = SimStore(self, client, self.keys, reliable=True)
+        self.nodes: list[Node] = []
+        self.made = 0
+        self.results = 0
+        self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
+        self.generations = 0
+        self.controls = list(self.setup.controls)
+        self.events_left = self.setup.events
+        self.resends: list[tuple[str, Call, Callable[[Any], None]]] = []
+        self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        self.doorbells: list[str] = []
+        self.stale_due: list[str] = []
+        self.snapshot: _Snapshot | None = None
+        self.rewind_left = self.setup.rewind
+        self.roots: list[Instance] = []
+        self.before: dict[tuple[str, str], Seen] = {}
+        self.oracles: dict[tuple[str, str, str], Oracle] = {}
+        self.healthy_sweep = True
+
+    # Faults
+
+    def mutated(self, call: Call) -> Call:
+        return call if self.mutant is None else Call(self.mutant.of(call.script), call.keys, call.arguments)
+
+    def next_fault(self) -> str:
+        if not self.faulty or not self.faults_left or self.rng.random() > 0.15:
+            return ""
+        fault = self.rng.choice(("lost", "lost", "twice", "unsent"))
+        self._fault(fault)
+        return fault
+
+    def _fault(self, what: str) -> None:
+        self.faults_left -= 1
+        self.faults_done += 1
+        self.trace.append(f"      fault: {what}")
+
+    # Running
+
+    def play(self) -> World:
+        with mock.patch.object(engine_module, "Callbacks", HandCallbacks), self._determined():
+            try:
+                self._begin()
+                for _ in range(self.setup.steps):
+                    self._step()
+                self._finish()
+            finally:
+                for node in self.nodes:
+                    node.close()
+                for oracle in self.oracles.values():
+                    oracle.close()
+        return self
+
+    @contextmanager
+    def _determined(self) -> Iterator[None]:
+        """Time and tokens are those of the seed too."""
+        tokens = random.Random(self.seed)
+
+        def token(length: int) -> str:
+            return "".join(tokens.choices("0123456789abcdef", k=length))
+
+        with (
+            mock.patch.object(engine_module, "monotonic", lambda: self.clock.ms / 1000),
+            mock.patch.object(secrets, "token_hex", lambda n: token(2 * n)),
+            mock.patch.object(secrets, "token_urlsafe", lambda n: token(10)),
+        ):
+            yield
+
+    def _begin(self) -> None:
+        self.client.flushall()
+        self.trace.append(f"seed {self.seed}: {self.setup}")
+        for _ in range(2):
+            self._new_node()
+        for name in self.setup.programs:
+            self._create(name)
+        self.state = self.look("create")
+
+    def _new_node(self) -> None:
+        self.made += 1
+        node = Node(self, f"n{self.made}", self.setup.warm)
+        while node.start() != "up":
+            pass
+        self.nodes.append(node)
+
+    def _create(self, program: str) -> None:
+        instance = self.keys.instance(program, f"i{len(self.roots) + 1}")
+        params = {"program": programs.random_program(self.rng)} if program == "random" else {}
+        item = {
+            "i": 1,
+            "wf": program,
+            "id": instance.id,
+            "gen": self._generation(),
+            "p": codec.encode(params, what="params"),
+            "qu": "default",
+            "ok": 1000,
+            "err": 1000,
+            "cid": "create",
+        }
+        self.roots.append(instance)
+        if params:
+            self.trace.append(f"      {instance.id} runs {params['program']}")
+        answer = self.look_store.call(call_one(self.keys, CREATE, instance, {"items": [item]}))
+        demand(answer == [b"created"], f"create said {answer}")
+
+    def _generation(self) -> str:
+        self.generations += 1
+        return f"g{self.generations}"
+
+    def _step(self) -> None:
+        options = list(self._options())
+        if not options:
+            self.clock.ms += 1000
+            return
+        _, kind, act = self.rng.choices(options, [option[0] for option in options])[0]
+        self.faulty = True
+        self._do(kind, act)
+
+    def _do(self, kind: str, act: Callable[[], str]) -> None:
+        self.trace.append(kind)
+        at = len(self.trace) - 1
+        try:
+            said = act()
+            self.trace[at] = f"{kind}: {said}"
+        finally:
+            self.faulty = False
+        self.state = self.look(kind)
+
+    def _options(self) -> Iterator[tuple[float, str, Callable[[], str]]]:
+        rng, state = self.rng, self.state
+        intents = sorted(state.intents, key=_stable)
+        rung = [*intents, *self.doorbells]
+        for node in self.nodes:
+            if rung:
+                yield 6, "claim", lambda node=node: self._claim(node, rung)
+            if node.queued():
+                yield 8, "work", lambda node=node: f"{node.name} {node.work(rng.choice((1, 2, 100)))}"
+            for attempt in node.hand.running:
+                if attempt.name != HANGS or attempt.context.cancelled.is_set():
+                    yield 5, "end", lambda node=node, attempt=attempt: self._end(node, attempt)
+            yield 0.4, "beat", lambda node=node: f"{node.name} {node.beat()}"
+        if intents:
+            yield 1, "ring", lambda: self._ring(intents)
+        if state.timers:
+            yield 2, "fire", self._fire
+            yield 0.5, "peek", self._peek
+        if self.stale_due:
+            yield 1, "fire", self._fire_stale
+        if any(state.relayed.values()):
+            yield 4, "relay", self._relay
+        yield 0.4, "sweep", self._sweep
+        yield 0.4, "reap", self._reap
+        live = [seen for seen in state.instances.values() if not seen.ended]
+        if self.events_left and live:
+            yield 2.5, "event", lambda: self._event(rng.choice(live).instance)
+        for kind, call, answered in self.resends:
+            yield 1, kind, lambda one=(kind, call, answered): self._resend(one)
+        for seen in live:
+            if seen.text("want"):
+                yield 2, "resume", lambda seen=seen: self._control("resume", seen.instance, _RESUME, {})
+        if self.controls and state.instances:
+            yield 1.5, self.controls[0], self._next_control
+        if self.faults_left:
+            for node in self.nodes:
+                busy = 1.0 if node.queued() or node.hand.running else 0.1
+                yield 0.3 * busy, "crash", lambda node=node: self._crash(node)
+                yield 0.2 * busy, "drain", lambda node=node: self._drain(node)
+                yield 0.5 * busy, "freeze", lambda node=node: self._freeze(node)
+            if self.doorbells:
+                yield 0.3, "rq lost", self._lose_rq
+        if self.rewind_left and self.snapshot is None:
+            yield 0.7, "snapshot", self._take_snapshot
+        elif self.rewind_left:
+            yield 0.7, "REWIND", self._rewind
+
+    # What workers do
+
+    def _claim(self, node: Node, rung: list[str]) -> str:
+        members = self.rng.sample(rung, min(len(rung), self.rng.choice((1, 1, 2, 5))))
+        for member in members:
+            if member in self.doorbells:
+                self.doorbells.remove(member)
+        return f"{node.name} {' '.join(map(_short, members))}: {node.claim(members)}"
+
+    def started(self, attempt: Attempt) -> None:
+        instance = attempt.instance
+        key = (instance.workflow, instance.id, attempt.generation, attempt.seq, attempt.number)
+        self.executed[key] += 1
+        self.trace.append(f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}")
+        if not self.faults_done:
+            demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
+
+    def _end(self, node: Node, attempt: Attempt, *, kindly: bool = False) -> str:
+        what = f"{node.name} {attempt.name} (step {attempt.seq}) of {attempt.instance.id}"
+        fails = attempt.name == FLAKY and self.rng.random() < (0.2 if kindly else 0.5)
+        if fails or attempt.name == HANGS:
+            blob = failure.capture(RuntimeError("flaky"))
+            failed = attempt.fails + 1
+            delay = None
+            if retries.should_retry(attempt.config, failed, failure.Failure.from_blob(blob)):
+                delay = retries.delay_ms(attempt.config.retries, failed)
+            node.hand.end(attempt, Outcome(error=blob, retry_delay_ms=delay))
+            return f"{what} fails"
+        self.results += 1
+        value = {"x": self.results, "in": list(attempt.callback.args), "gen": attempt.generation}
+        node.hand.end(attempt, Outcome(value=codec.encode(value, what="a result")))
+        return f"{what} gives {self.results}"
+
+    def _crash(self, node: Node) -> str:
+        self._fault("crash")
+        node.close()
+        self.nodes.remove(node)
+        self._new_node()
+        return f"{node.name}, {self.nodes[-1].name} takes its place"
+
+    def _drain(self, node: Node) -> str:
+        self._fault("drain")
+        said = node.drain()
+        self.nodes.remove(node)
+        self._new_node()
+        return f"{node.name} {said}, {self.nodes[-1].name} takes its place"
+
+    def _freeze(self, node: Node) -> str:
+        """The worker misses its lease, and may find out late."""
+        self._fault("freeze")
+        self._expire({node.engine.lease.worker})
+        said = self._reap() if self.rng.random() < 0.7 else "not yet reaped"
+        return f"{node.name} {said}"
+
+    # What orchestrators do
+
+    def _ring(self, intents: list[str]) -> str:
+        member = self.rng.choice(intents)
+        self.doorbells.append(member)
+        return _short(member)
+
+    def _lose_rq(self) -> str:
+        self._fault("rq")
+        self.doorbells.clear()
+        return ""
+
+    def _due(self, *, early: bool = False) -> list[str]:
+        return sorted((m for m, due in self.state.timers.items() if early or due <= self.clock.ms), key=_stable)
+
+    def _peek(self) -> str:
+        self.stale_due = self._due(early=True)
+        return "an orchestrator reads the timers and acts later"
+
+    def _fire(self) -> str:
+        due = self.rng.choice(sorted(self.state.timers.values()))
+        # A little early, on the millisecond, or late.
+        self.clock.ms = max(self.clock.ms, due + self.rng.choice((-1, 0, 0, 0, 5, 100_000)))
+        return self._fired(self._due(early=self.rng.random() < 0.3))
+
+    def _fire_stale(self) -> str:
+        members, self.stale_due = self.stale_due, []
+        return "stale " + self._fired(members)
+
+    def _fired(self, members: list[str]) -> str:
+        by_shard: dict[int, list[str]] = defaultdict(list)
+        for member in members:
+            timer = Timer.parse(member)
+            by_shard[self.keys.instance(timer.workflow, timer.id).shard].append(member)
+        try:
+            n = sum(timers.fire(self.client_store, shard, some) for shard, some in by_shard.items())
+        except redis_py.RedisError as error:
+            return str(error)
+        return f"{n} of {' '.join(map(_short, members))}"
+
+    def _relay(self) -> str:
+        try:
+            return str(sum(relay.deliver(self.client_store, shard) for shard in range(self.keys.shards)))
+        except redis_py.RedisError as error:
+            return str(error)
+
+    def _sweep(self) -> str:
+        try:
+            n = sum(sweep.sweep(self.client_store, shard) for shard in range(self.keys.shards))
+        except redis_py.RedisError as error:
+            return str(error)
+        demand(n == 0, "the sweep found something to repair on a healthy shard")
+        return "nothing to repair"
+
+    def _expire(self, workers: set[str]) -> None:
+        for shard in range(self.keys.shards):
+            key = self.keys.shard_key(shard, "workers")
+            for worker in workers:
+                self.client.zadd(key, {worker: 1}, xx=True)
+
+    def _reap(self) -> str:
+        """Everybody whose lease is over; a crashed worker's is, by now."""
+        alive = set().union(*(node.identities for node in self.nodes))
+        n = 0
+        for shard in range(self.keys.shards):
+            key = self.keys.shard_key(shard, "workers")
+            for blob, score in self.client.zrange(key, 0, -1, withscores=True):
+                worker = blob.decode()
+                if worker not in alive or score == 1:
+                    self.client.zadd(key, {worker: 1}, xx=True)
+                    try:
+                        n += reaper.reap(self.client_store, shard, worker)
+                    except redis_py.RedisError as error:
+                        return str(error)
+        return f"{n} released"
+
+    # What clients do
+
+    def _event(self, instance: Instance) -> str:
+        self.events_left -= 1
+        ev = f"ev{self.events_left}"
+        item = {"i": 1, "ev": ev, "ty": EVENT_TYPE, "p": codec.encode({"event": ev}, what="a payload")}
+        call = call_one(self.keys, SEND_EVENT, instance, {"items": [item], "max": 100})
+
+        def answered(answer: Any) -> None:
+            demand(answer[0] in (b"delivered", b"buffered", b"ended", b"unknown"), f"send_event said {answer}")
+            seen = self.look_one(instance)
+            if answer[0] in (b"delivered", b"buffered") and seen is not None and not seen.ended:
+                known = self.answered[instance.workflow, instance.id, seen.generation]
+                # An event of a former life is remembered too, and gone with that life.
+                if any(entry in _events_of(seen) for entry in [ev]):
+                    known.append(ev)
+
+        return f"{ev} to {instance.id} {self._send('event', call, answered)}"
+
+    def _send(self, kind: str, call: Call, answered: Callable[[Any], None]) -> str:
+        try:
+            answer = self.client_store.call(call)
+        except redis_py.RedisError as error:
+            self.resends.append((kind, call, answered))
+            return str(error)
+        answered(answer)
+        return str(answer)
+
+    def _resend(self, one: tuple[str, Call, Callable[[Any], None]]) -> str:
+        self.resends.remove(one)
+        return "again " + self._send(*one)
+
+    def _next_control(self) -> str:
+        kind = self.controls.pop(0)
+        instance = self.rng.choice(sorted(self.state.instances.values(), key=lambda seen: seen.instance.id)).instance
+        if kind == "pause":
+            return self._control(kind, instance, _PAUSE, {})
+        cid = f"{kind}{len(self.controls)}"
+        if kind == "terminate":
+            return self._control(kind, instance, _TERMINATE, {"cid": cid, "x": STOPPED})
+        return self._control(kind, instance, _RESTART, {"cid": cid, "gen": self._generation()})
+
+    def _control(self, kind: str, instance: Instance, which: Script, arguments: dict[str, Any]) -> str:
+        call = call_one(self.keys, which, instance, arguments)
+        return f"{instance.id} {self._send(kind, call, lambda answer: None)}"
+
+    # Redis forgets
+
+    def _take_snapshot(self) -> str:
+        keys = self.client.keys("*")
+        blobs = [self.client.dump(key) for key in keys]
+        answered = {key: list(found) for key, found in self.answered.items()}
+        self.snapshot = _Snapshot(dict(zip(keys, blobs, strict=True)), answered, dict(self.before))
+        return ""
+
+    def _rewind(self) -> str:
+        assert self.snapshot is not None
+        self.faults_done += 1
+        self.rewind_left = False
+        self.client.flushdb()
+        for key, blob in self.snapshot.keys.items():
+            self.client.restore(key, 0, blob)
+        self.answered = defaultdict(list, {key: list(found) for key, found in self.snapshot.answered.items()})
+        self.before = dict(self.snapshot.moments)
+        # Every connection ends with the server; each finds out for itself, at its next use.
+        for node in self.nodes:
+            for store in node.stores:
+                store.broken = True
+        return ""
+
+    # The end
+
+    def _finish(self) -> None:
+        """No more faults and no new wishes: every instance comes to its end."""
+        self.trace.append("from here on nothing fails")
+        self.faults_left, self.rewind_left, self.controls, self.events_left = 0, False, [], 0
+        for _ in range(400):
+            live = [seen for seen in self.state.instances.values() if not seen.ended]
+            if not live and not any(self.state.relayed.values()):
+                break
+            act = self._next_useful(live)
+            if act is None:
+                raise Violation(f"stuck: {', '.join(f'{s.instance.id} is {s.status}' for s in live)}")
+            self._do(*act)
+        else:
+            raise Violation("no end in sight")
+        for shard in range(self.keys.shards):
+            for name in ("timers", "intents", "held", "relay"):
+                key = self.keys.shard_key(shard, name)
+                demand(not self.client.exists(key), f"{key} is left over")
+
+    def _next_useful(self, live: list[Seen]) -> tuple[str, Callable[[], str]] | None:
+        for seen in live:
+            if seen.text("want"):
+                return "resume", lambda: self._control("resume", seen.instance, _RESUME, {})
+        for node in self.nodes:
+            if any(store.broken for store in node.stores) or node.fetcher_failed:
+                # What the first call after an outage does: it fails, and all is compared.
+                return "claim", lambda: self._reconnect(node)
+            if node.queued():
+                return "work", lambda: f"{node.name} {node.work(100)}"
+            for attempt in node.hand.running:
+                if attempt.name != HANGS:
+                    return "end", lambda: self._end(node, attempt, kindly=True)
+        alive = set().union(*(node.identities for node in self.nodes))
+        known = set().union(*self.state.workers.values())
+        if any(held.split("|")[0] not in alive for held in self.state.held) and known - alive:
+            return "reap", self._reap
+        if self.state.intents:
+            node = self.rng.choice(self.nodes)
+            members = sorted(self.state.intents, key=_stable)
+            return "claim", lambda: f"{node.name} {' '.join(map(_short, members))}: {node.claim(members)}"
+        if any(self.state.relayed.values()):
+            return "relay", self._relay
+        if self.state.timers:
+            self.clock.ms = max(self.clock.ms, min(self.state.timers.values()))
+            return "fire", lambda: self._fired(self._due())
+        return None
+
+    def _reconnect(self, node: Node) -> str:
+        for store in node.stores:
+            store.broken = False
+        node.fetcher_failed = False
+        node.engine._queue.put(engine_module._Reconnected())
+        return f"{node.name} finds its connections again"
+
+    # Looking
+
+    def look_one(self, instance: Instance) -> Seen | None:
+        h, j, o, m, _ = self.keys.of_instance(instance)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(h)
+            pipe.lrange(j, 0, -1)
+            pipe.hgetall(o)
+            pipe.hgetall(m)
+            header, entries, records, mail = pipe.execute()
+        if not header:
+            return None
+        return Seen(
+            instance,
+            {name.decode(): value for name, value in header.items()},
+            entries,
+            {int(seq): unpackb(blob) for seq, blob in records.items()},
+            {name.decode(): value for name, value in mail.items()},
+        )
+
+    def look(self, kind: str) -> State:
+        """Read everything, and check everything."""
+        state = self._read()
+        self._check_shards(state)
+        for key, seen in state.instances.items():
+            try:
+                self._check_step(kind, self.before.get(key), seen)
+                self._check_instance(state, seen)
+            except Violation as error:
+                raise Violation(f"{key[0]} {key[1]}: {error}") from error
+        self.before = state.instances
+        return state
+
+    def _read(self) -> State:
+        state = State()
+        shards = range(self.keys.shards)
+        with self.client.pipeline(transaction=False) as pipe:
+            for shard in shards:
+                for name in ("timers", "intents", "held", "workers", "index", "retire"):
+                    pipe.zrange(self.keys.shard_key(shard, name), 0, -1, withscores=True)
+                pipe.hlen(self.keys.shard_key(shard, "relay"))
+            pipe.keys("*:i:*")
+            answers = pipe.execute()
+        for shard in shards:
+            found = answers[shard * 7 : shard * 7 + 7]
+            state.timers |= {member.decode(): int(score) for member, score in found[0]}
+            state.intents += [member.decode() for member, _ in found[1]]
+            state.held += [member.decode() for member, _ in found[2]]
+            state.workers[shard] = {member.decode() for member, _ in found[3]}
+            state.index += [member.decode() for member, _ in found[4]]
+            state.retire |= {member.decode(): int(score) for member, score in found[5]}
+            state.relayed[shard] = found[6]
+        names = sorted({tuple(key.decode().split(":")[2:4]) for key in answers[-1]})
+        for workflow, id in names:
+            seen = self.look_one(self.keys.instance(workflow, id))
+            demand(seen is not None, f"keys without a header: {workflow} {id}")
+            assert seen is not None
+            state.instances[workflow, id] = seen
+        return state
+
+    def _check_shards(self, state: State) -> None:
+        """Every place in a shard has its record or turn; that each record has its place is asked per instance."""
+        instances = state.instances
+        for member, due in state.timers.items():
+            timer = Timer.parse(member)
+            seen = instances.get((timer.workflow, timer.id))
+            record = seen and seen.generation == timer.generation and seen.records.get(timer.seq)
+            demand(record, f"timer without its record: {member}")
+            assert seen is not None and record
+            demand(record[b"st"] in (b"wait", b"back"), f"timer of a record that does not wait: {member}")
+            demand(record[b"due"] == due, f"timer at another moment than its record: {member}")
+            demand(not seen.text("want"), f"timer in paused time: {member}")
+        for member in state.intents:
+            intent = Intent.parse(member)
+            seen = instances.get((intent.workflow, intent.id))
+            demand(seen and seen.generation == intent.generation, f"intent without its instance: {member}")
+            assert seen is not None
+            if intent.kind == "t":
+                demand(seen.text("turn") == f"r|{intent.nonce}", f"intent without its turn: {member}")
+            else:
+                record = seen.records.get(intent.seq)
+                demand(record and record[b"st"] == b"ready", f"intent without its record: {member}")
+                assert record
+                demand(record[b"i"].decode() == intent.nonce, f"intent with another nonce: {member}")
+        for member in state.held:
+            held = Held.parse(member)
+            seen = instances.get((held.workflow, held.id))
+            demand(seen and seen.generation == held.generation, f"held without its instance: {member}")
+            assert seen is not None
+            if held.kind == "t":
+                demand(seen.text("turn") == f"h|{held.worker}|{held.token}", f"held without its turn: {member}")
+            else:
+                record = seen.records.get(held.seq)
+                demand(record and record[b"st"] == b"held", f"held without its record: {member}")
+                assert record
+                demand(
+                    (record[b"by"].decode(), record[b"tok"].decode()) == (held.worker, held.token),
+                    f"held under another token: {member}",
+                )
+            shard = seen.instance.shard
+            demand(held.worker in state.workers[shard], f"held by a worker that no reaper looks at: {member}")
+        wanted = sorted(
+            f"{seen.status}|{seen.instance.workflow}|{seen.text('created')}|{seen.instance.id}"
+            for seen in instances.values()
+        )
+        demand(sorted(state.index) == wanted, f"the index says {sorted(state.index)}, not {wanted}")
+        ended = sorted(
+            f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}" for seen in instances.values() if seen.ended
+        )
+        demand(sorted(state.retire) == ended, f"to be retired are {sorted(state.retire)}, not {ended}")
+
+    def _check_step(self, kind: str, before: Seen | None, seen: Seen) -> None:
+        if before is None or kind == "REWIND":
+            return
+        if before.generation == seen.generation:
+            demand(seen.journal[: len(before.journal)] == before.journal, "the journal was rewritten")
+            demand(seen.position >= before.position, "the decided position went back")
+            demand(not before.ended or seen.status == before.status, f"{before.status} was left for {seen.status}")
+            for at in range(len(before.journal), len(seen.journal)):
+                self._check_new_entry(before, seen.journal[at])
+        else:
+            demand(kind == "restart", f"a new generation by {kind}")
+        if before.status != seen.status or before.generation != seen.generation:
+            allowed = _reachable(before.status, HAPPENINGS.get(kind, ()))
+            demand(seen.status in allowed, f"{before.status} became {seen.status} by {kind}")
+
+    def _check_new_entry(self, before: Seen, blob: bytes) -> None:
+        entry = journal.decode(blob)
+        if isinstance(entry, journal.Slept | journal.TimedOut) and entry.seq in before.records:
+            due = before.records[entry.seq][b"due"]
+            demand(self.clock.ms >= due, f"timer {entry.name} fired {due - self.clock.ms} ms early")
+
+    def _check_instance(self, state: State, seen: Seen) -> None:
+        records, want, turn = seen.records, seen.text("want"), seen.text("turn")
+        oracle = self._oracle(seen)
+        by_state = Counter(record[b"st"].decode() for record in records.values())
+        active = by_state["ready"] + by_state["held"]
+        prefix = self._check_journal(seen, oracle)
+        self._check_mail(seen, oracle)
+        if seen.ended:
+            demand(not records and not seen.mail and not turn and not want, "something is left of an ended instance")
+            demand(int(seen.text("act") or 0) == 0 and not seen.text("due"), "counters of an ended instance")
+            self._check_end(seen, oracle, prefix)
+            return
+        demand(prefix.end is None, "run() has ended, the instance has not")
+        # A void answer in the tail may be of a wait that is open again: it was detached, and is awaited once more.
+        late = {
+            journal.decode(blob).seq  # type: ignore[union-attr]
+            for at, blob in enumerate(seen.journal)
+            if at >= seen.position and blob[1:2] not in (b"0", b"W")
+        } - {seq for seq in oracle.void_steps(seen.position) if seq in records}
+        wanted = {seq: told for seq, told in prefix.pending.items() if seq not in late}
+        demand(set(records) == set(wanted), f"open are {sorted(records)}, run() waits for {sorted(wanted)}")
+        for seq, record in records.items():
+            told = (record[b"k"].decode(), record[b"n"].decode(), record[b"c"])
+            demand(told == wanted[seq][:3], f"record {seq} is {told}, run() asked for {wanted[seq]}")
+            self._check_record(state, seen, seq, record)
+        demand(int(seen.text("act")) == active, f"act is {seen.text('act')}, {active} are ready or held")
+        due = sorted(seq for seq, record in records.items() if record[b"st"] == b"due")
+        listed = sorted(int(seq) for seq in seen.text("due").split(",") if seq)
+        demand(due == listed, f"due are {due}, the list says {listed}")
+        demand(want or not due, f"{due} are due and nobody hands them out")
+        undecided = len(seen.journal) > seen.position
+        if want:
+            demand(not turn, "a turn while paused")
+            demand(not by_state["ready"], "handed out while paused")
+            expected = Status.WAITING_FOR_PAUSE if active else Status.PAUSED
+        elif not seen.text("started"):
+            expected = Status.QUEUED
+        else:
+            expected = Status.RUNNING if turn or active else Status.WAITING
+        demand(seen.status == expected, f"is {seen.status}, should be {expected}")
+        demand(want or turn or not undecided, "undecided entries, and nobody woken")
+        member = f"t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{turn[2:]}|{seen.text('queue')}"
+        if turn.startswith("r|"):
+            demand(member in state.intents, "a turn without its intent")
+        elif turn:
+            _, worker, token = turn.split("|")
+            holds = f"{worker}|t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{token}"
+            demand(holds in state.held, "a turn without its holder")
+
+    def _check_record(self, state: State, seen: Seen, seq: int, record: dict[bytes, Any]) -> None:
+        who = f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|{seq}"
+        match record[b"st"]:
+            case b"ready":
+                nonce, queue = record[b"i"].decode(), record[b"qu"].decode()
+                demand(f"a|{who}|{nonce}|{queue}" in state.intents, f"step {seq} is ready without an intent")
+            case b"held":
+                worker, token = record[b"by"].decode(), record[b"tok"].decode()
+                demand(f"{worker}|a|{who}|{token}" in state.held, f"step {seq} is held by nobody")
+            case b"wait" | b"back" if record[b"k"] != b"child":
+                kind = {b"sleep": "s", b"wait": "w", b"do": "b"}[record[b"k"]]
+                armed = f"{kind}|{who}" in state.timers
+                demand(armed or seen.text("want"), f"step {seq} waits without a timer")
+
+    def _check_journal(self, seen: Seen, oracle: Oracle) -> Prefix:
+        demand(0 <= seen.position <= len(seen.journal), "the position is outside the journal")
+        answered: set[int] = set()
+        for at, blob in enumerate(seen.journal):
+            kind = blob[1:2]
+            if kind in (b"0", b"W"):
+                continue
+            entry = journal.decode(blob)
+            assert not isinstance(entry, journal.Start)
+            if at not in oracle.void_entries:
+                demand(entry.seq not in answered, f"two results for step {entry.seq}")
+                answered.add(entry.seq)
+            if isinstance(entry, journal.Settled) and entry.value is not None:
+                value = codec.decode(entry.value)
+                demand(value["gen"] == seen.generation, f"step {entry.seq} has the result of a former life")
+                expected = oracle.expected_inputs.get(entry.seq, ())
+                demand(
+                    value["in"] == list(expected),
+                    f"step {entry.seq} was computed from {value['in']}, the journal has {list(expected)}",
+                )
+        return oracle.prefixes[seen.position]
+
+    def _check_mail(self, seen: Seen, oracle: Oracle) -> None:
+        if seen.ended:
+            return
+        pending = oracle.prefixes[seen.position].pending
+        delivered: list[int] = []
+        names: list[str] = []
+        for at, blob in enumerate(seen.journal):
+            if blob[1:2] != b"E":
+                continue
+            entry = journal.decode(blob)
+            assert isinstance(entry, journal.EventReceived)
+            if at in oracle.void_entries if at < seen.position else entry.seq not in pending:
+                continue
+            delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
+            names.append(entry.event_id)
+        box = _numbers(seen.mail.get(f"t:{EVENT_TYPE}", b""))
+        kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
+        demand(sorted(box) == box == kept, f"the mailbox lists {box} and keeps {kept}")
+        accepted = int(seen.mail.get("n", b"0"))
+        demand(
+            sorted(delivered + box) == list(range(1, accepted + 1)),
+            f"of {accepted} events, {delivered} were delivered and {box} wait",
+        )
+        if seen.instance.workflow != "random":
+            demand(delivered == sorted(delivered), f"events were delivered in the order {delivered}")
+        for number in box:
+            names.append(unpackb(seen.mail[f"e:{number}"])[b"ev"].decode())
+        demand(len(names) == len(set(names)), f"an event was accepted twice: {names}")
+        for ev in self.answered.get((seen.instance.workflow, seen.instance.id, seen.generation), ()):
+            demand(ev in names, f"{ev} was acknowledged and is gone")
+        waiters = sorted(seq for seq, record in seen.records.items() if record[b"k"] == b"wait")
+        listed = _numbers(seen.mail.get(f"w:{EVENT_TYPE}", b""))
+        demand(waiters == listed, f"{waiters} wait for an event, the list says {listed}")
+        demand(not (box and waiters), "mail beside an open wait")
+
+    def _check_end(self, seen: Seen, oracle: Oracle, prefix: Prefix) -> None:
+        if seen.status is Status.COMPLETE:
+            demand(isinstance(prefix.end, Returned), "complete, but run() has not returned")
+            assert isinstance(prefix.end, Returned)
+            stored = codec.decode(seen.header["out"])
+            demand(stored == codec.decode(codec.encode(prefix.end.value, what="")), f"the output is {stored}")
+        elif seen.status is Status.ERRORED:
+            stalled = failure.Failure.from_blob(seen.header["err"]).name == "StalledError"
+            demand(isinstance(prefix.end, Raised) or stalled, "errored, but run() has not raised")
+
+    def _oracle(self, seen: Seen) -> Oracle:
+        key = (seen.instance.workflow, seen.instance.id, seen.generation)
+        oracle = self.oracles.get(key)
+        if oracle is None or oracle.blobs != seen.journal[: len(oracle.blobs)]:
+            if oracle is not None:
+                oracle.close()
+            oracle = self.oracles[key] = Oracle(seen)
+        # An end from outside withdraws what run() still waits for, and nothing replays that.
+        for blob in seen.journal[len(oracle.blobs) : seen.position if seen.ended else None]:
+            oracle.feed(blob)
+        return oracle
+
+
+def _numbers(text: bytes) -> list[int]:
+    return [int(n) for n in text.split(b",") if n]
+
+
+def _events_of(seen: Seen) -> set[str]:
+    found = {unpackb(blob)[b"ev"].decode() for name, blob in seen.mail.items() if name.startswith("e:")}
+    for blob in seen.journal:
+        if blob[1:2] == b"E":
+            found.add(unpackb(blob[journal.HEADER_BYTES :])[b"ev"].decode())
+    return found
+
+
+def _stable(member: str) -> tuple[str, ...]:
+    """Order members by what a seed determines: their nonces are random."""
+    parts = member.split("|")
+    return (parts[0], *parts[1:3], parts[4])
+
+
+def _short(member: str) -> str:
+    parts = member.split("|")
+    return f"{parts[0]}{parts[4]}@{parts[2]}"
+
+
+def _reachable(status: Status, happenings: tuple[str, ...]) -> set[Status]:
+    found = {status}
+    while True:
+        more = {
+            after
+            for before in found
+            for happening in happenings
+            for after in TRANSITIONS.get((before, happening), frozenset())
+        }
+        if more <= found:
+            return found
+        found |= more
+
+
+def play(client: redis_py.Redis, seed: int, mutant: Mutant | None = None) -> World:
+    """One run.
+
+    Raises:
+        AssertionError: with the seed, everything that happened, and what should not have.
+    """
+    world = World(client, seed, mutant)
+    try:
+        return world.play()
+    except Exception as error:
+        told = "\n".join(world.trace)
+        raise AssertionError(f"{told}\n\n{type(error).__name__}: {error}\nrepeat with SIM_SEED={seed}") from error

@@ -1,0 +1,110 @@
+"""The guard: effects in ``run`` are refused on its thread, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.replaying import Driver
+from workflows import guard
+from workflows.errors import ForbiddenInRun
+
+EFFECTS: dict[str, Any] = {
+    "socket": lambda path: socket.socket(),
+    "getaddrinfo": lambda path: socket.getaddrinfo("localhost", 80),
+    "process": lambda path: subprocess.run(["true"]),
+    "system": lambda path: os.system("true"),
+    "fork": lambda path: os.fork(),
+    "spawn": lambda path: os.posix_spawn("/bin/true", ["true"], {}),
+    "sleep": lambda path: time.sleep(0.001),
+    "thread": lambda path: threading.Thread(target=print).start(),
+    "sqlite": lambda path: sqlite3.connect(":memory:"),
+    "url": lambda path: urllib.request.urlopen("http://localhost:1"),
+    "write": lambda path: (path / "new").write_text("x"),
+    "append": lambda path: open(path / "new", "a"),  # noqa: SIM115
+    "descriptor": lambda path: os.open(path / "new", os.O_CREAT | os.O_WRONLY),
+    "mkdir": lambda path: (path / "folder").mkdir(),
+    "unlink": lambda path: (path / "kept").unlink(),
+    "rename": lambda path: (path / "kept").rename(path / "other"),
+}
+
+
+@pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
+def test_effects_in_run_are_refused(effect: Any, tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+
+    async def run(self: Any, event: Any, step: Any) -> None:
+        effect(tmp_path)
+
+    with pytest.raises(ForbiddenInRun, match=r"outside a step.*step\.(do|sleep)"):
+        _ = Driver(run).start().result
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_reading_and_importing_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("[1]")
+    (tmp_path / "imported_in_run.py").write_text("import threading\nt = threading.Thread(target=int)\nt.start()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        import imported_in_run  # type: ignore[import-not-found]
+
+        imported_in_run.t.join()
+        return json.loads((tmp_path / "config.json").read_text())
+
+    assert Driver(run).start().result == [1]
+
+
+def test_other_threads_and_callbacks_are_left_alone(tmp_path: Path) -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        return await step.do("write", (tmp_path / "new").write_text, "x")
+
+    assert Driver(run).start().perform("write").result == 1
+    with guard.inside(object()):
+        failures: list[BaseException] = []
+        done = threading.Event()
+    worker = threading.Thread(target=lambda: ((tmp_path / "other").write_text("x"), done.set()))
+    with guard.inside(object()):
+        pass
+    worker.start()
+    worker.join()
+    assert done.is_set() and not failures
+
+
+def test_the_flag_belongs_to_one_thread_and_is_taken_back() -> None:
+    replay = object()
+    seen: list[object] = []
+    look = threading.Thread(target=lambda: seen.append(guard.current()))
+    with guard.inside(replay):
+        assert guard.current() is replay
+        inner = object()
+        with guard.inside(inner):
+            assert guard.current() is inner
+        assert guard.current() is replay
+    look.start()
+    look.join()
+    assert guard.current() is None and seen == [None]
+
+
+def test_an_effect_caught_by_user_code_still_did_not_happen(tmp_path: Path) -> None:
+    async def run(self: Any, event: Any, step: Any) -> str:
+        try:
+            (tmp_path / "new").write_text("x")
+        except Exception:
+            return "caught"
+        return "written"
+
+    assert Driver(run).start().result == "caught"
+    assert not (tmp_path / "new").exists()

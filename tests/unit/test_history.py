@@ -1,0 +1,110 @@
+"""Are steps shown as they are, whatever is in journal and records?"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows import codec, failure
+from workflows.codec import InstanceRef
+from workflows.history import ErrorInfo, jsonable, moment, steps_of
+from workflows.journal import ChildEnded, Settled, Slept, Start, TimedOut, Withdrawn
+
+AT = 1_800_000_000_000
+
+
+def record(seq: int, kind: str, state: str, **more: Any) -> dict[bytes, Any]:
+    shape = {"s": seq, "k": kind.encode(), "n": f"s{seq}".encode(), "c": 1, "st": state.encode(), "at": AT, **more}
+    return {key.encode(): value for key, value in shape.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "more", "status"),
+    [
+        ("do", "due", {}, "pending"),
+        ("do", "ready", {}, "pending"),
+        ("do", "ready", {"e": [[1, AT, AT, failure.make("E", "m")]]}, "retrying"),
+        ("do", "held", {"a": 1, "sa": AT}, "running"),
+        ("do", "back", {"due": AT + 1}, "retrying"),
+        ("sleep", "wait", {"due": AT + 1}, "sleeping"),
+        ("wait", "wait", {"due": AT + 1, "ty": b"t"}, "waiting"),
+        ("child", "wait", {"wf": b"order", "id": b"a1"}, "waiting"),
+    ],
+)
+def test_an_open_record_has_a_status(kind: str, state: str, more: dict[str, Any], status: str) -> None:
+    (step,) = steps_of([Start(AT)], [record(1, kind, state, **more)])
+    assert (step.kind, step.status, step.ended_at) == (kind, status, None)
+
+
+def test_a_paused_timer_has_no_moment() -> None:
+    """Time stands still: the stored moment is that of before the pause."""
+    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000, left=5_000)])
+    assert step.due_at is None
+
+
+def test_steps_come_in_the_order_run_asked_for_them() -> None:
+    entries = [Start(AT), Slept(3, "c", 1, AT), Settled(1, "a", 1, AT, value=codec.encode(1, what="x"))]
+    assert [step.seq for step in steps_of(entries, [record(2, "do", "held"), record(4, "do", "due")])] == [1, 2, 3, 4]
+
+
+def test_every_kind_of_answer_is_shown() -> None:
+    error = failure.make("StepFailed", "bad")
+    entries = [
+        Settled(1, "failed", 1, AT, error=error, started_at_ms=AT, attempts=2, failures=((1, AT - 9, AT - 5, error),)),
+        TimedOut(2, "late", 1, AT, timeout_ms=5),
+        Withdrawn(3, "lost", 1, AT, command="sleep"),
+        ChildEnded(4, "child", 1, AT, workflow="order", id="a1", error=error),
+    ]
+    failed, late, lost, child = steps_of(entries, [])
+    assert (failed.status, failed.attempts, str(failed.error)) == ("failed", 2, "StepFailed: bad")
+    assert failed.started_at == moment(AT - 9)
+    assert (late.kind, late.status) == ("wait", "timed out")
+    assert (lost.kind, lost.status) == ("sleep", "withdrawn")
+    assert (child.status, child.child) == ("failed", InstanceRef("order", "a1"))
+
+
+def test_an_error_that_cannot_be_read_says_so() -> None:
+    """A listing must not stumble over what it is meant to show."""
+    assert ErrorInfo.from_blob(b"\xffnonsense").name == "CorruptPayload"
+
+
+def test_values_become_json() -> None:
+    value = {
+        "when": datetime(2026, 1, 2, tzinfo=UTC),
+        "span": timedelta(minutes=1),
+        "bytes": b"\x00",
+        "set": {2, 1},
+        "money": Decimal("1.10"),
+        "id": UUID(int=1),
+        "nan": float("nan"),
+        "child": InstanceRef("order", "a1"),
+        (1, 2): (None, True),
+    }
+    assert jsonable(value) == {
+        "when": "2026-01-02T00:00:00+00:00",
+        "span": 60.0,
+        "bytes": "AA==",
+        "set": [1, 2],
+        "money": "1.10",
+        "id": "00000000-0000-0000-0000-000000000001",
+        "nan": None,
+        "child": {"workflow": "order", "id": "a1"},
+        "(1, 2)": [None, True],
+    }
+
+
+_LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes() | st.decimals()
+)
+
+
+@given(st.recursive(_LEAVES, lambda below: st.lists(below) | st.dictionaries(st.integers() | st.text(), below)))
+def test_whatever_can_be_stored_can_be_shown(value: Any) -> None:
+    json.dumps(jsonable(value), allow_nan=False)

@@ -1,0 +1,101 @@
+"""Takes doorbells off one queue and claims what they stand for, on a connection of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import redis
+
+from worker.claim import Known, LeaseLost, Task, claim, decline, intents_of, pop_call
+from worker.lease import Lease
+from workflows.keys import Instance, Intent, rq_handover, rq_queue
+from workflows.store import Store
+
+_log = logging.getLogger("workflows.worker")
+
+BLOCK_SECONDS = 1.0
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Taker(Protocol):
+    """Who the claimed tasks are for: the engine."""
+
+    # Held during a claim. Reconcile takes it too: it must not give back what a claim is just getting.
+    claiming: threading.Lock
+    draining: threading.Event
+
+    def wait_for_room(self) -> int:
+        """How many attempts may be claimed; waits for at least one, or for the drain."""
+
+    def known(self, instance: Instance) -> Known | None:
+        """How far an instance has been replayed here."""
+
+    def accept(self, tasks: Sequence[Task]) -> None:
+        """Take over what was claimed."""
+
+    def reconnected(self) -> None:
+        """A connection failed and works again: a claim's reply may be lost."""
+
+
+class Fetcher(threading.Thread):
+    """One queue: block until a doorbell rings, take as many as there is room for, claim.
+
+    Args:
+        workflows: names this worker has code for; others are put back.
+    """
+
+    def __init__(
+        self, queue: str, connect: Callable[[], Store], lease: Lease, taker: Taker, workflows: Collection[str]
+    ) -> None:
+        super().__init__(name=f"fetch-{queue}", daemon=True)
+        self._queue = queue
+        self._connect = connect
+        self._lease = lease
+        self._taker = taker
+        self._workflows = workflows
+
+    def run(self) -> None:
+        store = self._connect()
+        name = store.keys.queue(self._queue)
+        failures = 0
+        while not self._taker.draining.is_set():
+            room = self._taker.wait_for_room()
+            if room <= 0:
+                continue
+            try:
+                intents = self._pop(store, name, room)
+                if intents:
+                    self._claim(store, intents)
+                if failures:
+                    self._taker.reconnected()
+                failures = 0
+            except redis.RedisError as error:
+                _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
+                self._taker.draining.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
+                failures += 1
+        store.close()
+
+    def _pop(self, store: Store, name: str, most: int) -> list[Intent]:
+        answer = store.execute_after_blocking_move(
+            rq_queue(name), rq_handover(name), BLOCK_SECONDS, pop_call(store.keys.namespace, name, most)
+        )
+        intents, forged = intents_of(answer)
+        for id in forged:
+            _log.error("forged job refused", extra={"job": id, "queue": name})
+        unknown = [intent for intent in intents if intent.workflow not in self._workflows]
+        if unknown:
+            # Old code, or another app on the same queue: not ours to judge (F24).
+            decline(store, unknown)
+            _log.warning("unknown workflow put back", extra={"workflow": unknown[0].workflow, "count": len(unknown)})
+            intents = [intent for intent in intents if intent.workflow in self._workflows]
+        return intents
+
+    def _claim(self, store: Store, intents: Sequence[Intent]) -> None:
+        with self._taker.claiming:
+            try:
+                self._taker.accept(claim(store, self._lease.worker, intents, self._taker.known))
+            except LeaseLost:
+                self._lease.renew_identity()

@@ -1,0 +1,137 @@
+"""Brings a replay to where a task needs it: the suspended one plus what is new, or a fresh one over the whole journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from worker.claim import Header, Task
+from worker.guardian import Guardian
+from worker.warm import WarmCache, WarmReplay
+from workflows import codec, journal
+from workflows.app import App
+from workflows.env import LazyEnv
+from workflows.errors import CorruptPayload
+from workflows.event import Schedule, ScheduledTime, WorkflowEvent, moment
+from workflows.keys import Instance
+from workflows.replay import Replay
+from workflows.store import Store, unpackb
+
+PAGE = 512
+
+
+class Gone(Exception):
+    """The instance was deleted meanwhile."""
+
+
+class Replays:
+    """All replays of a worker process; used by the engine's thread only.
+
+    Args:
+        guardian: told whenever user code runs on this thread.
+        bindings: the app's bindings, once they are made.
+    """
+
+    def __init__(
+        self, app: App, store: Store, warm: WarmCache, guardian: Guardian, bindings: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.warm = warm
+        self._app = app
+        self._store = store
+        self._guardian = guardian
+        self._env = LazyEnv(bindings)
+
+    def reach(self, task: Task, position: int) -> WarmReplay:
+        """A replay of the task's instance, taken out of the cache, fed to at least ``position`` (a turn: exactly).
+
+        Raises:
+            Gone, CorruptPayload, NonDeterminismError, RunStalled: and nothing stays in the cache.
+        """
+        warm = self.warm.take(task.instance)
+        if warm is not None and not self._is_usable(warm, task, position):
+            warm.replay.close()
+            warm = None
+        if warm is None:
+            header = task.header or self._read_header(task.instance)
+            warm = WarmReplay(self._start(task.instance, task.generation, header), task.generation, "")
+        if warm.replay.position < position:
+            self.feed(task.instance, warm, self.blobs(task, warm.replay.position, position))
+        return warm
+
+    def _is_usable(self, warm: WarmReplay, task: Task, position: int) -> bool:
+        if warm.generation != task.generation or warm.replay.end is not None:
+            return False
+        # The claim said what was known here and was answered from 0: that memory is of another timeline (F42).
+        if task.hinted and task.start == 0:
+            return False
+        return task.kind == "a" or warm.replay.position <= position
+
+    def feed(self, instance: Instance, warm: WarmReplay, blobs: Sequence[bytes]) -> None:
+        """Feed encoded entries. After an error the replay is closed.
+
+        Raises:
+            CorruptPayload, NonDeterminismError, RunStalled.
+        """
+        try:
+            entries = [journal.decode(blob) for blob in blobs]
+            with self._guardian.watching(instance):
+                warm.replay.feed(entries)
+        except BaseException:
+            warm.replay.close()
+            raise
+        if blobs:
+            warm.nonce = journal.nonce_of(blobs[-1])
+            warm.size += sum(map(len, blobs))
+
+    def keep(self, instance: Instance, warm: WarmReplay) -> None:
+        """Put a replay back, unless there is nothing more to do with it."""
+        if warm.replay.end is not None:
+            warm.replay.close()
+        else:
+            self.warm.put(instance, warm)
+
+    def blobs(self, task: Task, start: int, upto: int) -> list[bytes]:
+        """Journal entries, from the claim's answer where it has them, else read in pages (F50).
+
+        Raises:
+            CorruptPayload: there are fewer than were promised.
+        """
+        if start >= upto:
+            return []
+        if task.blobs and task.start <= start:
+            return task.blobs[start - task.start : upto - task.start]
+        found: list[bytes] = []
+        while (at := start + len(found)) < upto:
+            page = self._store.entries(task.instance, at, min(at + PAGE, upto))
+            if not page:
+                raise CorruptPayload(f"the journal ends at {at}, but {upto} entries were promised")
+            found += page
+        return found
+
+    def _read_header(self, instance: Instance) -> Header:
+        params, schedule, created = self._store.header_fields(instance, "params", "sched", "created")
+        if params is None or created is None:
+            raise Gone(instance.id)
+        return Header(params, schedule or b"", int(created))
+
+    def _start(self, instance: Instance, generation: str, header: Header) -> Replay:
+        definition = self._app.definition(instance.workflow)
+        schedule = unpackb(header.schedule) if header.schedule else None
+        event: WorkflowEvent[Any] = WorkflowEvent(
+            definition.load_params(codec.decode(header.params)),
+            timestamp=moment(header.created_ms),
+            instance_id=instance.id,
+            workflow_name=instance.workflow,
+            schedule=Schedule(schedule[b"cron"].decode(), ScheduledTime.from_ms(int(schedule[b"at"])))
+            if schedule
+            else None,
+        )
+        return Replay(
+            definition.workflow_class,
+            event,
+            env=self._env,
+            generation=generation,
+            defaults=self._app.defaults,
+            step_limit=definition.step_limit,
+            directory=self._app,
+        )

@@ -1,0 +1,44 @@
+"""Threads for plain callbacks: started when needed, kept, never waited for at exit.
+
+The pool of the standard library makes a future, with its locks, for every call, and joins its threads when the process
+exits: one callback that never returns would keep a worker alive for ever.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Threads:
+    """At most ``size`` daemon threads; more calls than that wait."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any] | None] = queue.SimpleQueue()
+        self._started = 0
+        self._open = 0
+        self._counting = threading.Lock()
+
+    def submit(self, call: Callable[[Any], None], argument: Any) -> None:
+        """Run ``call(argument)``, which must not raise, on some thread."""
+        with self._counting:
+            self._open += 1
+            start = self._started < min(self._open, self._size)
+            self._started += start
+        if start:
+            threading.Thread(target=self._work, name=f"step-{self._started}", daemon=True).start()
+        self._calls.put((call, argument))
+
+    def close(self) -> None:
+        """Let the threads end; those inside a call end after it."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call[0](call[1])
+            with self._counting:
+                self._open -= 1

@@ -1,0 +1,216 @@
+"""What moves the instances of a namespace, and what stands in their way: the second half of ``workflows doctor``.
+
+Reads only. RQ's own look-ups of workers and registries tidy up while they look, so its sets are read directly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from workflows.doctor import Finding, Level
+from workflows.durations import format_ms
+from workflows.keys import Intent, index_prefix
+from workflows.manifest import Manifest, load_manifest
+from workflows.status import LIVE, Status
+from workflows.store import Store
+
+# Looked at per shard: enough to see what is wrong, bounded on a shard with a million of them.
+INTENTS_PER_SHARD: Final = 1000
+PAUSED_PER_SHARD: Final = 100
+PAUSED_SHOWN: Final = 20
+# An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
+OVERDUE_MS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Work on one queue that no worker has taken yet."""
+
+    count: int
+    overdue_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A paused instance that says why."""
+
+    workflow: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A namespace at one moment.
+
+    Attributes:
+        orchestrators: names of those alive.
+        shards, owned_shards: how many there are, and how many some orchestrator tends.
+        workers: names of the RQ workers by queue, without the namespace.
+        code: code version by app.
+        unreadable: apps whose manifest this version cannot read.
+        instances: how many there are in each status.
+        unclaimed: work that waits for a worker, by queue.
+        parked: instances that are paused with a reason, some of them when there are many.
+    """
+
+    namespace: str
+    orchestrators: tuple[str, ...]
+    shards: int
+    owned_shards: int
+    workers: Mapping[str, tuple[str, ...]]
+    code: Mapping[str, str]
+    unreadable: tuple[str, ...]
+    instances: Mapping[str, int]
+    unclaimed: Mapping[str, Unclaimed]
+    parked: tuple[Parked, ...]
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying, each with the way out."""
+        return [
+            *self._code(),
+            *self._orchestrators(),
+            *self._workers(),
+            *self._unclaimed(),
+            *self._instances(),
+            *(
+                Finding("warning", f"{one.workflow}/{one.id} is paused: {one.reason}. Resume it when that is mended")
+                for one in self.parked[:PAUSED_SHOWN]
+            ),
+        ]
+
+    @property
+    def _live(self) -> int:
+        return sum(self.instances.get(status, 0) for status in LIVE)
+
+    def _code(self) -> list[Finding]:
+        if self.unreadable:
+            apps = ", ".join(self.unreadable)
+            return [Finding("error", f"the manifest of {apps} cannot be read by this version: register it again")]
+        if not self.code:
+            way_out = "start a worker, or run `workflows register`"
+            return [Finding("warning", f"namespace {self.namespace} has no registered app: {way_out}")]
+        return [Finding("ok", f"app {app}, code version {version}") for app, version in self.code.items()]
+
+    def _orchestrators(self) -> list[Finding]:
+        if not self.orchestrators:
+            level: Level = "error" if self._live else "warning"
+            return [Finding(level, "no orchestrator is running: start `workflows orchestrator`")]
+        found = [Finding("ok", f"orchestrators: {', '.join(self.orchestrators)}")]
+        if self.owned_shards < self.shards:
+            idle = self.shards - self.owned_shards
+            found.append(
+                Finding("warning", f"{idle} of {self.shards} shards have no owner; that should pass within 10 seconds")
+            )
+        return found
+
+    def _workers(self) -> list[Finding]:
+        found = []
+        for queue, names in sorted(self.workers.items()):
+            if names:
+                found.append(Finding("ok", f"queue {queue}: served by {', '.join(names)}"))
+            else:
+                level: Level = "error" if queue in self.unclaimed else "warning"
+                found.append(Finding(level, f"no worker serves queue {queue}: start `workflows worker APP -q {queue}`"))
+        return found
+
+    def _unclaimed(self) -> list[Finding]:
+        found = []
+        for queue, work in sorted(self.unclaimed.items()):
+            late = work.overdue_ms > OVERDUE_MS
+            text = f"queue {queue}: {work.count} unclaimed"
+            if late:
+                text += f", not handed out for {format_ms(work.overdue_ms // 1000 * 1000)}"
+            found.append(Finding("warning" if late else "ok", text))
+        return found
+
+    def _instances(self) -> list[Finding]:
+        counts = ", ".join(f"{count} {status}" for status, count in self.instances.items() if count)
+        return [Finding("ok", f"instances: {counts or 'none'}")]
+
+
+def report(store: Store) -> Report:
+    """Look at a namespace."""
+    manifest = load_manifest(store)
+    seconds, microseconds = store.redis.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    orchestrators: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
+    unclaimed = _unclaimed(store, now_ms)
+    queues = sorted({*manifest.queues(), *unclaimed})
+    return Report(
+        namespace=store.keys.namespace,
+        orchestrators=tuple(name.decode() for name in orchestrators),
+        shards=store.keys.shards,
+        owned_shards=_owned(store, now_ms),
+        workers={queue: worker_names(store, queue) for queue in queues},
+        code=_code(manifest),
+        unreadable=manifest.unreadable,
+        instances=count_instances(store),
+        unclaimed=unclaimed,
+        parked=tuple(_parked(store)),
+    )
+
+
+def worker_names(store: Store, queue: str) -> tuple[str, ...]:
+    """The RQ workers that serve a queue, given without the namespace, and still have their record."""
+    members: Any = store.redis.smembers(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue))
+    alive = [key.decode() for key in sorted(members) if store.redis.exists(key)]
+    return tuple(key.rpartition(":")[2] for key in alive)
+
+
+def count_instances(store: Store, workflow: str | None = None) -> dict[str, int]:
+    """How many instances there are in each status, of one workflow or of all."""
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for status in Status:
+            prefix = f"{status}|" if workflow is None else index_prefix(status, workflow)
+            for shard in range(store.keys.shards):
+                # Names are ASCII, so the highest byte ends every prefix.
+                end = b"(" + prefix.encode() + b"\xff"
+                pipeline.zlexcount(store.keys.shard_key(shard, "index"), f"[{prefix}", end)
+        counts = pipeline.execute()
+    shards = store.keys.shards
+    return {str(status): sum(counts[n * shards : (n + 1) * shards]) for n, status in enumerate(Status)}
+
+
+def _unclaimed(store: Store, now_ms: int) -> dict[str, Unclaimed]:
+    counts: Counter[str] = Counter()
+    overdue: dict[str, int] = {}
+    for shard in range(store.keys.shards):
+        intents: Any = store.redis.zrange(
+            store.keys.shard_key(shard, "intents"), 0, INTENTS_PER_SHARD - 1, withscores=True
+        )
+        for member, due_ms in intents:
+            queue = Intent.parse(member.decode()).queue
+            counts[queue] += 1
+            overdue[queue] = max(overdue.get(queue, 0), now_ms - int(due_ms))
+    return {queue: Unclaimed(count, overdue[queue]) for queue, count in counts.items()}
+
+
+def _owned(store: Store, now_ms: int) -> int:
+    expiries = [store.redis.hget(store.keys.shard_key(shard, "owner"), "expiry") for shard in range(store.keys.shards)]
+    return sum(1 for expiry in expiries if expiry is not None and float(expiry) > now_ms)
+
+
+def _code(manifest: Manifest) -> dict[str, str]:
+    return {app: str(body.get("code", "unknown")) for app, body in manifest.apps.items()}
+
+
+def _parked(store: Store) -> list[Parked]:
+    found = []
+    prefix = f"{Status.PAUSED}|".encode()
+    for shard in range(store.keys.shards):
+        index = store.keys.shard_key(shard, "index")
+        members: Any = store.redis.zrangebylex(index, b"[" + prefix, b"(" + prefix + b"\xff", 0, PAUSED_PER_SHARD)
+        for member in members:
+            _, workflow, _, id = member.decode().split("|")
+            header = store.keys.header(store.keys.instance(workflow, id))
+            values: Any = store.redis.hmget(header, "want", "reason")
+            want, reason = values
+            if want == b"park":
+                found.append(Parked(workflow, id, reason.decode() if reason else "parked"))
+    return found

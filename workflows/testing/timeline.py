@@ -1,0 +1,217 @@
+"""What an instance has done and what it waits for, as text for whoever reads a failed test."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from workflows import history
+from workflows.app import App
+from workflows.codec import decode
+from workflows.commands import Command, describe
+from workflows.durations import format_ms
+from workflows.env import LazyEnv
+from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
+from workflows.event import WorkflowEvent, moment
+from workflows.history import ErrorInfo, StepStatus
+from workflows.journal import Entry, Start
+from workflows.replay import Replay
+from workflows.requests import Snapshot
+from workflows.status import FINAL, Status
+
+_KIND_WIDTH: Final = 5
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 80
+_shown.maxdict = _shown.maxlist = 8
+_shown.maxlevel = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One instance at one moment.
+
+    Attributes:
+        entries: its whole journal.
+        steps: what the journal and the open records come to.
+    """
+
+    snapshot: Snapshot
+    entries: Sequence[Entry]
+    steps: Sequence[StepStatus]
+
+    @property
+    def status(self) -> Status:
+        return self.snapshot.status
+
+    @property
+    def ended(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def generation(self) -> str:
+        return self.snapshot.text("gen")
+
+    @property
+    def title(self) -> str:
+        """Which instance, for the start of a sentence."""
+        return f'Instance "{self.snapshot.instance.id}" of workflow "{self.snapshot.instance.workflow}"'
+
+    def step(self, name: str, count: int, kinds: Sequence[str]) -> StepStatus | None:
+        """The step of that name, of the first of these kinds that has one."""
+        for kind in kinds:
+            for step in self.steps:
+                if (step.kind, step.name, step.count) == (kind, name, count):
+                    return step
+        return None
+
+    @property
+    def output(self) -> Any:
+        blob = self.snapshot.header["out"]
+        return None if blob is None else decode(blob)
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        blob = self.snapshot.header["err"]
+        return None if blob is None else ErrorInfo.from_blob(blob)
+
+
+def timeline(look: Look, app: App | None = None) -> str:
+    """The steps of an instance, one a line, and what it waits for.
+
+    Args:
+        app: shows, for an instance that code and journal disagree about, where they part.
+    """
+    created = history.moment(look.snapshot.header["created"])
+    lines = [f"{look.snapshot.instance.workflow}/{look.snapshot.instance.id}: {look.status}{_outcome(look)}"]
+    lines += [f"  {line}" for line in (_line(step, created, look.snapshot.now_ms) for step in look.steps)]
+    lines += [f"  waits: {reason}" for reason in waits_for(look)]
+    if app is not None and look.snapshot.text("want") == "park":
+        lines += [f"  {line}" for line in disagreement(look, app)]
+    return "\n".join(lines)
+
+
+def waits_for(look: Look) -> list[str]:
+    """Why an instance does not move, each reason with what would move it."""
+    if look.ended:
+        return []
+    snapshot = look.snapshot
+    if look.status is Status.PAUSED:
+        if snapshot.text("want") == "park":
+            return [f"parked, {snapshot.text('reason') or 'without a reason'}; mend the code, then resume()"]
+        return ["paused; instance.resume() lets it go on"]
+    reasons = [reason for reason in (_wait(step, snapshot.now_ms) for step in look.steps) if reason]
+    if int(snapshot.text("strikes") or 0):
+        reasons.insert(0, snapshot.text("reason") or "run() blocked its worker")
+    if not reasons and snapshot.text("turn"):
+        reasons.append("its next turn has not been taken by a worker")
+    return reasons
+
+
+def _wait(step: StepStatus, now_ms: int) -> str | None:
+    what = describe(step.kind, step.name, step.count)
+    left = "" if step.due_at is None else format_ms(max(0, round(step.due_at.timestamp() * 1000) - now_ms))
+    match step.status:
+        case "sleeping":
+            return f'{what} ends in {left}: clock.advance("{left}"), or m.disable_sleeps()'
+        case "retrying" if left:
+            failed = f" after {step.error}" if step.error else ""
+            return f'{what} is tried again in {left}{failed}: clock.advance("{left}"), or m.disable_retry_delays()'
+        case "waiting" if step.kind == "wait":
+            return (
+                f'{what} waits for an event of type "{step.event_type}", for {left} more: '
+                f"send_event, m.mock_event(), clock.advance, or m.force_event_timeout()"
+            )
+        case "waiting":
+            child = f"{step.child.workflow}/{step.child.id}" if step.child else "another instance"
+            return f"{what} waits for the end of {child}"
+        case "running":
+            return f"{what} is running, attempt {step.attempts}: its callback has not returned"
+        case "pending" | "retrying":
+            return f"{what} waits for a worker to take it"
+    return None
+
+
+def _outcome(look: Look) -> str:
+    if look.status is Status.COMPLETE:
+        try:
+            return f" → {_shown.repr(look.output)}"
+        except CorruptPayload as error:
+            return f" → ({error})"
+    return f": {look.error}" if look.error else ""
+
+
+def _line(step: StepStatus, created: datetime | None, now_ms: int) -> str:
+    at = step.ended_at or step.started_at
+    when = f"+{format_ms(round((at - created).total_seconds() * 1000))}" if at and created else ""
+    name = f'"{step.name}"' + (f" ({step.count})" if step.count > 1 else "")
+    parts = [f"{step.seq:>3} {when:<8} {step.kind:<{_KIND_WIDTH}} {name:<30} {step.status}"]
+    if step.attempts > 1:
+        parts.append(f"attempt {step.attempts}")
+    if step.value is not None:
+        try:
+            parts.append(f"→ {_shown.repr(step.output)}")
+        except CorruptPayload as error:
+            parts.append(f"→ ({error})")
+    if step.error is not None:
+        parts.append(str(step.error))
+    if step.due_at is not None:
+        parts.append(f"due in {format_ms(max(0, round(step.due_at.timestamp() * 1000) - now_ms))}")
+    return "  ".join(parts).rstrip()
+
+
+class _Recorder(Replay):
+    """A replay that remembers what was asked for."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.asked: list[Command] = []
+
+    def ask(self, command: Command, callback: Any) -> Any:
+        self.asked.append(command)
+        return super().ask(command, callback)
+
+
+def disagreement(look: Look, app: App) -> list[str]:
+    """What the code asks for against what the journal holds, as a diff; empty if they agree after all."""
+    snapshot = look.snapshot
+    definition = app.definitions.get(snapshot.instance.workflow)
+    if definition is None:
+        return []
+    event: WorkflowEvent[Any] = WorkflowEvent(
+        definition.load_params(decode(snapshot.header["params"] or b"")),
+        timestamp=moment(int(snapshot.text("created"))),
+        instance_id=snapshot.instance.id,
+        workflow_name=snapshot.instance.workflow,
+        schedule=None,
+    )
+    replay = _Recorder(
+        definition.workflow_class,
+        event,
+        env=LazyEnv(),
+        generation=look.generation,
+        defaults=app.defaults,
+        step_limit=definition.step_limit,
+        directory=app,
+    )
+    error = ""
+    try:
+        for entry in look.entries:
+            replay.feed([entry])
+    except NonDeterminismError as found:
+        error = str(found)
+    except WorkflowError:
+        pass  # another reason to be parked; what was asked for until then is still worth seeing
+    finally:
+        replay.close()
+    stored = {step.seq: describe(step.kind, step.name, step.count) for step in look.steps}
+    asked = {command.seq: describe(command.kind, command.name, command.count) for command in replay.asked}
+    known = [f"{seq:>3} {stored[seq]}" for seq in sorted(stored)]
+    now = [f"{seq:>3} {asked[seq]}" for seq in sorted(asked)]
+    if known == now or not any(isinstance(entry, Start) for entry in look.entries):
+        return [error] if error else []
+    diff = [line for line in difflib.ndiff(known, now) if not line.startswith("?")]
+    return ["- what the journal holds", "+ what the code asks for now", *diff, *([error] if error else [])]

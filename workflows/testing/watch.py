@@ -1,0 +1,126 @@
+"""Stores that tell what passes through them, and fail when told to.
+
+All stores of a test engine are of this kind, so one place knows when anything has happened, which instances were made
+in which order, and where a crash can be put (``Store.execute`` is the choke point of every process).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import redis
+
+from workflows.clock import Clock, monotonic
+from workflows.keys import Keyspace
+from workflows.scripts import CREATE
+from workflows.store import Call, Store
+
+Role = Literal["worker", "orchestrator", "test"]
+When = Literal["before", "after", "lost"]
+
+IDLE = frozenset({"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "schedule", "sweep"})
+"""Scripts that the processes call all the time, whether there is something to do or not."""
+
+Key = tuple[str, str]
+"""Workflow and id."""
+
+
+class Process:
+    """One process as the test engine plays it: all its stores share a fate."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.dead = False
+
+    def check(self) -> None:
+        """Raises redis.ConnectionError once it is dead, so that nothing it still does reaches Redis."""
+        if self.dead:
+            raise redis.ConnectionError(f"this {self.role} was killed by the test")
+
+
+class Watch:
+    """What has happened, and how to wait for more.
+
+    Attributes:
+        created: the instances made since the start, in this order.
+        fault: asked before every call of a process what to do with it (see ``crash.py``); None for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.created: list[Key] = []
+        self.fault: Callable[[Process, Sequence[str], Callable[[], Any]], Any] | None = None
+        self._changed = threading.Condition()
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Grows with everything that happens."""
+        return self._version
+
+    def bump(self) -> None:
+        """Something has happened."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    def wait(self, version: int, seconds: float) -> bool:
+        """Wait until there is something newer than ``version``. Returns: whether there is."""
+        deadline = monotonic() + seconds
+        with self._changed:
+            while self._version == version:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def note(self, calls: Sequence[Call], answers: Sequence[Any]) -> None:
+        """Take note of calls that were answered."""
+        for call, answer in zip(calls, answers, strict=True):
+            if call.script is CREATE and not isinstance(answer, Exception):
+                for item, made in zip(call.arguments["items"], answer, strict=True):
+                    key = (item["wf"], item["id"])
+                    if made == b"created" and key not in self.created:
+                        self.created.append(key)
+        if any(call.script.name not in IDLE for call in calls):
+            self.bump()
+
+
+class WatchedStore(Store):
+    """A store of one process, over a connection pool that all of them share."""
+
+    def __init__(self, connection: redis.Redis, keys: Keyspace, clock: Clock | None, process: Process, watch: Watch):
+        super().__init__(connection, keys, clock)
+        self._process = process
+        self._watch = watch
+
+    def execute(self, calls: Sequence[Call]) -> list[Any]:
+        """See ``Store.execute``."""
+        self._process.check()
+
+        def send() -> list[Any]:
+            answers = super(WatchedStore, self).execute(calls)
+            self._watch.note(calls, answers)
+            return answers
+
+        fault = self._watch.fault
+        answers: list[Any] = send() if fault is None else fault(self._process, [c.script.name for c in calls], send)
+        self._process.check()
+        return answers
+
+    def execute_after_blocking_move(self, source: str, target: str, seconds: float, call: Call) -> Any:
+        """See ``Store.execute_after_blocking_move``."""
+        self._process.check()
+
+        def send() -> Any:
+            return super(WatchedStore, self).execute_after_blocking_move(source, target, seconds, call)
+
+        fault = self._watch.fault
+        answer = send() if fault is None else fault(self._process, [call.script.name], send)
+        self._process.check()
+        return answer
+
+    def close(self) -> None:
+        """Nothing: the pool belongs to the test run."""
