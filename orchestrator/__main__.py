@@ -31,7 +31,7 @@ def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_l
         raise click.ClickException(str(error)) from error
     except redis.RedisError as error:
         raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
-    orchestrator = Orchestrator(Store(client, keys))
+    orchestrator = Orchestrator(Store(client, keys, hot=True))
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: orchestrator.stop())
     click.echo(f"orchestrator {orchestrator.name} for namespace {namespace}", err=True)

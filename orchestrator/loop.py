@@ -93,7 +93,7 @@ class Orchestrator:
                 self.tend(shard)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
-            self._every_shard(lambda shard: sweep.sweep(self.store, shard))
+            self._every_shard(self._sweep)
         if now >= self._poll_at or not wait:
             self._poll_at = now + POLL_SECONDS
             self._poll()
@@ -151,6 +151,9 @@ class Orchestrator:
             while inbox.apply(self.store) == inbox.BATCH:
                 pass
 
+    def _sweep(self, shard: int) -> None:
+        sweep.sweep(self.store, shard)
+
     def _every_shard(self, act: Callable[[int], object]) -> None:
         for shard in list(self.shards.since):
             act(shard)
@@ -173,21 +176,22 @@ class Orchestrator:
 
     def _listen(self) -> None:
         """The bridge from plain PUBLISH: as lossy as pub/sub, but never doubled."""
+        store = Store(self.store.redis, self.store.keys, self.store.clock)  # the loop's own line is not shared
         while not self._stop.is_set():
             try:
-                with self.store.redis.pubsub(ignore_subscribe_messages=True) as channel:
+                with store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(self.store.keys.events_channel)
                     while not self._stop.is_set():
                         message = channel.get_message(timeout=POLL_SECONDS)
                         if message is not None:
-                            self._bridge(message["data"])
+                            self._bridge(store, message["data"])
             except redis.RedisError as error:
                 _log.warning("bridge lost redis", extra={"error": str(error)})
                 self._stop.wait(POLL_SECONDS)
 
-    def _bridge(self, data: bytes) -> None:
+    def _bridge(self, store: Store, data: bytes) -> None:
         try:
-            answer = inbox.bridge(self.store, self.shards.token, data)
+            answer = inbox.bridge(store, self.shards.token, data)
         except (WorkflowError, inbox.Refused) as error:
             _log.warning("published event refused", extra={"reason": str(error)})
         else:

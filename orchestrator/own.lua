@@ -1,5 +1,5 @@
 -- Owner lease of one shard. It saves work and decides for the pub/sub bridge; no safety depends on it (M6).
--- ARGV   t token, ttl ms, [leave]
+-- ARGV   t token, ttl ms, [p token of the same orchestrator before it reconnected], [leave]
 -- Reply  {1, since} mine | {0} somebody else's | {2, since} newly mine
 local o = redis.call('HMGET', OWNER, 'token', 'expiry', 'since')
 local mine = o[1] == A.t
@@ -7,7 +7,8 @@ if A.leave then
   if mine then redis.call('HDEL', OWNER, 'token', 'expiry', 'since') end
   return reply({0})
 end
-if o[1] and not mine and tonumber(o[2]) > REAL then return reply({0}) end
+-- Who comes back need not wait for its own lease to run out.
+if o[1] and not mine and o[1] ~= A.p and tonumber(o[2]) > REAL then return reply({0}) end
 local since = mine and o[3] or REAL
 redis.call('HSET', OWNER, 'token', A.t, 'expiry', REAL + A.ttl, 'since', since)
 return reply({mine and 1 or 2, tonumber(since)})

@@ -60,12 +60,8 @@ def _call(store: Store, message: dict[bytes, Any]) -> Call:
             "wf": workflow,
             "id": id,
             "parent": parent,
-            "missing": failure.make(
-                "InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"
-            ),
-            "stopped": failure.make(
-                "InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"
-            ),
+            "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
+            "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
         }
         return call_on(store.keys, _WATCH, target.shard, [target], arguments)
     taken = failure.make(

@@ -7,11 +7,9 @@ once, not sixty times (F39). Cron lines are read in UTC.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 from croniter import croniter
 
 from workflows import codec
+from workflows.manifest import Manifest, load_manifest
 from workflows.scripts import CREATE
 from workflows.store import Call, Store, call_one, packb, script
 
@@ -48,15 +47,13 @@ class Schedule:
         return f"cron-{zlib.crc32(self.cron.encode()):08x}-{at_ms}"
 
 
-def schedules_of(manifests: Iterable[bytes]) -> list[Schedule]:
-    """The schedules of published manifests."""
-    found = []
-    for blob in manifests:
-        for name, workflow in json.loads(blob)["workflows"].items():
-            keep = workflow["retention"]
-            for cron in workflow["schedules"]:
-                found.append(Schedule(name, cron, workflow["queue"], keep["success_ms"], keep["error_ms"]))
-    return found
+def schedules_of(manifest: Manifest) -> list[Schedule]:
+    """The schedules of published workflows."""
+    return [
+        Schedule(known.name, cron, known.queue, known.retention_success_ms, known.retention_error_ms)
+        for known in manifest.workflows.values()
+        for cron in known.schedules
+    ]
 
 
 def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
@@ -80,7 +77,7 @@ def tick(store: Store, now_ms: int) -> int:
     """Create the instances that are due. Returns: how many firings were handled here."""
     created = 0
     cursors = store.fields(store.keys.schedules)
-    for schedule in schedules_of(store.fields(store.keys.manifest).values()):
+    for schedule in schedules_of(load_manifest(store)):
         cursor = cursors.get(schedule.id.encode())
         if cursor is None:
             # First seen: fires from now on, not for the past.

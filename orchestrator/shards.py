@@ -28,12 +28,14 @@ class Shards:
     Attributes:
         token: this orchestrator's fence; new after every reconnect, so a forgotten twin is refused (F8).
         since: shard -> server ms since when it is owned without a gap.
+        former: the token before the last reconnect, which leases in Redis may still name.
     """
 
     store: Store
     name: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     since: dict[int, int] = field(default_factory=dict)
+    former: str = ""
 
     def maintain(self) -> list[int]:
         """Renew, take what is free up to a fair share, give up what is more. Returns: shards newly in hand."""
@@ -48,9 +50,7 @@ class Shards:
         # Those of others are refused, so go on until the share is full or none is left: a shard that nobody owns
         # stands still.
         start = secrets.randbelow(keys.shards)
-        others = [
-            shard for shard in ((start + n) % keys.shards for n in range(keys.shards)) if shard not in self.since
-        ]
+        others = [shard for shard in ((start + n) % keys.shards for n in range(keys.shards)) if shard not in self.since]
         while others and len(self.since) < share:
             missing = share - len(self.since)
             new += self._take(others[:missing])
@@ -61,7 +61,8 @@ class Shards:
         """Renew or acquire leases, in one round trip. Returns: shards newly in hand."""
         keys = self.store.keys
         new: list[int] = []
-        calls = [call_on(keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS}) for shard in wanted]
+        arguments = {"t": self.token, "ttl": LEASE_MS, "p": self.former}
+        calls = [call_on(keys, _OWN, shard, [], arguments) for shard in wanted]
         for shard, answer in zip(wanted, self.store.execute(calls), strict=True):
             if isinstance(answer, Exception):
                 raise answer
@@ -76,6 +77,8 @@ class Shards:
 
     def forget(self) -> None:
         """After a reconnect nothing is known any more: new token, nothing in hand (M8)."""
+        if self.since:
+            self.former = self.token
         self.token = secrets.token_hex(8)
         self.since.clear()
 

@@ -5,6 +5,7 @@ There always is a parent: a process that had to give itself up is started again 
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -32,10 +33,18 @@ PAUSE_SECONDS_MAX = 10.0
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True)
 @click.option("-p", "--processes", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds a drain waits for running steps.")
-@click.option("--lease", type=click.FloatRange(3, 3600), default=10.0, show_default=True, help="Seconds until a silent worker counts as dead.")
-@click.option("--warm", type=click.IntRange(0), default=10_000, show_default=True, help="Suspended replays kept; 0 = none.")
+@click.option(
+    "--lease",
+    type=click.FloatRange(3, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds until a silent worker counts as dead.",
+)
+@click.option(
+    "--warm", type=click.IntRange(0), default=10_000, show_default=True, help="Suspended replays kept; 0 = none."
+)
 @click.option("--log-level", default="INFO", show_default=True)
-@click.option("--child", is_flag=True, hidden=True)
+@click.option("--child", type=int, hidden=True, help="The parent's process id.")
 def main(
     app: str,
     redis_url: str,
@@ -46,13 +55,14 @@ def main(
     lease: float,
     warm: int,
     log_level: str,
-    child: bool,
+    child: int | None,
 ) -> None:
     """Run the steps and turns of APP (module:attribute)."""
     configure(log_level)
-    if not child:
+    if child is None:
         _check(app, redis_url, queues)
-        raise SystemExit(Parent([sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child"], processes).run())
+        command = [sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child", str(os.getpid())]
+        raise SystemExit(Parent(command, processes).run())
     from worker.engine import Settings
     from worker.worker import WorkflowWorker
 
@@ -65,7 +75,7 @@ def main(
         lease_ms=int(lease * 1000),
     )
     keys = open_keyspace(connection(redis_url), loaded.name)
-    WorkflowWorker(loaded, redis_url, keys, settings).work()
+    WorkflowWorker(loaded, redis_url, keys, settings, parent=child).work()
 
 
 def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
@@ -92,6 +102,8 @@ class Parent:
 
     def __init__(self, command: list[str], processes: int) -> None:
         self._command = command
+        # The order of a set of strings is visible in run(), and must be the same in every process that replays it.
+        self._environment = {**os.environ, "PYTHONHASHSEED": "0"}
         self._children: list[subprocess.Popen[bytes] | None] = [None] * processes
         self._started = [0.0] * processes
         self._pauses = [0.0] * processes
@@ -107,13 +119,17 @@ class Parent:
             for n, child in enumerate(self._children):
                 if child is not None and child.poll() is not None:
                     healthy = now - self._started[n] > HEALTHY_SECONDS
-                    self._pauses[n] = 0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
+                    self._pauses[n] = (
+                        0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
+                    )
                     click.echo(f"worker process {child.pid} ended with {child.returncode}, starting another", err=True)
                     self._children[n] = None
                     due[n] = now + self._pauses[n]
                 if self._children[n] is None and now >= due[n]:
                     # A session of its own: Ctrl-C reaches the parent, which drains the children.
-                    self._children[n] = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603
+                    self._children[n] = subprocess.Popen(  # noqa: S603
+                        self._command, start_new_session=True, env=self._environment
+                    )
                     self._started[n] = now
             self._stop.wait(0.1)
         return self._drain()

@@ -62,7 +62,10 @@ class Callbacks:
         self._closing = app.open_bindings()
         made = await self._closing.__aenter__()
         names = names_of(made)
-        return {**bindings, **{name: made[name] if isinstance(made, Mapping) else getattr(made, name) for name in names}}
+        return {
+            **bindings,
+            **{name: made[name] if isinstance(made, Mapping) else getattr(made, name) for name in names},
+        }
 
     def stop(self) -> None:
         """Tear the bindings down and end the loop; plain callbacks still running are left behind."""
@@ -211,7 +214,11 @@ class Callbacks:
 
 
 def _encode(attempt: Attempt, value: Any) -> bytes:
-    return codec.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
+    blob = codec.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
+    if attempt.callback.return_annotation is not None:
+        # A result that does not fit its annotation must fail this attempt, and not every replay after it.
+        attempt.callback.rebuild(codec.decode(blob))
+    return blob
 
 
 def _occurrence(attempt: Attempt) -> Occurrence:

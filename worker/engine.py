@@ -425,7 +425,7 @@ class Engine:
             return None
         before = warm.replay.snapshot()
         try:
-            self._replays.feed(instance, warm, [entry])
+            self._replays.feed(instance, warm, [entry], live=True)
             return warm, decide(warm.replay, before, self.app, instance, warm.generation, self._overrides)
         except (NonDeterminismError, CorruptPayload, RunStalled):
             return None
@@ -489,7 +489,7 @@ class Engine:
         """Feed the journal up to where it stood at the claim, and commit what ``run`` asks for."""
         warm = self._replays.reach(task, task.position)
         before = warm.replay.snapshot() if task.position else None
-        self._replays.feed(task.instance, warm, self._replays.blobs(task, task.position, task.upto))
+        self._replays.feed(task.instance, warm, self._replays.blobs(task, task.position, task.upto), live=True)
         decision = decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
         warm.streak = 0
         token = self._eager_token(warm, decision) if len(self._slots) < self.settings.concurrency else ""
@@ -520,9 +520,7 @@ class Engine:
     # Giving back ------------------------------------------------------------------------------------------------------
 
     def _park(self, task: Task, round: Round, reason: str) -> None:
-        _log.error(
-            "parked", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "reason": reason}
-        )
+        _log.error("parked", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "reason": reason})
         self._release(task, round, "park", reason)
 
     def _release(self, task: Task, round: Round, how: str = "back", reason: str = "") -> None:
@@ -601,9 +599,7 @@ def _is_only_step(warm: WarmReplay, seq: int) -> bool:
     return all(other == seq or replay.command(other).kind != "do" for other in replay.snapshot().pending)
 
 
-def _context(
-    instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int
-) -> StepContext:
+def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
     key = f"{instance.workflow}/{instance.id}/{generation}/{command.seq}"
     return StepContext(StepName(command.name, command.count), number, config, key)
 

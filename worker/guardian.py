@@ -91,9 +91,7 @@ class Guardian:
                 return
             if not self._interrupted:
                 self._interrupted = True
-                _log.error(
-                    "run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id}
-                )
+                _log.error("run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id})
                 faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
                 _interrupt(self._engine.thread, RunStalled)
                 return

@@ -3,7 +3,12 @@
 -- Reply  {now, 'ok' | 'lost', lost members...}. Lost lease: come back under a new worker id, never under the old one (I9).
 local known = redis.call('ZSCORE', WORKERS, A.w)
 if A.leave then
-  redis.call('ZREM', WORKERS, A.w)
+  -- What it still holds, by a claim whose reply was lost, is the reaper's, and only a lease that is over leads there.
+  if redis.call('ZLEXCOUNT', HELD, '[' .. A.w .. '|', '[' .. A.w .. '|\255') > 0 then
+    redis.call('ZADD', WORKERS, 0, A.w)
+  else
+    redis.call('ZREM', WORKERS, A.w)
+  end
   return reply({NOW, 'ok'})
 end
 if not known and not A.born then return reply({NOW, 'lost'}) end

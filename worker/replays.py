@@ -66,8 +66,8 @@ class Replays:
             return False
         return task.kind == "a" or warm.replay.position <= position
 
-    def feed(self, instance: Instance, warm: WarmReplay, blobs: Sequence[bytes]) -> None:
-        """Feed encoded entries. After an error the replay is closed.
+    def feed(self, instance: Instance, warm: WarmReplay, blobs: Sequence[bytes], *, live: bool = False) -> None:
+        """Feed encoded entries; ``live`` when they are new to ``run``. After an error the replay is closed.
 
         Raises:
             CorruptPayload, NonDeterminismError, RunStalled.
@@ -75,7 +75,7 @@ class Replays:
         try:
             entries = [journal.decode(blob) for blob in blobs]
             with self._guardian.watching(instance):
-                warm.replay.feed(entries)
+                warm.replay.feed(entries, live=live)
         except BaseException:
             warm.replay.close()
             raise

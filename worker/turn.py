@@ -34,7 +34,7 @@ def decide(
         return {"w": [], "o": [], "e": _end(replay)}
     opened, withdrawn = delta(before, replay.snapshot())
     return {
-        "w": [{"s": seq, "k": replay.command(seq).kind} for seq in withdrawn],
+        "w": [_withdraw(replay, seq) for seq in withdrawn],
         "o": [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
     }
 
@@ -88,6 +88,13 @@ def _open(
         case Child():
             spec |= _child(command, app, generation)
     return spec
+
+
+def _withdraw(replay: Replay, seq: int) -> dict[str, Any]:
+    item: dict[str, Any] = {"s": seq, "k": replay.command(seq).kind}
+    if not replay.is_cancelled(seq):
+        item["d"] = True
+    return item
 
 
 @lru_cache(maxsize=1024)

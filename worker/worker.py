@@ -41,12 +41,16 @@ class WorkflowWorker(rq.Worker):  # type: ignore[misc]
         url: where Redis is; every queue, the engine and the lease get a connection of their own.
         keys: the app's namespace.
         settings: see ``engine.Settings``.
+        parent: the process id of who starts it again when it ends; when that one is gone, it drains. Default: who
+            has started it.
     """
 
-    def __init__(self, app: App, url: str, keys: Keyspace, settings: Settings) -> None:
+    def __init__(self, app: App, url: str, keys: Keyspace, settings: Settings, *, parent: int | None = None) -> None:
         self.app = app
         self._url = url
         self._keys = keys
+        # Given, because asked too late the answer is whoever adopts orphans.
+        self._parent = os.getppid() if parent is None else parent
         self._drain = threading.Event()
         self.engine = Engine(
             app,
@@ -63,7 +67,7 @@ class WorkflowWorker(rq.Worker):  # type: ignore[misc]
         )
 
     def _connect(self) -> Store:
-        return Store(connection(self._url), self._keys)
+        return Store(connection(self._url), self._keys, hot=True)
 
     def subscribe(self) -> None:
         """Not at all: whoever may PUBLISH could otherwise shut workers down."""
@@ -83,9 +87,8 @@ class WorkflowWorker(rq.Worker):  # type: ignore[misc]
         self.engine.lease.beat = self._beat
         self.engine.start()
         _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
-        parent = os.getppid()
         while not self._drain.wait(0.5):
-            if os.getppid() != parent:
+            if os.getppid() != self._parent:
                 _log.warning("parent is gone")
                 break
         _log.info("draining")

@@ -90,7 +90,6 @@ class App:
         name: str | None = None,
         binding: str | None = None,
         schedules: str | Iterable[str] = (),
-        concurrency: int | Mapping[str, int] | None = None,
         retention: Duration | Mapping[str, Duration] | None = None,
         limits: Mapping[str, int] | None = None,
         queue: str | None = None,
@@ -104,7 +103,6 @@ class App:
         name: str | None = None,
         binding: str | None = None,
         schedules: Any = (),
-        concurrency: Any = None,
         retention: Any = None,
         limits: Mapping[str, int] | None = None,
         queue: str | None = None,
@@ -116,7 +114,6 @@ class App:
             binding: its name in ``self.env``; default the name in capitals, ``APPROVAL_WORKFLOW``.
             schedules: a cron expression or several, of 5 fields (or 6, the last being seconds), in UTC. Each match
                 creates an instance with ``event.schedule`` set.
-            concurrency: most instances that are running at a time; more wait as ``queued``.
             retention: how long ended instances are kept: a duration, or ``{"success": …, "error": …}``.
             limits: ``{"steps": n}``, most calls of ``step.do`` per instance, 1 to 25,000.
             queue: where its steps and turns run; default the app's first.
@@ -139,7 +136,6 @@ class App:
                     retention_success_ms=success_ms,
                     retention_error_ms=error_ms,
                     step_limit=_step_limit(limits, where),
-                    concurrency=_concurrency(concurrency, where),
                 )
             )
             self.findings.extend(lint.check(workflow_class))
@@ -286,7 +282,6 @@ class App:
                         "error_ms": definition.retention_error_ms,
                     },
                     "limits": {"steps": definition.step_limit},
-                    "concurrency": definition.concurrency,
                     "hidden": definition.hidden,
                     "params_schema": definition.params_schema(),
                 }
@@ -493,14 +488,6 @@ def _step_limit(given: Mapping[str, int] | None, where: str) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= bounds.STEPS_MAX:
         raise ConfigError(f"The limit of steps of {where} is {steps!r}; use 1 to {bounds.STEPS_MAX}.")
     return steps
-
-
-def _concurrency(given: Any, where: str) -> int | None:
-    if isinstance(given, Mapping):  # the model's form
-        given = given.get("limit")
-    if given is None or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
-        return given
-    raise ConfigError(f"The concurrency of {where} is {given!r}; use 1 or more, or None for no limit.")
 
 
 def _cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:

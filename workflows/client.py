@@ -338,13 +338,9 @@ class WorkflowInstance:
 
     def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
-        with (
-            requests.server_errors(self._store.redis),
-            self._store.redis.pubsub() as channel,  # type: ignore[no-untyped-call]
-        ):
-            channel.subscribe(self._store.keys.ended_channel(self._instance))
-            # The look must come after Redis has confirmed: an end in between would be missed.
-            channel.get_message(timeout=requests.POLL_SECONDS)
+        channel = self._store.keys.ended_channel(self._instance)
+        with requests.server_errors(self._store.redis), self._store.listening(channel) as heard:
+            # The look comes after Redis has confirmed the subscription: an end in between would be missed.
             while True:
                 found = self._outcome()
                 left = requests.POLL_SECONDS
@@ -352,7 +348,7 @@ class WorkflowInstance:
                     left = min(left, deadline - monotonic())
                 if isinstance(found, Outcome) or left <= 0:
                     return found
-                channel.get_message(timeout=left)
+                heard(left)
 
     def _reason(self, snapshot: Snapshot) -> str | None:
         reason = requests.known_reason(snapshot)

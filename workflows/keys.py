@@ -64,9 +64,7 @@ class Keyspace:
     def __init__(self, namespace: str, shards: int = DEFAULT_SHARDS) -> None:
         self.namespace = namespace
         self.shards = shards
-        self._shard_keys = [
-            [f"{{{namespace}/{n:02d}}}:{name}" for name in SHARD_KEY_NAMES] for n in range(shards)
-        ]
+        self._shard_keys = [[f"{{{namespace}/{n:02d}}}:{name}" for name in SHARD_KEY_NAMES] for n in range(shards)]
 
     def instance(self, workflow: str, id: str) -> Instance:
         """Where an instance lives: CRC32, because Python's ``hash()`` differs from process to process."""

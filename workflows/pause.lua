@@ -1,5 +1,4 @@
 -- Pauses an instance: time stops at once, attempts in flight may finish (I2, F35).
--- ARGV   [cid]
 -- Reply  status afterwards, or 'unknown'. Paused, pausing or ended already: no effect.
 local I = instance(1)
 if not I then return reply('unknown') end

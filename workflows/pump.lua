@@ -206,14 +206,15 @@ local function match(I, ty)
   return matched
 end
 
--- A cancelled wait may have received its event in entries nobody has fed yet: that event goes back to its place.
-local function put_back(I, base, seqs)
-  local wanted, types = {}, {}
-  for _, seq in ipairs(seqs) do wanted[seq] = true end
-  for _, blob in ipairs(redis.call('LRANGE', I.j, base, -1)) do
+-- A wait that was given up may have received its event in entries nobody will use: that event goes back to its place.
+-- wanted[seq] is the end of the entries to look at: all of them for a cancelled wait; those fed for a detached one,
+-- because it may still be awaited again and then an entry beyond counts.
+local function put_back(I, base, wanted)
+  local types = {}
+  for at, blob in ipairs(redis.call('LRANGE', I.j, base, -1)) do
     if string.sub(blob, 2, 2) == 'E' then
       local e = cmsgpack.unpack(string.sub(blob, 11))
-      if wanted[e.q] then
+      if wanted[e.q] and base + at <= wanted[e.q] then
         redis.call('HSET', I.m, 'e:' .. e.ac, cmsgpack.pack({p = e.p, et = e.et, ev = e.ev}))
         local mail = numbers(redis.call('HGET', I.m, 't:' .. e.ty))
         insert_sorted(mail, e.ac)
@@ -361,7 +362,7 @@ local function apply(I, D, base, f, born)
     return false
   end
   local tail = I.len == f
-  local missing, withdrawn, types = {}, 0, {}
+  local answered, withdrawn, types = {}, 0, {}
   for _, w in ipairs(D.w) do
     local r = record(I, w.s)
     if r then
@@ -371,10 +372,10 @@ local function apply(I, D, base, f, born)
       answer(I, 'W', r, {k = r.k, due = r.due})
       withdrawn = withdrawn + 1
     elseif w.k == 'wait' then
-      missing[#missing + 1] = w.s
+      answered[w.s] = w.d and f or I.len
     end
   end
-  if #missing > 0 then types = put_back(I, base, missing) end
+  if next(answered) then types = put_back(I, base, answered) end
   set(I, 'pos', tail and f + withdrawn or f)
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
   local eager = born and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and next(types) == nil

@@ -142,6 +142,7 @@ class Replay:
         self._main: asyncio.Task[Any] | None = None
         self._end: Returned | Raised | None = None
         self._closed = False
+        self.live = False
         self._now_ms = 0
         self._seeds = 0
         self._dos = 0
@@ -168,9 +169,11 @@ class Replay:
         """How ``run`` ended; None while it has not."""
         return self._end
 
-    def feed(self, entries: Sequence[Entry]) -> None:
+    def feed(self, entries: Sequence[Entry], *, live: bool = False) -> None:
         """Take in the next entries of the journal. Entries after the end of ``run`` are only counted.
 
+        Args:
+            live: these entries have not been decided on before, so what ``run`` logs now is news.
         Raises:
             NonDeterminismError: journal and code disagree. The replay is of no further use.
             CorruptPayload: a stored value cannot be read. Likewise.
@@ -179,6 +182,7 @@ class Replay:
         if self._closed:
             raise RuntimeError("this replay is closed")
         self._ahead = frozenset([entry.seq for entry in entries if type(entry) is Settled])
+        self.live = live
         with guard.inside(self), self.loop.running():
             for entry in entries:
                 if self._end is None:
@@ -205,6 +209,10 @@ class Replay:
         """
         asked = self._open.get(seq)
         return asked.command if asked is not None else self._cancelled[seq]
+
+    def is_cancelled(self, seq: int) -> bool:
+        """Whether ``seq`` was given up for good; a detached wait may still be awaited again."""
+        return seq in self._cancelled
 
     def callback(self, seq: int) -> Callback | None:
         """What to run for the step ``seq``; None for other commands, and once it is answered or cancelled."""

@@ -62,7 +62,5 @@ def next_statuses(status: Status, happening: str) -> frozenset[Status]:
         InvalidTransition: ``terminate`` of an ended instance; everything else that is not in the table has no effect.
     """
     if happening == "terminate" and status in FINAL:
-        raise InvalidTransition(
-            "(instance.cannot_terminate) Cannot terminate instance since its on a finite state"
-        )
+        raise InvalidTransition("(instance.cannot_terminate) Cannot terminate instance since its on a finite state")
     return TRANSITIONS.get((status, happening), frozenset({status}))

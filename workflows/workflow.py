@@ -60,7 +60,6 @@ class Definition:
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
     step_limit: int = limits.STEPS
-    concurrency: int | None = None
     hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
 
     def validate_params(self, value: Any) -> Any:

@@ -210,15 +210,15 @@ async def perform(program: Any, step: WorkflowStep, kept: list[asyncio.Future[An
             case "sleep":
                 await step.sleep(argument, "10 s")
             case "gather":
-                found += await asyncio.gather(*[perform(part, step, kept) for part in argument])
+                found += await asyncio.gather(*[perform(part, step, []) for part in argument])
             case "race":
-                found.append(await step.race(*[perform(part, step, kept) for part in argument]))
+                found.append(await step.race(*[perform(part, step, []) for part in argument]))
             case "first":
-                tasks = [asyncio.ensure_future(perform(part, step, kept)) for part in argument]
+                tasks = [asyncio.ensure_future(perform(part, step, [])) for part in argument]
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 kept += tasks
             case "spawn":
-                kept.append(asyncio.ensure_future(perform(argument, step, kept)))
+                kept.append(asyncio.ensure_future(perform(argument, step, [])))
             case "rejoin":
                 if kept:
                     try:

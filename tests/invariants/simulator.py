@@ -893,6 +893,9 @@ class World:
             for attempt in node.hand.running:
                 if attempt.name != HANGS:
                     return "end", lambda: self._end(node, attempt, kindly=True)
+        for node in self.nodes:
+            if node.engine.lease._former:
+                node.beat()
         alive = set().union(*(node.identities for node in self.nodes))
         known = set().union(*self.state.workers.values())
         if any(held.split("|")[0] not in alive for held in self.state.held) and known - alive:

@@ -66,7 +66,6 @@ def test_every_setting_of_a_workflow_is_kept() -> None:
         name="n",
         binding="B",
         schedules=["0 9 * * MON-FRI", "*/5  * * * *"],
-        concurrency=3,
         retention={"success": "1 day", "error": "2 days"},
         limits={"steps": 7},
         queue="gpu",
@@ -74,7 +73,7 @@ def test_every_setting_of_a_workflow_is_kept() -> None:
     definition = app.definition("n")
     assert definition.schedules == ("0 9 * * MON-FRI", "*/5 * * * *")
     assert (definition.retention_success_ms, definition.retention_error_ms) == (86_400_000, 172_800_000)
-    assert (definition.step_limit, definition.concurrency, definition.queue) == (7, 3, "gpu")
+    assert (definition.step_limit, definition.queue) == (7, "gpu")
 
 
 @pytest.mark.parametrize(
@@ -92,8 +91,6 @@ def test_every_setting_of_a_workflow_is_kept() -> None:
         ({"schedules": []}, BadSchedule, "empty list"),
         ({"schedules": ["0 9 * * *", "0  9 * * *"]}, BadSchedule, "twice"),
         ({"schedules": "0 " + "1," * 200 + "1 * * *"}, BadSchedule, "characters"),
-        ({"concurrency": 0}, ConfigError, "concurrency"),
-        ({"concurrency": True}, ConfigError, "concurrency"),
         ({"retention": "soon"}, BadDuration, "retention"),
         ({"retention": {"failure": 1}}, ConfigError, "success"),
         ({"limits": {"step": 1}}, ConfigError, "steps"),
@@ -185,7 +182,7 @@ def test_queues_and_defaults_are_checked() -> None:
 
 def test_manifest_is_json_and_complete() -> None:
     app = App("media", version="v7")
-    app.workflow(schedules="0 9 * * *", concurrency=2)(Lifecycle)
+    app.workflow(schedules="0 9 * * *")(Lifecycle)
     app.cron("* * * * *", name="c")(lambda event, env: None)
     manifest = json.loads(json.dumps(app.manifest()))
     assert manifest["app"] == "media" and manifest["code"] == "v7" and manifest["queues"] == ["default"]
@@ -193,7 +190,7 @@ def test_manifest_is_json_and_complete() -> None:
     assert lifecycle["schedules"] == ["0 9 * * *"]
     assert lifecycle["binding"] == "LIFECYCLE" and lifecycle["queue"] == "default"
     assert lifecycle["retention"] == {"success_ms": 604_800_000, "error_ms": 604_800_000}
-    assert lifecycle["limits"] == {"steps": 10_000} and lifecycle["concurrency"] == 2
+    assert lifecycle["limits"] == {"steps": 10_000}
     assert lifecycle["params_schema"]["required"] == ["email"]
 
 

@@ -72,10 +72,7 @@ class TestBinding:
     def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> Any:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
         return at_once(
-            lambda: [
-                TestInstance(self.workflow_engine, instance)
-                for instance in self._handle.create_batch(entries)
-            ]
+            lambda: [TestInstance(self.workflow_engine, instance) for instance in self._handle.create_batch(entries)]
         )
 
     def get(self, id: str | InstanceRef | WorkflowInstance | TestInstance) -> TestInstance:
@@ -168,4 +165,3 @@ class TestInstance(AwaitsItself):
         return f"<TestInstance {self.workflow}/{self.id}>"
 
     sendEvent = send_event  # noqa: N815
-

@@ -531,4 +531,6 @@ def _exception(error: Any) -> BaseException:
         if error.get("name") == NonRetryableError.__name__:
             return NonRetryableError(str(error.get("message", "")))
         return StepFailed(str(error.get("message", "")), remote_name=str(error.get("name", "Error")))
-    raise ConfigError(f"mock_step_error needs an exception to raise, not {error!r:.100}: mock_step_error(step, OSError()).")
+    raise ConfigError(
+        f"mock_step_error needs an exception to raise, not {error!r:.100}: mock_step_error(step, OSError())."
+    )

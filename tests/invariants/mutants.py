@@ -1,0 +1,95 @@
+"""Defences of the scripts, each taken away by a change of text. The simulator must notice every one (L9).
+
+A mutant that survives is a question the simulator does not ask. Some defences cover for each other: a position check
+behind a token check, say. Such a second line is taken away together with the first, never alone.
+"""
+
+from __future__ import annotations
+
+from tests.invariants.simulator import Mutant
+
+
+def mutants() -> list[Mutant]:
+    """All of them, fresh: a mutant counts where its text was found."""
+    return [
+        Mutant(
+            "settle: any result of a held step counts, whoever brings it",
+            "settle",
+            "r.st == 'held' and r.tok == a.t and r.by == A.w",
+            "r.st ~= 'wait'",
+        ),
+        Mutant(
+            "settle: a result counts in every generation",
+            "settle",
+            "I and I.gen == a.g and not FINAL[I.st] and record(I, a.s)",
+            "I and not FINAL[I.st] and record(I, a.s)",
+            ("r.st == 'held' and r.tok == a.t and r.by == A.w", "r.st ~= 'wait'"),
+        ),
+        Mutant(
+            "settle: a fused turn does not look who else has spoken",
+            "settle",
+            "a.d and I.len == I.pos and I.pos == a.b and I.turn == ''",
+            "a.d and I.turn == ''",
+        ),
+        Mutant(
+            "settle: a fused turn and an eager step are accepted while pausing",
+            "settle",
+            " and I.turn == '' and I.st == 'running' and I.want == ''",
+            " and I.turn == ''",
+        ),
+        Mutant(
+            "settle: a back-off is armed while paused",
+            "settle",
+            "if I.want ~= '' then\n        -- Time",
+            "if false then\n        -- Time",
+        ),
+        Mutant(
+            "settle: the entry is written, nobody is woken",
+            "settle",
+            "    pump(I)\n  end\n  answers[at] = {code, NOW}",
+            "  end\n  answers[at] = {code, NOW}",
+        ),
+        Mutant(
+            "commit: no turn token, no position",
+            "commit",
+            "I.turn == 'h|' .. A.w .. '|' .. a.t and I.pos == a.b and a.f <= I.len",
+            "a.f <= I.len",
+        ),
+        Mutant("match: mail is not looked at when a wait opens", "", "for ty in pairs(types) do match(I, ty) end", ""),
+        Mutant("an event taken by a cancelled wait is not put back", "", "if #missing > 0 then", "if false then"),
+        Mutant("the mailbox gives its newest event", "", "table.remove(mail, 1), table", "table.remove(mail), table"),
+        Mutant("a matched wait keeps its timer", "", "    disarm(I, r)\n    redis.call('HDEL', I.o, seq)\n", 
+               "    redis.call('HDEL', I.o, seq)\n"),
+        Mutant("send_event: the same event is accepted again", "send_event", "I and remembered(I, a.ev)", "nil"),
+        Mutant("pause leaves the turn", "", "if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n"
+               "    if r.st == 'ready'", "for _, r in ipairs(records(I)) do\n    if r.st == 'ready'"),
+        Mutant("pause leaves the timers", "", "      disarm(I, r)\n      if not r.ab", "      if not r.ab"),
+        Mutant("resume arms no timers", "resume", "      arm(I, r)\n", ""),
+        Mutant("resume does not pump", "resume", "  pump(I)\n", ""),
+        Mutant("claim works without a lease", "claim", "not lease_is_live(A.w)", "false"),
+        Mutant("claim hands out what somebody holds", "claim", "r and r.st == 'ready' and r.i == a.n", "r and r.st ~= 'wait'"),
+        Mutant("claim: a paused instance is handed out", "claim", " and I.want == '' then", " then",
+               ("if I.turn == 'r|' .. a.n then", "if I.turn == 'r|' .. a.n or I.turn == '' then")),
+        Mutant("claim leaves the intent", "claim", "redis.call('ZREM', INTENTS, a.m)", ""),
+        Mutant("fire: score and presence are not looked at", "fire", "if score and tonumber(score) <= NOW then", "if true then"),
+        Mutant("fire: a time-out leaves its wait in the list", "fire", "          remove_waiter(I, r)\n", ""),
+        Mutant("act is not counted down", "", "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))\n"
+               "    set(I, 'act', I.act - 1)", "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))"),
+        Mutant("a turn opens only when nothing runs", "", "if I.len > I.pos and I.turn == '' then",
+               "if I.len > I.pos and I.turn == '' and I.act == 0 then"),
+        Mutant("a commit wakes nobody for entries it has not seen", "commit", "    pump(I)\n", ""),
+        Mutant("restart keeps the generation", "restart", "set(I, 'gen', A.gen)", ""),
+        Mutant("restart keeps the mailbox", "restart", "clear(I, false)", "redis.call('RENAMENX', I.m, I.c .. 'x') "
+               "clear(I, false) redis.call('RENAMENX', I.c .. 'x', I.m)"),
+        Mutant("the loser of a race is not withdrawn", "", "for _, w in ipairs(D.w) do", "for _, w in ipairs({}) do"),
+        Mutant("reap forgets the lease before what is held", "reap", "local left = redis", "redis.call('ZREM', WORKERS, A.w)\n"
+               "local left = redis", ("redis.call('ZREM', HELD, a.m)\n", "if at == 1 then goto on end\n")),
+        Mutant("reap keeps the token", "reap", "r.st, r.tok, r.by = 'due', nil, nil", "r.st = 'due'",
+               ("set(I, 'turn', '')", "")),
+        Mutant("release keeps the turn", "release", "      close_turn(I)\n", ""),
+        Mutant("terminate leaves what is held", "", "  if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n"
+               "    disarm(I, r)", "  for _, r in ipairs(records(I)) do"),
+        Mutant("an outcome is delivered twice", "child_ended", "  redis.call('HDEL', I.o, A.s)", ""),
+        Mutant("a parent is not told of its child's end", "", "  tell_parents(I, {v = outcome.v", "  if false then end (function() end)(I, {v = outcome.v"),
+        Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
+    ]

@@ -1,0 +1,586 @@
+"""The real engine inside a test: orchestrator and worker on threads of their own, over a private Redis.
+
+A composition root: the only module of ``workflows`` besides ``dev`` that imports both processes, so nothing imports it
+before a fixture is used. What runs here is what runs in production; only time stands still (``clock.py``), callbacks can
+be replaced (``mocks.py``), and processes die when a test says so.
+"""
+
+from __future__ import annotations
+
+
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import redis
+from croniter import croniter
+
+import orchestrator.schedules as schedules
+import orchestrator.shards as shards
+import worker.claim as claim
+import worker.lease as lease
+from orchestrator.loop import Orchestrator
+from worker.engine import Engine, Settings
+from workflows import durations, history, journal, requests
+from workflows.app import App
+from workflows.binding import bindings_of
+from workflows.client import Client, send
+from workflows.clock import monotonic
+from workflows.embedded import EmbeddedRedis
+from workflows.errors import ConfigError, InstanceNotFound, WorkflowError
+from workflows.keys import Instance, Keyspace
+from workflows.manifest import publish_manifest
+from workflows.requests import Outcome
+from workflows.scripts import SEND_EVENT
+from workflows.store import Call, Store, call_on, call_one, connection, open_keyspace, script, unpackb
+from workflows.testing.clock import TestClock
+from workflows.testing.env import TestEnv
+from workflows.testing.introspection import TIMEOUT_SECONDS
+from workflows.testing.mocks import IntrospectionError, Mocks, event_id
+from workflows.testing.timeline import Look, timeline, waits_for
+from workflows.testing.watch import Key, Process, Role, Watch, WatchedStore
+
+Found = TypeVar("Found")
+
+_RENEW = script(Path(lease.__file__).with_name("renew.lua"))
+_DECLINE = script(Path(claim.__file__).with_name("decline.lua"))
+_OWN = script(Path(shards.__file__).with_name("own.lua"))
+
+# An instance at rest waits for the test. Another thread or task of the test may be about to act: it gets this long.
+REST_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.02
+IMPATIENCE_SECONDS: Final = 0.002
+HURRY_SECONDS: Final = 3.0
+SHOWN_INSTANCES: Final = 10
+
+_manifests: weakref.WeakKeyDictionary[App, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+class Server:
+    """The private Redis of a test run, and one connection pool for everything that uses it."""
+
+    def __init__(self) -> None:
+        # Nothing here has to survive the run, so nothing is written to disk.
+        self._server = EmbeddedRedis(config={"appendonly": "no"}).start()
+        self.url = self._server.url
+        self.redis = connection(self.url)
+
+    def close(self) -> None:
+        """Stop it."""
+        self.redis.close()
+        self._server.stop()
+
+    def empty(self) -> None:
+        """Forget everything: each test has its namespace to itself."""
+        self.redis.flushall()
+
+    def unblock(self) -> None:
+        """Wake up everybody who blocks on a list, as if its time were over."""
+        clients: Any = self.redis.client_list()
+        for client in clients:
+            if "b" in client["flags"]:
+                self.redis.client_unblock(int(client["id"]))
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Nobody blocks for long in this block."""
+        done = threading.Event()
+
+        def wake() -> None:
+            while not done.is_set():
+                self.unblock()
+                done.wait(IMPATIENCE_SECONDS)
+
+        thread = threading.Thread(target=wake, name="impatient", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+class _EngineClient(Client):
+    """A client over one of the test engine's stores."""
+
+    def __init__(self, app: App, store: Store) -> None:
+        super().__init__(app, connection=store.redis)
+        self._given = store
+
+    @cached_property
+    def store(self) -> Store:
+        return self._given
+
+
+class _Published:
+    """An app as it is published to a test: its schedules only where the test wants them."""
+
+    def __init__(self, app: App, with_schedules: bool) -> None:
+        self.name = app.name
+        self._app = app
+        self._with_schedules = with_schedules
+
+    def manifest(self) -> dict[str, Any]:
+        whole = _manifests.get(self._app)
+        if whole is None:
+            whole = _manifests[self._app] = self._app.manifest()
+        if self._with_schedules:
+            return whole
+        bare = {name: {**workflow, "schedules": []} for name, workflow in whole["workflows"].items()}
+        return {**whole, "workflows": bare}
+
+
+class _WorkerProcess(Process):
+    """What a worker process is here."""
+
+    def __init__(self, engine: Callable[[_WorkerProcess], Engine]) -> None:
+        super().__init__("worker")
+        self.engine = engine(self)
+
+
+class _OrchestratorProcess(Process):
+    """What an orchestrator process is here."""
+
+    def __init__(self, orchestrator: Callable[[_OrchestratorProcess], Orchestrator]) -> None:
+        super().__init__("orchestrator")
+        self.orchestrator = orchestrator(self)
+        self.thread = threading.Thread(target=self.orchestrator.run, name="orchestrator", daemon=True)
+
+
+class WorkflowEngine:
+    """Runs the workflows of one app during one test; what the fixture ``workflow_engine`` gives.
+
+    Args:
+        app: the app under test.
+        server: the Redis of the test run; emptied first.
+        bindings: put in the place of the app's own, by name.
+        warm: keep suspended replays between turns, as production does. Without it every turn replays ``run`` from the
+            start, which finds code that is not deterministic.
+        schedules: let cron lines create instances when the clock passes them.
+        processes: run ``python -m orchestrator`` and ``python -m worker`` in place of threads; needs ``target``. Time is
+            real then and nothing can be mocked.
+        target: where real processes find the app, ``"module:attribute"``.
+        folder: the current folder of real processes.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        server: Server,
+        *,
+        bindings: Mapping[str, Any] | None = None,
+        warm: bool = False,
+        schedules: bool = False,
+        processes: bool = False,
+        target: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.app = app
+        self.server = server
+        self.watch = Watch()
+        self.mocks = Mocks(self._send_from_worker)
+        self._in_process = not processes
+        self._clock = TestClock() if self._in_process else None
+        self._extra = dict(bindings or {})
+        self._warm = warm
+        self._schedules = schedules
+        self._target = target
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._hopeless = ""
+        self._introspectors: list[Any] = []
+        self._reviving: list[threading.Thread] = []
+        self._exchange = threading.RLock()
+        server.empty()
+        self.keys: Keyspace = open_keyspace(server.redis, app.name, 1)
+        self.store = self._store(Process("test"))
+        self.client = _EngineClient(app, self.store)
+        self.env = TestEnv(self)
+
+    @property
+    def url(self) -> str:
+        """Where its Redis is."""
+        return self.server.url
+
+    @property
+    def clock(self) -> TestClock:
+        """The clock it obeys.
+
+        Raises:
+            ConfigError: it runs real processes, whose time is real.
+        """
+        if self._clock is None:
+            raise ConfigError(
+                "Virtual time is for the engine inside the test; real processes have real time. Leave out "
+                "processes=True, or the clock."
+            )
+        return self._clock
+
+    @property
+    def bindings(self) -> Mapping[str, Any]:
+        """What steps find in ``self.env``; of real processes, nothing is known here."""
+        return self._worker.engine.bindings if self._in_process else {}
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything. Raises: what the function under ``@app.bindings`` raises."""
+        publish_manifest(self.store, _Published(self.app, self._schedules))
+        if not self._in_process:
+            self._start_processes()
+            return
+        self._clock_of_all.attach(self)
+        self._worker = self._new_worker()
+        self._orchestrator = self._new_orchestrator()
+        if self._schedules:
+            schedules.tick(self.store, self.clock.now_ms())
+
+    def stop(self) -> None:
+        """Stop everything; callbacks in flight are cancelled. Raises: what the bindings' clean-up raises."""
+        self.watch.fault = None
+        for thread in list(self._reviving):
+            thread.join()
+        if not self._in_process:
+            self._stop_processes()
+            return
+        with self._exchange:
+            self._worker.engine.drain()
+            self._orchestrator.orchestrator.stop()
+            with self.server.impatient():
+                try:
+                    self._worker.engine.stop()
+                finally:
+                    self._orchestrator.thread.join()
+                    # What they left running must not reach into the next test.
+                    self._worker.dead = self._orchestrator.dead = True
+
+    def _store(self, process: Process) -> WatchedStore:
+        return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch)
+
+    @property
+    def _clock_of_all(self) -> TestClock:
+        return self.clock
+
+    def _new_worker(self) -> _WorkerProcess:
+        settings = Settings(queues=tuple(self.app.queues), warm=Settings.warm if self._warm else 0, grace_seconds=0.0)
+
+        def make(process: _WorkerProcess) -> Engine:
+            return Engine(
+                self.app,
+                lambda: self._store(process),
+                settings,
+                on_hopeless=self._give_up,
+                bindings=bindings_of(self.app, lambda: _EngineClient(self.app, self._store(process))),
+                overrides=self.mocks,
+            )
+
+        made = _WorkerProcess(make)
+        made.engine.start()
+        made.engine.bindings.update(self._extra)
+        return made
+
+    def _new_orchestrator(self) -> _OrchestratorProcess:
+        made = _OrchestratorProcess(lambda process: Orchestrator(self._store(process), bridge=False))
+        made.orchestrator.look()
+        made.thread.start()
+        return made
+
+    def _give_up(self, reason: str) -> None:
+        self._hopeless = reason
+        self.watch.bump()
+
+    def _start_processes(self) -> None:
+        if self._target is None:
+            raise ConfigError(
+                "Real processes import the app by its name: set workflows_app in the pytest configuration, or app in "
+                "[tool.workflows], and do not replace the workflow_app fixture."
+            )
+        common = ["--redis-url", self.url, "--log-level", "WARNING"]
+        queues = [part for queue in self.app.queues for part in ("-q", queue)]
+        for command in (
+            ["orchestrator", "--namespace", self.app.name, "--unsafe", *common],
+            ["worker", self._target, *queues, *common, *([] if self._warm else ["--warm", "0"])],
+        ):
+            self._started.append(
+                subprocess.Popen([sys.executable, "-P", "-m", *command], cwd=self._folder)  # noqa: S603
+            )
+
+    def _stop_processes(self) -> None:
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # Crashes --------------------------------------------------------------------------------------------------------
+
+    def crash_worker(self) -> None:
+        """Kill the worker, as SIGKILL would, and start another after its lease has run out. Mocks stay."""
+        self._needs_threads("crash_worker()")
+        self._worker.dead = True
+        self._revive(self._worker)
+
+    def crash_orchestrator(self) -> None:
+        """Kill the orchestrator and start another after its leases have run out."""
+        self._needs_threads("crash_orchestrator()")
+        self._orchestrator.dead = True
+        self._revive(self._orchestrator)
+
+    def revive_later(self, process: Process) -> None:
+        """The same from a thread of the process that has just been killed."""
+        self._in_background(lambda: self._revive(process))
+
+    def hurry_later(self) -> None:
+        """Have lost doorbells rung and blocked processes woken, which would otherwise take seconds."""
+        self._in_background(self._hurry)
+
+    def release_shards(self) -> None:
+        """Let the owner leases of the orchestrator run out."""
+        for shard in range(self.keys.shards):
+            token: Any = self.server.redis.hget(self.keys.shard_key(shard, "owner"), "token")
+            if token is not None:
+                arguments = {"t": token.decode(), "ttl": 0, "leave": True}
+                self.store.call(call_on(self.keys, _OWN, shard, [], arguments))
+
+    def _in_background(self, act: Callable[[], None]) -> None:
+        thread = threading.Thread(target=act, name="after a crash", daemon=True)
+        self._reviving.append(thread)
+        thread.start()
+
+    def _revive(self, process: Process) -> None:
+        with self._exchange:
+            if isinstance(process, _WorkerProcess) and process is self._worker:
+                with self.server.impatient():
+                    process.engine.kill()
+                for shard in range(self.keys.shards):
+                    arguments = {"w": process.engine.lease.worker, "ttl": -1, "held": []}
+                    self.store.call(call_on(self.keys, _RENEW, shard, [], arguments))
+                self._worker = self._new_worker()
+            elif isinstance(process, _OrchestratorProcess) and process is self._orchestrator:
+                process.orchestrator.stop()
+                with self.server.impatient():
+                    process.thread.join()
+                self.release_shards()
+                self._orchestrator = self._new_orchestrator()
+        self._hurry()
+
+    def _hurry(self) -> None:
+        deadline = monotonic() + HURRY_SECONDS
+        while monotonic() < deadline and not self._stands():
+            for shard in range(self.keys.shards):
+                intents = self.server.redis.zrange(self.keys.shard_key(shard, "intents"), 0, -1)
+                arguments = {"members": intents, "delay": 0}
+                try:
+                    self.store.call(call_on(self.keys, _DECLINE, shard, [], arguments))
+                    self._orchestrator.orchestrator.tend(shard)
+                except redis.RedisError:
+                    pass  # killed once more meanwhile
+            self.server.unblock()
+            time.sleep(0.01)
+        self.watch.bump()
+
+    def _needs_threads(self, what: str) -> None:
+        if not self._in_process:
+            raise ConfigError(f"{what} is for the engine inside the test; kill real processes yourself.")
+
+    def mocks_only_in_process(self) -> None:
+        """Raises ConfigError where real processes run: mocks are in this one."""
+        if not self._in_process:
+            raise ConfigError(
+                "Steps can be mocked in the engine inside the test only, because real processes do not share its "
+                "memory. Leave out processes=True."
+            )
+
+    # Time -----------------------------------------------------------------------------------------------------------
+
+    def next_due_ms(self) -> int | None:
+        """When the next timer or schedule is due; None: never."""
+        due: list[int] = []
+        for shard in range(self.keys.shards):
+            first: Any = self.server.redis.zrange(self.keys.shard_key(shard, "timers"), 0, 0, withscores=True)
+            due += [int(score) for _, score in first]
+        if self._schedules:
+            cursors: Any = self.server.redis.hgetall(self.keys.schedules)
+            for schedule in schedules.schedules_of(iter(self.server.redis.hvals(self.keys.manifest))):
+                cursor = cursors.get(schedule.id.encode())
+                if cursor is not None:
+                    after = datetime.fromtimestamp(int(cursor) / 1000, UTC)
+                    due.append(int(croniter(schedule.cron, after).get_next(float) * 1000))
+        return min(due, default=None)
+
+    def fire(self) -> None:
+        """Do what is due by now; its consequences follow by themselves."""
+        deadline = monotonic() + TIMEOUT_SECONDS
+        while True:
+            try:
+                for shard in range(self.keys.shards):
+                    self._orchestrator.orchestrator.tend(shard)
+                if self._schedules:
+                    schedules.tick(self.store, self.clock.now_ms())
+                return
+            except redis.RedisError:
+                # A crash test struck in here. Its successor does it, once it is there.
+                if monotonic() > deadline:
+                    raise
+                self.watch.wait(self.watch.version, POLL_SECONDS)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing goes on: every instance waits for time, for an event, or for nothing any more."""
+        return self._stands() and not any(thread.is_alive() for thread in self._reviving)
+
+    def _stands(self) -> bool:
+        now = self._clock.now_ms() if self._clock else time.time_ns() // 1_000_000
+        with self.server.redis.pipeline(transaction=True) as pipeline:
+            for shard in range(self.keys.shards):
+                pipeline.zcard(self.keys.shard_key(shard, "intents"))
+                pipeline.zcard(self.keys.shard_key(shard, "held"))
+                pipeline.hlen(self.keys.shard_key(shard, "relay"))
+                pipeline.zcount(self.keys.shard_key(shard, "timers"), "-inf", now)
+            pipeline.xlen(self.keys.inbox)
+            return not any(pipeline.execute())
+
+    def settle(self, timeout: float = TIMEOUT_SECONDS) -> None:
+        """Wait until nothing goes on any more.
+
+        Args:
+            timeout: real seconds.
+        Raises:
+            IntrospectionError: something still goes on; says what.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            version = self.watch.version
+            self._check_hopeless()
+            if self.is_quiet():
+                return
+            left = deadline - monotonic()
+            if left <= 0:
+                raise IntrospectionError(
+                    f"Something still goes on after {timeout:g} real seconds. force_step_timeout() ends a step that "
+                    f"does not return.\n{self.report(live_only=True)}"
+                )
+            self.watch.wait(version, min(left, POLL_SECONDS if self._reviving or not self._in_process else left))
+
+    def wait_until(self, look: Callable[[], Found | None], key: Key, what: str, timeout: float) -> Found:
+        """Wait until ``look`` finds something.
+
+        Raises:
+            IntrospectionError: the instance is at rest without it, or busy for too long; says what it waits for.
+        """
+        deadline = monotonic() + timeout
+        rest_since: float | None = None
+        while True:
+            version = self.watch.version
+            found = look()
+            if found is not None:
+                return found
+            self._check_hopeless()
+            now = monotonic()
+            quiet = self._in_process and self.is_quiet()
+            rest_since = (rest_since or now) if quiet else None
+            if rest_since is not None and now - rest_since >= REST_SECONDS:
+                raise IntrospectionError(self._stuck(key, what, "and nothing in the engine moves"))
+            if now >= deadline:
+                raise IntrospectionError(self._stuck(key, what, f"after {timeout:g} real seconds"))
+            left = deadline - now if rest_since is None else rest_since + REST_SECONDS - now
+            if not self._in_process or self._reviving:
+                left = min(left, POLL_SECONDS)
+            if self.watch.wait(version, max(left, 0.001)):
+                rest_since = None
+
+    def _check_hopeless(self) -> None:
+        if self._hopeless:
+            raise IntrospectionError(f"The worker gave up: {self._hopeless}.\n{self.report()}")
+
+    def _stuck(self, key: Key, what: str, how: str) -> str:
+        found = self.look(key)
+        if found is None:
+            return f'Waited for {what}, but there is no instance "{key[1]}" of workflow "{key[0]}".'
+        reasons = waits_for(found)
+        because = f" {found.title} waits: {'; '.join(reasons)}." if reasons else f" {found.title} is {found.status}."
+        return f"Waited for {what} {how}.{because}\n{timeline(found, self.app)}"
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    def look(self, key: Key) -> Look | None:
+        """One instance as it is now; None if there is none."""
+        instance = self.keys.instance(*key)
+        try:
+            snapshot = send(self.store, requests.read(self.keys, instance))
+            blobs = list(snapshot.entries)
+            while not snapshot.is_last:
+                page = send(self.store, requests.read(self.keys, instance, page=len(blobs)))
+                if page.text("gen") != snapshot.text("gen"):
+                    return self.look(key)
+                blobs += page.entries
+                snapshot = page
+        except InstanceNotFound:
+            return None
+        entries = [journal.decode(blob) for blob in blobs]
+        return Look(snapshot, entries, history.steps_of(entries, [unpackb(blob) for blob in snapshot.records]))
+
+    def generation_of(self, key: Key) -> str | None:
+        """The name of the instance's present life; None if there is none."""
+        found: Any = self.server.redis.hget(self.keys.header(self.keys.instance(*key)), "gen")
+        return None if found is None else found.decode()
+
+    def created(self, workflow: str | None = None) -> list[Key]:
+        """The instances made so far, of one workflow or all, in their order."""
+        return [key for key in self.watch.created if workflow in (None, key[0])]
+
+    def result(self, key: Key, timeout: durations.Duration | None) -> Any:
+        """See ``TestInstance.result``."""
+        seconds = (
+            float("inf") if timeout is None else durations.parse_ms(timeout, what="the timeout of result()") / 1000
+        )
+        instance = self.keys.instance(*key)
+
+        def ended() -> Outcome | None:
+            found = send(self.store, requests.outcome(self.keys, instance))
+            return found if isinstance(found, Outcome) else None
+
+        return self.wait_until(ended, key, "the end of the instance", seconds).unwrap(instance)
+
+    def send_mocked_event(self, key: Key, scope: str, number: int, type: str, payload: bytes) -> None:
+        """Put a mocked event into a mailbox, if there is one yet."""
+        self.mocks_only_in_process()
+        generation = self.generation_of(key)
+        if generation is not None:
+            self._send(self.store, self.keys.instance(*key), type, payload, event_id(generation, scope, number))
+
+    def _send_from_worker(self, instance: Instance, type: str, payload: bytes, id: str) -> None:
+        self._send(self.store, instance, type, payload, id)
+
+    def _send(self, store: Store, instance: Instance, type: str, payload: bytes, id: str) -> None:
+        from workflows import limits
+
+        item = {"i": 1, "ev": id, "ty": type, "p": payload}
+        store.call(call_one(self.keys, SEND_EVENT, instance, {"items": [item], "max": limits.MAILBOX_EVENTS}))
+
+    def introspected(self, introspector: Any) -> None:
+        """Keep an introspector, to say at the end what it found."""
+        self._introspectors.append(introspector)
+
+    def report(self, *, live_only: bool = False) -> str:
+        """The timelines of the instances of this test, for whoever reads why it failed."""
+        looks = [look for key in self.created() if (look := self.look(key)) is not None]
+        if live_only:
+            looks = [look for look in looks if not look.ended]
+        shown = [timeline(look, self.app) for look in looks[:SHOWN_INSTANCES]]
+        if len(looks) > SHOWN_INSTANCES:
+            shown.append(f"… and {len(looks) - SHOWN_INSTANCES} more")
+        unused = ", ".join(f'"{name}"' + (f" ({count})" if count > 1 else "") for name, count in self.mocks.unused())
+        if unused:
+            shown.append(f"mocked, but never reached: {unused}")
+        return "\n".join(shown)

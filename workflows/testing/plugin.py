@@ -1,0 +1,203 @@
+"""The pytest plugin: fixtures that run workflows on the real engine. Inert, and light, until a fixture is used.
+
+    def test_approval(env):
+        instance = env.APPROVAL_WORKFLOW.create(params={"userId": "ada"})
+        instance.send_event("approval-response", {"approved": True})
+        assert instance.result() == "approved"
+
+See ``docs/testing.md``. Everything that is needed to run is imported inside the fixtures.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from workflows.app import App
+    from workflows.client import Client
+    from workflows.testing.clock import TestClock
+    from workflows.testing.engine import Server, WorkflowEngine
+    from workflows.testing.env import TestEnv
+
+_FIXTURES = frozenset({"workflow_engine"})
+_OPTIONS = frozenset({"warm", "schedules", "processes"})
+_ENGINE = pytest.StashKey["WorkflowEngine"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Settings of the plugin."""
+    parser.addini("workflows_app", 'The app under test, "module:attribute"; default [tool.workflows] app.')
+    group = parser.getgroup("workflows")
+    group.addoption(
+        "--workflows-warm",
+        action="store_true",
+        help="Keep suspended replays between turns, as production does, in place of replaying from the start.",
+    )
+    group.addoption(
+        "--crash-point",
+        metavar="POINT",
+        help="Run a test marked crash_matrix with a crash at this point only, such as worker:settle:2:lost.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known."""
+    config.addinivalue_line(
+        "markers",
+        "workflows(warm=False, schedules=False, processes=False): how the engine of this test runs.",
+    )
+    config.addinivalue_line(
+        "markers",
+        "crash_matrix(most=None): repeat the test with a crash at every call that the engine makes to Redis.",
+    )
+
+
+@pytest.fixture(scope="session")
+def workflow_server() -> Iterator[Server]:
+    """The private Redis of this test process; under pytest-xdist each has its own."""
+    from workflows.testing.engine import Server
+
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def workflow_app(request: pytest.FixtureRequest) -> App:
+    """The app under test. Override it, or set ``workflows_app`` or ``[tool.workflows] app``."""
+    from workflows.errors import ConfigError
+    from workflows.load import load_app
+
+    try:
+        return load_app(request.config.getini("workflows_app") or None, folder=request.config.rootpath)
+    except ConfigError as error:
+        pytest.fail(f"{error}\nOr write a fixture named workflow_app that returns the app.", pytrace=False)
+
+
+@pytest.fixture
+def workflow_bindings() -> Mapping[str, Any]:
+    """Bindings in the place of the app's own, by name. Override it to give steps a fake database, say."""
+    return {}
+
+
+@pytest.fixture
+def workflow_engine(
+    request: pytest.FixtureRequest,
+    workflow_server: Server,
+    workflow_app: App,
+    workflow_bindings: Mapping[str, Any],
+) -> Iterator[WorkflowEngine]:
+    """The engine of this test: started, in an empty namespace, and stopped at the end."""
+    from workflows.testing.engine import WorkflowEngine
+
+    options = _options(request.node)
+    options.setdefault("warm", bool(request.config.getoption("--workflows-warm", False)))
+    engine = WorkflowEngine(
+        workflow_app,
+        workflow_server,
+        bindings=workflow_bindings,
+        target=_target(request),
+        folder=request.config.rootpath,
+        **options,
+    )
+    from workflows.testing import crash
+
+    crash.begin(request.node, engine)
+    try:
+        engine.start()
+        request.node.stash[_ENGINE] = engine
+        yield engine
+        crash.end(request.node, engine)
+    finally:
+        engine.stop()
+        if _ENGINE in request.node.stash:
+            del request.node.stash[_ENGINE]
+
+
+@pytest.fixture
+def env(workflow_engine: WorkflowEngine) -> TestEnv:
+    """The bindings of the app: ``env.MY_WORKFLOW.create(params=…)``."""
+    return workflow_engine.env
+
+
+@pytest.fixture
+def clock(workflow_engine: WorkflowEngine) -> TestClock:
+    """Time stands still until ``clock.advance("7 days")``."""
+    return workflow_engine.clock
+
+
+@pytest.fixture
+def workflow_client(workflow_engine: WorkflowEngine) -> Client:
+    """A client of the engine's namespace, as producers use it."""
+    return workflow_engine.client
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test marked ``crash_matrix`` once per place where something could crash."""
+    marker = item.get_closest_marker("crash_matrix")
+    if marker is None:
+        return None
+    from workflows.testing import crash
+
+    crash.run_matrix(item, nextitem, **marker.kwargs)
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test of ours on a loop of its own, where no other plugin has."""
+    if not _FIXTURES & set(pyfuncitem.fixturenames) or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    if any(pyfuncitem.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")):
+        return None
+    import asyncio
+
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the instances of a failed test have done."""
+    report = yield
+    engine = item.stash.get(_ENGINE, None)
+    if engine is not None and report.when == "call" and report.failed:
+        try:
+            text = engine.report()
+        except Exception as error:  # the failure itself matters more
+            text = f"(cannot be shown: {type(error).__name__}: {error})"
+        if text:
+            report.sections.append(("workflow instances", text))
+    return report
+
+
+def _options(node: pytest.Item) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for marker in reversed(list(node.iter_markers("workflows"))):
+        found |= marker.kwargs
+    unknown = set(found) - _OPTIONS
+    if unknown:
+        raise pytest.UsageError(
+            f"@pytest.mark.workflows does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_OPTIONS))}."
+        )
+    return found
+
+
+def _target(request: pytest.FixtureRequest) -> str | None:
+    configured = request.config.getini("workflows_app")
+    if configured:
+        return str(configured)
+    from workflows.load import configured_target
+
+    try:
+        return configured_target(request.config.rootpath)
+    except Exception:
+        return None
