@@ -4,7 +4,8 @@
     XADD media:inbox * op event  workflow approval id a1 type approved payload '{"by": "ann"}'
 
 The owner of shard 0 applies an entry and then removes it; a crash in between applies it again into the stored answer,
-because the entry's id serves as command id. What cannot be applied moves to ``<namespace>:inbox:refused`` with a reason.
+because the entry's id serves as command id. What cannot be applied moves to
+``<namespace>:inbox:refused`` with a reason.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Refused(Exception):
 
 def apply(store: Store) -> int:
     """Apply what stands in the inbox. Returns: how many requests were taken off it."""
-    entries = store.redis.xrange(store.keys.inbox, count=BATCH)
+    entries = store.stream(store.keys.inbox, BATCH)
     if not entries:
         return 0
     manifest = load_manifest(store)

@@ -13,6 +13,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import redis
 
@@ -172,7 +173,7 @@ class Orchestrator:
         names = {self.store.keys.shard_key(shard, "wake"): shard for shard in owned}
         # Redis rounds a tiny timeout down to "for ever".
         woken = self.store.redis.blpop(list(names), timeout=max(0.001, until))
-        return None if woken is None else names[woken[0].decode()]
+        return None if woken is None else names[cast(bytes, woken[0]).decode()]
 
     def _listen(self) -> None:
         """The bridge from plain PUBLISH: as lossy as pub/sub, but never doubled."""

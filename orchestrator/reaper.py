@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflows import failure
 from workflows.batches import numbered
-from workflows.errors import PoisonError, StalledError
+from workflows.errors import StalledError
 from workflows.keys import Held
 from workflows.store import Store, call_on, script
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from workflows import failure
 from workflows.scripts import CREATE
-from workflows.errors import InstanceAlreadyExists, InstanceNotFound, InstanceTerminated
 from workflows.store import Call, Store, call_on, script, unpackb
 
 _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))

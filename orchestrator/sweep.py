@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workflows import failure
-from workflows.errors import InstanceNotFound
 from workflows.keys import Instance
 from workflows.scripts import DELETE, unring_calls
 from workflows.status import LIVE

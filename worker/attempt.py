@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.context import StepContext
 from workflows import journal, limits
-from workflows.clock import monotonic
-from workflows.keys import Instance
 from workflows.callback import Callback
+from workflows.clock import monotonic
+from workflows.context import StepContext
+from workflows.keys import Instance
 from workflows.retries import StepConfig
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from worker.attempt import Attempt, Outcome
 from worker.threads import Threads
-from workflows.context import running
 from workflows import codec, failure, limits, retries
 from workflows.app import App
+from workflows.context import running
 from workflows.durations import parse_ms
 from workflows.env import names_of
 from workflows.errors import NonRetryableError, StepTimeout

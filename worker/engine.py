@@ -148,6 +148,7 @@ class Engine:
         self._stopped = threading.Event()
         self._given_bindings = bindings or {}
         self._overrides = overrides
+        self._killed = False
         self._bindings: dict[str, Any] = {}
         self.callbacks = Callbacks(
             settings.concurrency, self._deliver, lambda attempt: self._free_slot(attempt.token), overrides
@@ -187,6 +188,25 @@ class Engine:
         self.guardian.stop()
         self.lease.stop()
         self.callbacks.stop()
+
+    def kill(self) -> None:
+        """Stop dead, as far as threads can: nothing is settled, given back or told. What tests of crashes do."""
+        self._killed = True
+        self.draining.set()
+        self._stopped.set()
+        self._queue.put(_Stop())
+        self.guardian.stop()
+        self.lease.kill()
+        for attempt in self.attempts():
+            self.callbacks.cancel(attempt)
+        for thread in (self._thread, *self._fetchers):
+            thread.join(timeout=BLOCK_SECONDS + 10)
+        self.callbacks.stop()
+
+    @property
+    def bindings(self) -> dict[str, Any]:
+        """What ``self.env`` holds, once started."""
+        return self._bindings
 
     def rescue(self) -> None:
         """Settle what has finished although the engine's thread is stuck, on another connection and without turns."""
@@ -267,6 +287,8 @@ class Engine:
         failures = 0
         while True:
             batch = [self._queue.get(), *self._waiting()]
+            if self._killed:
+                return
             try:
                 if self._work(batch):
                     return

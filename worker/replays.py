@@ -1,4 +1,4 @@
-"""Brings a replay to where a task needs it: the suspended one plus what is new, or a fresh one over the whole journal."""
+"""Brings a replay to where a task needs it: the suspended one plus what is new, or a fresh one from the start."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The ``rq.Worker`` that RQ's tools see.
 
-It keeps RQ's registration, heartbeat and teardown, and replaces the work loop: jobs are doorbells (``workflows.doorbell``),
-taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands decide nothing here.
+It keeps RQ's registration, heartbeat and teardown, and replaces the work loop: jobs are doorbells
+(``workflows.doorbell``), taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands decide nothing here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EX_SOFTWARE = 70
 SWITCH_SECONDS = 0.0005
 
 
-class WorkflowWorker(rq.Worker):  # type: ignore[misc]
+class WorkflowWorker(rq.Worker):
     """One worker process of one app.
 
     Args:
@@ -82,7 +82,7 @@ class WorkflowWorker(rq.Worker):  # type: ignore[misc]
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._drain.set())
         publish_manifest(Store(self.connection, self._keys), self.app)
-        self.register_birth()
+        self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)
         self.engine.lease.beat = self._beat
         self.engine.start()
@@ -94,7 +94,7 @@ class WorkflowWorker(rq.Worker):  # type: ignore[misc]
         _log.info("draining")
         self.engine.stop()
         try:
-            self.register_death()
+            self.register_death()  # type: ignore[no-untyped-call]
         except redis.RedisError:
             _log.info("registration left to expire")
         return True

@@ -1,22 +1,24 @@
 """Random names for calls, entries, tokens and lives: never counted, because a counter would repeat itself after Redis
 lost its last second (F42).
 
-They must be unique, not secret: whoever can read them in Redis can write there too. So they come from a generator seeded
-once per process, which unlike the system's source of randomness never gives the interpreter lock away in a hot loop.
+They must be unique, not secret: whoever can read them in Redis can write there too. So they come from a generator
+seeded once per process, which unlike the system's source of randomness never gives the interpreter lock away in a hot
+loop.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 
-_generator = random.Random(os.urandom(32))  # noqa: S311
+_generator = random.Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _generator.seed(os.urandom(32)))
 
 
 def call() -> str:
     """Ten characters, from which a script makes the nonces of one call."""
-    return f"{_generator.getrandbits(40):010x}"
+    return base64.urlsafe_b64encode(_generator.getrandbits(64).to_bytes(8, "big"))[:10].decode()
 
 
 def entry() -> str:

@@ -206,6 +206,10 @@ class Store:
         found = self.redis.zrangebylex(key, start, f"[{prefix}".encode() + b"\xff", start=0, num=most)
         return [cast(bytes, member).decode() for member in found]
 
+    def stream(self, key: str, most: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """The oldest entries of a stream: id and fields."""
+        return cast("list[tuple[bytes, dict[bytes, bytes]]]", self.redis.xrange(key, count=most))
+
     def fields(self, key: str) -> dict[bytes, bytes]:
         """All of a hash."""
         return cast("dict[bytes, bytes]", self.redis.hgetall(key))

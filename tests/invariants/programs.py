@@ -247,3 +247,6 @@ NAMES = (
     "parent",
     "random",
 )
+
+WAITING = ("waits", "race-wait", "race-wait", "detached", "detached", "random")
+"""Those that events can go wrong in."""

@@ -410,7 +410,7 @@ class Mutant:
         self.title = title
         self.name = name
         self.changes = ((old, new), *more)
-        self.applied = 0
+        self.applied = [0] * len(self.changes)
         self._known: dict[str, Script] = {}
 
     def of(self, original: Script) -> Script:
@@ -418,8 +418,8 @@ class Mutant:
         if found is None:
             text = original.text
             if self.name in ("", original.name):
-                for old, new in self.changes:
-                    self.applied += text.count(old)
+                for at, (old, new) in enumerate(self.changes):
+                    self.applied[at] += text.count(old)
                     text = text.replace(old, new)
             found = original if text == original.text else _script(original.name, text)
             self._known[original.sha] = found
@@ -457,12 +457,13 @@ class Setup:
 
 
 def setup_of(rng: random.Random) -> Setup:
-    names = tuple(rng.choice(programs.NAMES) for _ in range(rng.choice((1, 1, 2, 3))))
+    about_events = rng.random() < 0.35
+    names = programs.WAITING if about_events else programs.NAMES
     return Setup(
-        programs=names,
+        programs=tuple(rng.choice(names) for _ in range(rng.choice((1, 1, 2, 3)))),
         faults=rng.choice((0, 0, 1, 2, 3, 6)),
         controls=tuple(rng.choices(("pause", "restart", "terminate"), (6, 2, 1), k=rng.choice((0, 0, 1, 2, 3)))),
-        events=rng.choice((0, 1, 2, 3)),
+        events=rng.choice((2, 3, 5) if about_events else (0, 1, 2)),
         steps=rng.randint(15, 60),
         warm=rng.choice((0, 1, 10_000, 10_000)),
         shards=rng.choice((1, 1, 1, 2)),
@@ -638,7 +639,7 @@ class World:
         yield 0.4, "reap", self._reap
         live = [seen for seen in state.instances.values() if not seen.ended]
         if self.events_left and live:
-            yield 2.5, "event", lambda: self._event(rng.choice(live).instance)
+            yield 1.5 * self.events_left, "event", lambda: self._event(rng.choice(live).instance)
         for kind, call, answered in self.resends:
             yield 1, kind, lambda one=(kind, call, answered): self._resend(one)
         for seen in live:

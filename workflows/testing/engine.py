@@ -7,7 +7,6 @@ be replaced (``mocks.py``), and processes die when a test says so.
 
 from __future__ import annotations
 
-
 import subprocess
 import sys
 import threading
@@ -29,24 +28,24 @@ import worker.claim as claim
 import worker.lease as lease
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import durations, history, journal, requests
+from workflows import durations, history, journal, limits, requests
 from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client, send
 from workflows.clock import monotonic
 from workflows.embedded import EmbeddedRedis
-from workflows.errors import ConfigError, InstanceNotFound, WorkflowError
+from workflows.errors import ConfigError, InstanceNotFound
 from workflows.keys import Instance, Keyspace
 from workflows.manifest import publish_manifest
 from workflows.requests import Outcome
 from workflows.scripts import SEND_EVENT
-from workflows.store import Call, Store, call_on, call_one, connection, open_keyspace, script, unpackb
+from workflows.store import Store, call_on, call_one, connection, open_keyspace, script, unpackb
 from workflows.testing.clock import TestClock
 from workflows.testing.env import TestEnv
 from workflows.testing.introspection import TIMEOUT_SECONDS
 from workflows.testing.mocks import IntrospectionError, Mocks, event_id
 from workflows.testing.timeline import Look, timeline, waits_for
-from workflows.testing.watch import Key, Process, Role, Watch, WatchedStore
+from workflows.testing.watch import Key, Process, Watch, WatchedStore
 
 Found = TypeVar("Found")
 
@@ -198,6 +197,8 @@ class WorkflowEngine:
         self._hopeless = ""
         self._introspectors: list[Any] = []
         self._reviving: list[threading.Thread] = []
+        self._current_worker: _WorkerProcess | None = None
+        self._current_orchestrator: _OrchestratorProcess | None = None
         self._exchange = threading.RLock()
         server.empty()
         self.keys: Keyspace = open_keyspace(server.redis, app.name, 1)
@@ -237,9 +238,9 @@ class WorkflowEngine:
         if not self._in_process:
             self._start_processes()
             return
-        self._clock_of_all.attach(self)
-        self._worker = self._new_worker()
-        self._orchestrator = self._new_orchestrator()
+        self.clock.attach(self)
+        self._current_worker = self._new_worker()
+        self._current_orchestrator = self._new_orchestrator()
         if self._schedules:
             schedules.tick(self.store, self.clock.now_ms())
 
@@ -251,23 +252,34 @@ class WorkflowEngine:
         if not self._in_process:
             self._stop_processes()
             return
-        with self._exchange:
-            self._worker.engine.drain()
-            self._orchestrator.orchestrator.stop()
-            with self.server.impatient():
-                try:
-                    self._worker.engine.stop()
-                finally:
-                    self._orchestrator.thread.join()
-                    # What they left running must not reach into the next test.
-                    self._worker.dead = self._orchestrator.dead = True
+        with self._exchange, self.server.impatient():
+            worker, orchestrator = self._current_worker, self._current_orchestrator
+            if orchestrator is not None:
+                orchestrator.orchestrator.stop()
+            try:
+                if worker is not None:
+                    worker.engine.draining.set()
+                    worker.engine.stop()
+            finally:
+                if orchestrator is not None:
+                    orchestrator.thread.join()
+                # What they left running must not reach into the next test.
+                for process in (worker, orchestrator):
+                    if process is not None:
+                        process.dead = True
+
+    @property
+    def _worker(self) -> _WorkerProcess:
+        assert self._current_worker is not None, "the engine is not started"
+        return self._current_worker
+
+    @property
+    def _orchestrator(self) -> _OrchestratorProcess:
+        assert self._current_orchestrator is not None, "the engine is not started"
+        return self._current_orchestrator
 
     def _store(self, process: Process) -> WatchedStore:
         return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch)
-
-    @property
-    def _clock_of_all(self) -> TestClock:
-        return self.clock
 
     def _new_worker(self) -> _WorkerProcess:
         settings = Settings(queues=tuple(self.app.queues), warm=Settings.warm if self._warm else 0, grace_seconds=0.0)
@@ -366,13 +378,13 @@ class WorkflowEngine:
                 for shard in range(self.keys.shards):
                     arguments = {"w": process.engine.lease.worker, "ttl": -1, "held": []}
                     self.store.call(call_on(self.keys, _RENEW, shard, [], arguments))
-                self._worker = self._new_worker()
+                self._current_worker = self._new_worker()
             elif isinstance(process, _OrchestratorProcess) and process is self._orchestrator:
                 process.orchestrator.stop()
                 with self.server.impatient():
                     process.thread.join()
                 self.release_shards()
-                self._orchestrator = self._new_orchestrator()
+                self._current_orchestrator = self._new_orchestrator()
         self._hurry()
 
     def _hurry(self) -> None:
@@ -563,8 +575,6 @@ class WorkflowEngine:
         self._send(self.store, instance, type, payload, id)
 
     def _send(self, store: Store, instance: Instance, type: str, payload: bytes, id: str) -> None:
-        from workflows import limits
-
         item = {"i": 1, "ev": id, "ty": type, "p": payload}
         store.call(call_one(self.keys, SEND_EVENT, instance, {"items": [item], "max": limits.MAILBOX_EVENTS}))
 

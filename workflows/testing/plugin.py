@@ -92,6 +92,7 @@ def workflow_engine(
     workflow_bindings: Mapping[str, Any],
 ) -> Iterator[WorkflowEngine]:
     """The engine of this test: started, in an empty namespace, and stopped at the end."""
+    from workflows.testing import crash
     from workflows.testing.engine import WorkflowEngine
 
     options = _options(request.node)
@@ -100,12 +101,10 @@ def workflow_engine(
         workflow_app,
         workflow_server,
         bindings=workflow_bindings,
-        target=_target(request),
+        target=_target(request, workflow_app) if options.get("processes") else None,
         folder=request.config.rootpath,
         **options,
     )
-    from workflows.testing import crash
-
     crash.begin(request.node, engine)
     try:
         engine.start()
@@ -191,13 +190,22 @@ def _options(node: pytest.Item) -> dict[str, Any]:
     return found
 
 
-def _target(request: pytest.FixtureRequest) -> str | None:
-    configured = request.config.getini("workflows_app")
-    if configured:
-        return str(configured)
-    from workflows.load import configured_target
+def _target(request: pytest.FixtureRequest, app: App) -> str | None:
+    """How a process of its own can find the app; None if it cannot."""
+    from workflows.errors import ConfigError
+    from workflows.load import load_app
 
+    folder = request.config.rootpath
+    target = request.config.getini("workflows_app")
+    if not target:
+        import tomllib
+
+        try:
+            settings = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError):
+            return None
+        target = settings.get("tool", {}).get("workflows", {}).get("app")
     try:
-        return configured_target(request.config.rootpath)
-    except Exception:
+        return str(target) if target and load_app(target, folder=folder) is app else None
+    except ConfigError:
         return None
