@@ -21,16 +21,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
+
+import redis as redis_py
+import rq
 
 from examples import environment
 from examples.bindings import MailSink
 from examples.scene import Place, Promise
-from workflows import App
-from workflows.client import Client, LazySteps
+from workflows import App, Client, InstanceStatus, StepStatus
 from workflows.embedded import EmbeddedRedis
-from workflows.history import StepStatus
-from workflows.requests import InstanceStatus
 
 WORKERS = 2
 LOOK_EVERY_SECONDS = 0.1
@@ -42,8 +42,8 @@ WORKER_APP = "examples.app:app"
 Demonstration = Callable[[Place], list[Promise]]
 
 
-class ProcessEnded(Exception):
-    """One of the demo's processes stopped although nobody asked it to."""
+class NotRunning(Exception):
+    """One of the demo's processes stopped although nobody asked it to, or did not come up in time."""
 
 
 def orchestrator_command(url: str, namespace: str) -> list[str]:
@@ -65,6 +65,8 @@ def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: fl
         limit_seconds: how long all of them may take.
     Returns: the exit status.
     """
+    # Without this a polite request to stop would leave the processes behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workflow-examples-")))
         mail = stack.enter_context(MailSink())
@@ -75,11 +77,13 @@ def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: fl
         database = stack.enter_context(environment.open_database())
         place = Place(client, environment.open_bucket(), database, mail, stack)
 
-        promises = [promise for demonstrate in demonstrations for promise in demonstrate(place)]
-        watch = Watch([Scene(promise) for promise in promises], sys.stdout)
         try:
+            # Instances may be created before anybody is there to run them; waiting makes the timelines worth reading.
+            _until_workers_are_up(redis.url, processes, limit_seconds)
+            promises = [promise for demonstrate in demonstrations for promise in demonstrate(place)]
+            watch = Watch([Scene(promise) for promise in promises], sys.stdout)
             watch.until_all_ended(processes, limit_seconds)
-        except ProcessEnded as error:
+        except NotRunning as error:
             print(error, file=sys.stderr)
             return 2
         except KeyboardInterrupt:
@@ -112,10 +116,10 @@ class RunningProcess:
     log: Path
 
     def check(self) -> None:
-        """Raises ProcessEnded, with the end of its output, when it is gone."""
+        """Raises NotRunning, with the end of its output, when it is gone."""
         if (status := self.process.poll()) is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
-            raise ProcessEnded(f"{self.name} ended with status {status}. The end of its output:\n{tail}")
+            raise NotRunning(f"{self.name} ended with status {status}. The end of its output:\n{tail}")
 
 
 @contextmanager
@@ -146,6 +150,23 @@ def _processes(url: str, namespace: str, logs: Path) -> Iterator[list[RunningPro
         _stop(running)
 
 
+def _until_workers_are_up(url: str, processes: Sequence[RunningProcess], limit_seconds: float) -> None:
+    """Wait until RQ's own tools would show every worker.
+
+    Raises:
+        NotRunning: a process ended, or the time is over.
+    """
+    print(f"Starting Redis, an orchestrator and {WORKERS} workers", flush=True)
+    until = time.monotonic() + limit_seconds
+    with redis_py.Redis.from_url(url) as connection:
+        while rq.Worker.count(connection) < WORKERS:
+            for process in processes:
+                process.check()
+            if time.monotonic() > until:
+                raise NotRunning(f"The workers did not come up within {limit_seconds:.0f} s")
+            time.sleep(LOOK_EVERY_SECONDS)
+
+
 def _stop(running: Iterable[RunningProcess]) -> None:
     """Ask every process to stop, then wait; one that does not within the grace is killed."""
     for one in running:
@@ -168,7 +189,7 @@ class Scene:
     """One instance on stage: what was promised, and what was seen last."""
 
     promise: Promise
-    status: InstanceStatus[LazySteps] | None = None
+    status: InstanceStatus[Any] | None = None
     shown: dict[int, str] = field(default_factory=dict)
     replied: set[str] = field(default_factory=set)
 
@@ -230,7 +251,7 @@ class Watch:
         """Look again and again until every instance ended or the time is over.
 
         Raises:
-            ProcessEnded: one of the processes is gone.
+            NotRunning: one of the processes is gone.
         """
         while not all(scene.has_ended for scene in self._scenes):
             for process in processes:
@@ -299,8 +320,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported here: a pattern that runs as the main program must not be loaded, and registered, a second time.
     from examples.app import PATTERNS, app
 
-    # Without this a polite request to stop would leave the processes behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return play(app, [pattern.demonstrate for pattern in PATTERNS], limit_seconds=options.limit_seconds)
 
 

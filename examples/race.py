@@ -13,8 +13,7 @@ from typing import Any
 
 from examples.environment import app
 from examples.scene import Place, Promise
-from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.context import StepContext
+from workflows import StepContext, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 
 @app.workflow

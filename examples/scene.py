@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from examples.bindings import Bucket, Database, MailSink
-from workflows.client import Client, WorkflowInstance
+from workflows import Client, WorkflowInstance
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from typing import Any
 
 from examples.environment import app
 from examples.scene import Place, Promise
-from workflows import NonRetryableError, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.context import StepContext
+from workflows import NonRetryableError, StepContext, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 
 @app.workflow

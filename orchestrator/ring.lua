@@ -22,5 +22,6 @@ for at, item in ipairs(A.items) do
     redis.call('EXPIRE', job, A.ttl)
   end
 end
-if pushed > 0 then redis.call('SADD', KEYS[2], A.queue) end
+-- RQ's tools read the names of queues from their keys.
+if pushed > 0 then redis.call('SADD', KEYS[2], KEYS[1]) end
 return reply(pushed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 
@@ -13,6 +14,13 @@ from workflows.embedded import EmbeddedRedis
 # Before any test imports something that reads them.
 for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
     os.environ.pop(_name, None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use our own plugin, also where the package is not installed and pytest cannot find it."""
+    plugin = importlib.import_module("workflows.testing.plugin")
+    if not config.pluginmanager.is_registered(plugin):
+        config.pluginmanager.register(plugin, "workflows")
 
 
 @pytest.fixture(scope="session")

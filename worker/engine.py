@@ -28,7 +28,7 @@ from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
-from worker.rounds import SETTLE, Round
+from worker.rounds import Round
 from worker.turn import Decision, decide, only_step
 from worker.warm import WarmCache, WarmReplay
 from workflows import nonces, retries
@@ -40,7 +40,7 @@ from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.keys import Instance
 from workflows.overrides import Overrides
 from workflows.replay import RunStalled
-from workflows.store import Store, call_on
+from workflows.store import Store
 
 _log = logging.getLogger("workflows.worker")
 
@@ -94,8 +94,10 @@ class _Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reconnected:
-    """A connection failed and works again."""
+class _Reconcile:
+    """Compare with Redis what this worker holds; ``forget`` after a connection failed, when no memory counts."""
+
+    forget: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,9 @@ class Engine:
         self.claiming = threading.Lock()
         self.draining = threading.Event()
         self._connect = connect
+        self._on_hopeless = on_hopeless
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._batch: list[Any] = []
         self._attempts: dict[str, Attempt] = {}
         self._slots: set[str] = set()
         self._abandoned: set[str] = set()
@@ -153,7 +157,7 @@ class Engine:
         self.callbacks = Callbacks(
             settings.concurrency, self._deliver, lambda attempt: self._free_slot(attempt.token), overrides
         )
-        self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost)
+        self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost, self._look_over)
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         self._replays = Replays(
             app, self.store, WarmCache(settings.warm, settings.warm_bytes), self.guardian, lambda: self._bindings
@@ -180,7 +184,8 @@ class Engine:
         for fetcher in self._fetchers:
             fetcher.join(timeout=BLOCK_SECONDS + 10)
         deadline = monotonic() + self.settings.grace_seconds
-        while self._attempts and monotonic() < deadline:
+        # A slot without an attempt is one that was claimed and has not begun yet, unless its code ignores its timeout.
+        while (self._attempts or self._slots - self._abandoned) and monotonic() < deadline:
             self._stopped.wait(0.02)
         self._queue.put(_Stop())
         self._thread.join(timeout=10)
@@ -209,21 +214,41 @@ class Engine:
         return self._bindings
 
     def rescue(self) -> None:
-        """Settle what has finished although the engine's thread is stuck, on another connection and without turns."""
+        """Before a process that cannot go on ends: settle what has finished, blame the ``run`` that blocks, hand on the
+        rest. On another connection and without turns, because the engine's thread may be stuck.
+
+        Left to the reaper, every instance with a turn here would be blamed for the one that blocks.
+        """
+        self.draining.set()
+        stuck = self.guardian.stuck()
         store = self._connect()
-        while True:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return
+        round = Round()
+        for item in [*self._batch, *self._waiting()]:
             if isinstance(item, _Finished):
-                attempt = item.attempt
-                wire = attempt.settle_item(1, item.outcome, item.ended_ms, nonces.entry())
-                arguments = {"w": attempt.worker, "items": [wire]}
-                try:
-                    store.call(call_on(store.keys, SETTLE, attempt.instance.shard, [attempt.instance], arguments))
-                except redis.RedisError:
-                    return
+                wire = item.attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
+                round.settle(item.attempt.worker, item.attempt.instance, wire, lambda _: None)
+        try:
+            round.send(store)
+            round = Round()
+            # A claim on its way comes back in a moment, unless its connection hangs.
+            self.claiming.acquire(timeout=1)
+            for shard in range(store.keys.shards):
+                for held in held_by(store, shard, self.lease.worker):
+                    instance = store.keys.instance(held.workflow, held.id)
+                    guilty = held.kind == "t" and instance == stuck
+                    round.release(
+                        held.worker,
+                        instance,
+                        kind=held.kind,
+                        generation=held.generation,
+                        seq=held.seq,
+                        token=held.token,
+                        how="strike" if guilty else "back",
+                        reason=STALLED if guilty else "",
+                    )
+            round.send(store)
+        except redis.RedisError:
+            _log.warning("left to the reaper")
 
     @property
     def thread(self) -> threading.Thread:
@@ -264,7 +289,7 @@ class Engine:
             self._queue.put(task)
 
     def reconnected(self) -> None:
-        self._queue.put(_Reconnected())
+        self._queue.put(_Reconcile(forget=True))
 
     # Arrivals, on other threads ---------------------------------------------------------------------------------------
 
@@ -281,12 +306,15 @@ class Engine:
     def _lost(self, members: Iterable[str]) -> None:
         self._queue.put(_Lost(frozenset(members)))
 
+    def _look_over(self) -> None:
+        self._queue.put(_Reconcile(forget=False))
+
     # The engine's thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         failures = 0
         while True:
-            batch = [self._queue.get(), *self._waiting()]
+            batch = self._batch = [self._queue.get(), *self._waiting()]
             if self._killed:
                 return
             try:
@@ -300,6 +328,11 @@ class Engine:
             except RunStalled:
                 # Injected a moment too late: run() had just come back by itself.
                 self._recover(batch, failures)
+            except Exception:
+                # Without this thread nothing moves while the lease is renewed for ever: better a new process.
+                _log.exception("engine failed")
+                self._on_hopeless("the engine met an error it does not know")
+                return
 
     def _waiting(self) -> list[Any]:
         found = []
@@ -315,21 +348,22 @@ class Engine:
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
         per_instance = Counter([item.attempt.instance for item in batch if isinstance(item, _Finished)])
         per_instance.update([item.instance for item in batch if isinstance(item, Task)])
-        stop = False
+        stop = any(isinstance(item, _Stop) for item in batch)
         for item in batch:
             match item:
                 case _Finished():
                     self._settle(item, round, alone=per_instance[item.attempt.instance] == 1)
+                case Task(kind="a") if stop:
+                    # Begun now it would run here and, given back, elsewhere as well (I9).
+                    self._release(item, round)
                 case Task():
                     self._take_up(item, round)
                 case _Lost():
                     self._cancel(item.members)
-                case _Reconnected():
-                    self._reconcile(round)
+                case _Reconcile():
+                    self._reconcile(round, forget=item.forget)
                 case _GiveBack():
                     self._release(item.task, round)
-                case _Stop():
-                    stop = True
         if stop:
             self._give_back(round)
         round.send(self.store)
@@ -589,12 +623,13 @@ class Engine:
         for item in batch:
             if isinstance(item, (_Finished, _Stop)):
                 self._queue.put(item)
-        self._queue.put(_Reconnected())
+        self._queue.put(_Reconcile(forget=True))
 
-    def _reconcile(self, round: Round) -> None:
+    def _reconcile(self, round: Round, *, forget: bool) -> None:
         """Give back what Redis says this worker holds and it knows nothing of: replies that were lost."""
         with self.claiming:
-            self._replays.warm.clear()
+            if forget:
+                self._replays.warm.clear()
             waiting = self._waiting()
             mine = {attempt.token for attempt in self.attempts()} | round.tokens
             mine |= {item.token for item in waiting if isinstance(item, Task)}

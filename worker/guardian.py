@@ -70,6 +70,11 @@ class Guardian:
                     # An interrupt not delivered yet must not hit the engine's own code.
                     _interrupt(self._engine.thread, None)
 
+    def stuck(self) -> Instance | None:
+        """The instance whose ``run`` has been blocking for too long, if there is one."""
+        watched = self._watched
+        return watched if watched is not None and monotonic() - self._since >= self._stall_seconds else None
+
     def _run(self) -> None:
         while True:
             attempts = self._engine.attempts()

@@ -21,6 +21,8 @@ from workflows.store import Store, call_on, script
 _RENEW = script(Path(__file__).with_name("renew.lua"))
 _log = logging.getLogger("workflows.worker")
 
+LOOK_OVER_RENEWALS = 10
+
 
 class Lease:
     """Keeps a worker alive in the eyes of the scripts.
@@ -28,6 +30,8 @@ class Lease:
     Args:
         attempts: what is in flight; each renewal asks whether Redis still thinks so.
         lost: called with held members that were taken away.
+        look_over: called now and then, to compare all that is held with all that is known: whatever a bug or a lost
+            reply left behind would otherwise be held for as long as this worker lives (I10).
         beat: called after every renewal, for RQ's own heartbeat.
     """
 
@@ -37,6 +41,7 @@ class Lease:
         lease_ms: int,
         attempts: Callable[[], list[Attempt]],
         lost: Callable[[Iterable[str]], None],
+        look_over: Callable[[], None],
     ) -> None:
         self.worker = _new_id()
         self.beat: Callable[[], None] = lambda: None
@@ -44,6 +49,7 @@ class Lease:
         self._lease_ms = lease_ms
         self._attempts = attempts
         self._lost = lost
+        self._look_over = look_over
         self._former: set[str] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -78,7 +84,11 @@ class Lease:
 
     def _run(self) -> None:
         pause = self._lease_ms / 1000 * 0.3
+        renewals = 0
         while not self._stop.wait(pause):
+            renewals += 1
+            if renewals % LOOK_OVER_RENEWALS == 0:
+                self._look_over()
             try:
                 with self._lock:
                     held_under = {attempt.worker for attempt in self._attempts()}

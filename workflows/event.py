@@ -116,7 +116,7 @@ class Schedule:
     """Why a scheduled instance was created: the cron expression, and the moment it was due."""
 
     cron: str
-    scheduled_time: datetime
+    scheduled_time: ScheduledTime
 
     @property
     def scheduledTime(self) -> int:  # noqa: N802  # the model's spelling, and its unit: milliseconds
@@ -223,7 +223,7 @@ class WorkflowEvent(_ReadOnly, Mapping[str, Any], Generic[Params]):
         return self._schedule
 
     @property
-    def scheduled_time(self) -> datetime:
+    def scheduled_time(self) -> ScheduledTime:
         """The moment a scheduled instance was due; ``int()`` of it is milliseconds since the epoch."""
         return self._scheduled().scheduled_time
 

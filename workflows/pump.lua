@@ -208,13 +208,16 @@ end
 
 -- A wait that was given up may have received its event in entries nobody will use: that event goes back to its place.
 -- wanted[seq] is the end of the entries to look at: all of them for a cancelled wait; those fed for a detached one,
--- because it may still be awaited again and then an entry beyond counts.
-local function put_back(I, base, wanted)
+-- because it may still be awaited again and then an entry beyond counts. An entry behind `f` is marked, because it will
+-- be found to be in vain once more, when it is fed: the event may be elsewhere by then.
+local function put_back(I, base, f, wanted)
   local types = {}
   for at, blob in ipairs(redis.call('LRANGE', I.j, base, -1)) do
     if string.sub(blob, 2, 2) == 'E' then
       local e = cmsgpack.unpack(string.sub(blob, 11))
-      if wanted[e.q] and base + at <= wanted[e.q] then
+      local index = base + at - 1
+      if wanted[e.q] and index < wanted[e.q] and redis.call('HDEL', I.m, 'v:' .. index) == 0 then
+        if index >= f then redis.call('HSET', I.m, 'v:' .. index, 1) end
         redis.call('HSET', I.m, 'e:' .. e.ac, cmsgpack.pack({p = e.p, et = e.et, ev = e.ev}))
         local mail = numbers(redis.call('HGET', I.m, 't:' .. e.ty))
         insert_sorted(mail, e.ac)
@@ -375,7 +378,7 @@ local function apply(I, D, base, f, born)
       answered[w.s] = w.d and f or I.len
     end
   end
-  if next(answered) then types = put_back(I, base, answered) end
+  if next(answered) then types = put_back(I, base, f, answered) end
   set(I, 'pos', tail and f + withdrawn or f)
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
   local eager = born and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and next(types) == nil

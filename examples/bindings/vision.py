@@ -5,7 +5,7 @@ No language model is behind it, on purpose: the examples run without a network, 
 - ``pillow/describe`` measures the picture with Pillow (size, shape, brightness, main colours, amount of detail) and
   puts the figures into a sentence. It sees what can be computed from pixels and does not recognise objects.
 - ``rapidocr/read-text`` reads the text in the picture with the neural networks inside the ``rapidocr`` wheel. They run
-  on the CPU with ``onnxruntime``. Both packages are optional: ``pip install rapidocr onnxruntime``, about 140 MB.
+  on the CPU with ``onnxruntime``. The extra ``vision`` installs both, with all they need 360 MB.
 
 ``prompt`` is accepted, so that a call reads as it would with a language model behind it, and has no effect.
 """

@@ -253,8 +253,8 @@ class LeftWaiter(WorkflowEntrypoint[Any]):
     """A wait loses a race against a sleep and is left behind, or cancelled; a second wait gets the next event."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
-        first = asyncio.ensure_future(step.wait_for_event("first", type="reply"))
-        nap = asyncio.ensure_future(step.sleep("nap", 100))
+        first: asyncio.Future[Any] = asyncio.ensure_future(step.wait_for_event("first", type="reply"))
+        nap: asyncio.Future[Any] = asyncio.ensure_future(step.sleep("nap", 100))
         done, pending = await asyncio.wait({first, nap}, return_when=asyncio.FIRST_COMPLETED)
         if event.params.get("cancel"):
             for loser in pending:
@@ -305,7 +305,7 @@ class Strict(WorkflowEntrypoint[Any]):
         except Broken as error:
             caught.append([type(error).__name__, error.code, error.args])
         try:
-            await step.do("built in", lambda: {}["missing"], retries=NO_RETRY)
+            await step.do("built in", os.environ.__getitem__, "MISSING HERE", retries=NO_RETRY)
         except KeyError as error:
             caught.append([type(error).__name__, error.args])
         try:
@@ -380,8 +380,7 @@ class Blocking(WorkflowEntrypoint[Any]):
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
         if event.params.get("in_c"):
-            if not is_open(event.instance_id):
-                ctypes.CDLL(None).sleep(600)
+            ctypes.CDLL(None).sleep(600)
         else:
             while True:
                 pass

@@ -29,9 +29,9 @@ from typing import Any, Self, TypeVar
 import redis as redis_py
 
 from tests.acceptance import apps
-from workflows.app import App
 from workflows.client import Client, WorkflowInstance
 from workflows.embedded import EmbeddedRedis
+from workflows.load import load_app
 
 Found = TypeVar("Found")
 
@@ -160,7 +160,7 @@ class Cluster:
 
     Args:
         folder: for logs, the ledger and gates; empty.
-        target: the app that workers load, an attribute of ``tests/acceptance/apps.py``.
+        target: the app that workers load: ``module:attribute``, or an attribute of ``tests/acceptance/apps.py``.
     """
 
     running: list[Cluster] = []
@@ -174,7 +174,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self.redis_server.start()
-        app: App = getattr(apps, self._target)
+        app = load_app(_address(self._target), folder=ROOT)
         self.namespace = app.name
         self.redis = redis_py.Redis.from_url(self.redis_server.url)
         self.client = Client(app, self.redis_server.url)
@@ -207,7 +207,7 @@ class Cluster:
             options = ("--lease", "3", *options)
         if "-q" not in options:
             options = ("-q", "default", *options)
-        return self._start("worker", ["worker", f"tests.acceptance.apps:{target or self._target}", *options])
+        return self._start("worker", ["worker", _address(target or self._target), *options])
 
     def ready(self, worker: Process) -> Process:
         """Wait until a worker serves."""
@@ -289,13 +289,13 @@ class Cluster:
 
     # Looking back
 
-    def keys(self, part: str = "") -> list[str]:
+    def key_names(self, part: str = "") -> list[str]:
         """Every key of this Redis whose name contains the text."""
         return sorted(key.decode() for key in self.redis.scan_iter(count=1000) if part in key.decode())
 
     def members(self, part: str) -> list[str]:
         """Every place inside a key of this Redis that contains the text: fields, members and elements."""
-        return sorted(f"{key}: {text}" for key in self.keys() for text in self._contents(key) if part in text)
+        return sorted(f"{key}: {text}" for key in self.key_names() for text in self._contents(key) if part in text)
 
     def _contents(self, key: str) -> Iterator[str]:
         inside: Any
@@ -316,7 +316,7 @@ class Cluster:
 
     def dump(self, *prefixes: str) -> dict[str, bytes | None]:
         """The bytes of every key with one of the prefixes, to compare before and after."""
-        return {key: self.redis.dump(key) for key in self.keys() if key.startswith(prefixes)}
+        return {key: self.redis.dump(key) for key in self.key_names() if key.startswith(prefixes)}
 
     def logged(self, text: str) -> list[str]:
         """Log lines of all processes that contain the text."""
@@ -338,6 +338,10 @@ class Cluster:
     def check_logs(self) -> None:
         """No process may have met anything that it did not expect."""
         assert not self.logged("Traceback (most recent call last)"), self.logs()
+
+
+def _address(target: str) -> str:
+    return target if ":" in target else f"{apps.__name__}:{target}"
 
 
 def alive(pid: int) -> bool:

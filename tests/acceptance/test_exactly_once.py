@@ -49,7 +49,7 @@ def test_a_drained_cluster_leaves_no_work_behind(cluster: Cluster, queues: tuple
     for handle in handles:
         assert cluster.result(handle) == 3
     cluster.stop_all()
-    left = [key for key in cluster.keys() if key.endswith((":intents", ":held", ":workers", ":timers", ":relay"))]
+    left = [key for key in cluster.key_names() if key.endswith((":intents", ":held", ":workers", ":timers", ":relay"))]
     assert left == []
-    assert [key for key in cluster.keys("rq:job")] == []
+    assert cluster.key_names("rq:job") == []
     assert cluster.cli("LLEN", "rq:queue:acceptance.default") == "0"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rq.serializers import JSONSerializer
 
 from tests.acceptance.processes import Cluster, Process
 from workflows.client import WorkflowInstance
-from workflows.errors import InstanceNotFound, InstanceTerminated, StepFailed
+from workflows.errors import InstanceNotFound, InstanceTerminated
 
 # How late a retry may be on a busy machine with two cores.
 LATE_MS = 900
@@ -106,7 +107,7 @@ def test_retries_wait_as_long_as_their_backoff_says(shared: Cluster, backoff: st
     instance = shared.create("retrying", f"re-{backoff}", {"times": 3, "delay": 100, "backoff": backoff})
     assert shared.result(instance) == 4
     starts = [line.at * 1000 for line in shared.ledger.of(f"re-{backoff}/work")]
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert len(gaps) == 3
     assert all(wait - 2 <= gap < wait + LATE_MS for wait, gap in zip(waits, gaps, strict=True)), gaps
 
@@ -147,7 +148,7 @@ def test_run_catches_what_a_step_raised_as_what_it_is(shared: Cluster) -> None:
     assert caught[0][0] == "Broken"
     assert list(caught[0][2]) == [1, "attempt 1"]
     assert caught[1][0] == "KeyError"
-    assert list(caught[1][1]) == ["missing"]
+    assert list(caught[1][1]) == ["MISSING HERE"]
     assert caught[2] == ["NonRetryableError", "never"]
     assert shared.ledger.count("st/final") == 1
 
@@ -233,14 +234,14 @@ def test_deleting_leaves_no_key_and_no_member_with_the_id(shared: Cluster) -> No
             instance.status()
     shared.ledger.open_gate("del")
     shared.wait_until(lambda: not shared.members("31415"), what="nothing left")
-    assert shared.keys("31415") == []
+    assert shared.key_names("31415") == []
 
 
 def test_after_its_retention_nothing_of_an_instance_is_left(shared: Cluster) -> None:
     instance = shared.create("patient", "keep-27182", {"timeout": 1_000}, retention=200)
     instance.send_event("reply", "soon")
     assert shared.result(instance) == "soon"
-    shared.wait_until(lambda: not shared.keys("27182"), 5, what="retention")
+    shared.wait_until(lambda: not shared.key_names("27182"), 5, what="retention")
     assert shared.members("27182") == []
 
 
@@ -248,43 +249,35 @@ def test_after_its_retention_nothing_of_an_instance_is_left(shared: Cluster) -> 
 
 
 def test_a_redis_cli_alone_can_create_an_instance_and_send_it_an_event(shared: Cluster) -> None:
-    inbox = "acceptance:inbox"
-    shared.cli("XADD", inbox, "*", "op", "create", "workflow", "patient", "id", "in1", "params", '{"timeout": "1 hour"}')
+    inbox, who = "acceptance:inbox", ["workflow", "patient", "id", "in1"]
+    shared.cli("XADD", inbox, "*", "op", "create", *who, "params", '{"timeout": "1 hour"}')
     handle = shared.client.workflow("patient")
     shared.wait_until(lambda: "in1" in [one.id for one in handle.list()])
-    shared.cli("XADD", inbox, "*", "op", "event", "workflow", "patient", "id", "in1", "type", "reply", "payload", '{"n": 7}')
+    shared.cli("XADD", inbox, "*", "op", "event", *who, "type", "reply", "payload", '{"n": 7}')
     assert shared.result(handle.get("in1")) == {"n": 7}
     shared.wait_until(lambda: shared.cli("EXISTS", inbox) == "0", what="inbox emptied")
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        (["op", "create", "workflow", "nobody"], "nobody"),
-        (["op", "create", "workflow", "patient", "id", "bad id"], "id"),
-        (["op", "create", "workflow", "patient", "params", "{"], "params is not JSON"),
-        (["op", "event", "workflow", "patient", "id", "in-missing", "type", "reply"], "unknown"),
-        (["op", "drop", "workflow", "patient"], "op is 'drop'"),
-    ],
-    ids=["unknown workflow", "bad id", "bad params", "unknown instance", "unknown op"],
-)
-def test_a_request_that_cannot_be_applied_is_kept_with_the_reason(
-    shared: Cluster, fields: list[str], reason: str
-) -> None:
-    marker = f"m{time.time_ns()}"
-    shared.cli("XADD", "acceptance:inbox", "*", *fields, "marker", marker)
+def test_requests_that_cannot_be_applied_are_kept_with_the_reason(shared: Cluster) -> None:
+    """In their order, with what was asked."""
+    refused = {
+        "create workflow nobody": "There is no workflow 'nobody'",
+        "create workflow patient id bad:id": "invalid id",
+        "create workflow patient params {": "params is not JSON",
+        "event workflow patient id in-missing type reply": "unknown",
+        "drop workflow patient": "op is 'drop'",
+    }
+    for fields in refused:
+        shared.cli("XADD", "acceptance:inbox", "*", "op", *fields.split())
 
-    def refused() -> dict[str, str]:
+    def kept() -> list[dict[str, str]]:
         entries: Any = shared.redis.xrange("acceptance:inbox:refused")
-        for _, stored in entries:
-            found = {key.decode(): value.decode() for key, value in stored.items()}
-            if found.get("marker") == marker:
-                return found
-        return {}
+        return [{key.decode(): value.decode() for key, value in stored.items()} for _, stored in entries]
 
-    found = shared.wait_until(refused, what="the refused entry")
-    assert reason in found["reason"]
-    assert found["op"] == fields[1]
+    found = shared.wait_until(lambda: kept() if len(kept()) == len(refused) else [], what="the refused entries")
+    assert [entry["op"] for entry in found] == [fields.split()[0] for fields in refused]
+    for entry, reason in zip(found, refused.values(), strict=True):
+        assert reason in entry["reason"]
 
 
 def test_a_plain_publish_is_delivered_once_with_two_orchestrators(shared: Cluster) -> None:
@@ -292,7 +285,7 @@ def test_a_plain_publish_is_delivered_once_with_two_orchestrators(shared: Cluste
 
     def settled() -> bool:
         now = shared.redis.time()[0] * 1000
-        owners = [shared.redis.hmget(f"{{acceptance/{n:02d}}}:owner", "token", "since") for n in range(16)]
+        owners: list[Any] = [shared.redis.hmget(f"{{acceptance/{n:02d}}}:owner", "token", "since") for n in range(16)]
         tokens = [token for token, _ in owners]
         return sorted(tokens.count(one) for one in {*tokens}) == [8, 8] and all(
             int(since) + 1_100 < now for _, since in owners
@@ -321,7 +314,7 @@ def test_a_forged_job_is_refused_and_kept_where_rq_info_shows_it(shared: Cluster
     ]
     ids = {job.id for job in forged}
     failed = "rq:failed:acceptance.default"
-    shared.wait_until(lambda: {m.decode() for m in shared.redis.zrange(failed, 0, -1)} >= ids, what="quarantine")
+    shared.wait_until(lambda: all(shared.redis.zscore(failed, id) for id in ids), what="quarantine")
     assert shared.result(shared.create("chain", "after-forged")) == 3
     assert not loot.exists()
     assert len(shared.logged("forged job refused")) >= len(ids)
@@ -337,12 +330,12 @@ def test_a_forged_job_is_refused_and_kept_where_rq_info_shows_it(shared: Cluster
         for process in processes:
             process.thaw()
     assert "acceptance.default" in shown
-    assert f"{len(ids)} failed" in shown or "failed" in shown
-    assert "2 workers" in shown
+    assert f"{len(ids)} failed" in shown
+    assert re.search(r"(idle|busy) acceptance\.default", shown), shown
 
 
 def _rq_info(cluster: Cluster) -> str:
-    command = [Path(sys.executable).with_name("rq"), "info", "--url", cluster.redis_server.url]
+    command = [str(Path(sys.executable).with_name("rq")), "info", "--url", cluster.redis_server.url]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     return shown.stdout
@@ -406,24 +399,26 @@ def test_a_run_that_blocks_in_c_costs_its_process_and_others_go_on(cluster: Clus
     blocking = cluster.create("blocking", "bc", {"in_c": True})
     cluster.wait_for_status(blocking, "running")
     others = [cluster.create("chain", f"o{number}") for number in range(20)]
-    assert {cluster.result(other, 15) for other in others} == {3}
-    cluster.wait_until(lambda: cluster.logged("worker gives up"))
-    cluster.ledger.open_gate("bc")
-    cluster.result(blocking)
-    cluster.wait_until(lambda: sum(worker.text().count("worker ready") for worker in workers) >= 3)
+    assert {cluster.result(other) for other in others} == {3}
     assert set(cluster.ledger.counts("o").values()) == {1}
+    cluster.wait_for_status(blocking, "errored")
+    error = blocking.status().error
+    assert error is not None
+    assert error.name == "StalledError"
+    assert len(cluster.logged("worker gives up")) == 3
+    assert all(worker.alive for worker in workers)
 
 
 def test_work_of_an_unknown_workflow_is_put_back_for_a_worker_that_knows_it(cluster: Cluster) -> None:
     """The old code neither fails it nor keeps it."""
     cluster.orchestrator()
     cluster.ready(cluster.worker(target="partial"))
-    instance = cluster.create("spread", "new-code")
+    instance = cluster.create("retrying", "new-code", {"times": 0})
     cluster.wait_until(lambda: cluster.logged("unknown workflow put back"))
     assert instance.status().status == "queued"
     cluster.worker()
-    assert cluster.result(instance) == 17
-    assert set(cluster.ledger.counts().values()) == {1}
+    assert cluster.result(instance) == 1
+    assert cluster.ledger.counts() == {"new-code/work": 1}
 
 
 def test_a_schedule_creates_one_instance_per_firing_with_two_orchestrators(tmp_path: Path) -> None:
@@ -432,16 +427,14 @@ def test_a_schedule_creates_one_instance_per_firing_with_two_orchestrators(tmp_p
         cluster.orchestrator()
         cluster.ready(cluster.worker())
         handle = cluster.client.workflow("every-second")
-        cluster.wait_until(lambda: len(cluster.ledger.lines("tick/")) >= 4)
+        cluster.wait_until(lambda: len(cluster.ledger.lines("tick/")) >= 2)
         doomed: Process = cluster.processes[0]
         doomed.kill()
         have = len(cluster.ledger.lines("tick/"))
-        cluster.wait_until(lambda: len(cluster.ledger.lines("tick/")) >= have + 7)
+        cluster.wait_until(lambda: len(cluster.ledger.lines("tick/")) >= have + 6)
         counts = cluster.ledger.counts("tick/")
         moments = sorted(int(key.split("/")[1]) for key in counts)
         assert set(counts.values()) == {1}
-        assert [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)] == [1_000] * (
-            len(moments) - 1
-        )
+        assert {later - earlier for earlier, later in pairwise(moments)} == {1_000}
         assert {one.id.split("-")[0] for one in handle.list()} == {"cron"}
         cluster.check_logs()

@@ -11,6 +11,7 @@ where every call passes, ``Store._send``. A run depends on its seed alone; token
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import weakref
@@ -32,7 +33,7 @@ from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Header
 from worker.engine import Engine, Settings
-from workflows import codec, failure, journal, retries
+from workflows import codec, failure, journal, nonces, retries
 from workflows.commands import Command
 from workflows.env import LazyEnv
 from workflows.errors import NonDeterminismError
@@ -152,7 +153,11 @@ class HandCallbacks:
     """In place of the loop and the threads: attempts wait until the simulator ends them."""
 
     def __init__(
-        self, concurrency: int, deliver: Callable[[Attempt, Outcome], None], freed: Callable[[Attempt], None]
+        self,
+        concurrency: int,
+        deliver: Callable[[Attempt, Outcome], None],
+        freed: Callable[[Attempt], None],
+        overrides: object = None,
     ) -> None:
         self.deliver = deliver
         self.freed = freed
@@ -215,13 +220,13 @@ class Node:
     def claim(self, members: Sequence[str]) -> str:
         """What the fetcher's thread does with doorbells."""
         try:
-            self.engine._claim(self.fetcher, [Intent.parse(member) for member in members])
+            self.engine._fetchers[0]._claim(self.fetcher, [Intent.parse(member) for member in members])
         except redis_py.RedisError as error:
             self.fetcher_failed = True
             return str(error)
         if self.fetcher_failed:
             self.fetcher_failed = False
-            self.engine._queue.put(engine_module._Reconnected())
+            self.engine.reconnected()
         return "answered"
 
     def work(self, most: int, *, stop: bool = False) -> str:
@@ -259,7 +264,7 @@ class Node:
     def drain(self) -> str:
         """An orderly stop without patience."""
         engine = self.engine
-        engine._draining.set()
+        engine.draining.set()
         said = [self.work(1000, stop=True)]
         while any(isinstance(item, engine_module._Stop) for item in list(_items(engine._queue))):
             said.append(self.work(1000))
@@ -274,7 +279,7 @@ class Node:
     def close(self) -> None:
         self.up = False
         self.hand.running.clear()
-        self.engine._warm.clear()
+        self.engine._replays.warm.clear()
 
 
 def _items(queue: Any) -> list[Any]:
@@ -343,6 +348,7 @@ class Prefix:
     """What a replay says after so many entries."""
 
     pending: dict[int, tuple[str, str, int, Any]]
+    cancelled: frozenset[int]
     end: Returned | Raised | None
     voids: int
 
@@ -368,7 +374,7 @@ class Oracle:
             directory=app,
         )
         self.blobs: list[bytes] = []
-        self.prefixes = [Prefix({}, None, 0)]
+        self.prefixes = [Prefix({}, frozenset(), None, 0)]
         self.expected_inputs: dict[int, tuple[Any, ...]] = {}
         self.void_entries: set[int] = set()
 
@@ -388,7 +394,9 @@ class Oracle:
             callback = replay.callback(seq)
             if callback is not None:
                 self.expected_inputs[seq] = callback.args
-        self.prefixes.append(Prefix(pending, replay.end, len(snapshot.voids)))
+        asked = {*snapshot.gone, *self.prefixes[-1].cancelled, getattr(entry, "seq", 0)}
+        cancelled = frozenset(seq for seq in asked if replay.is_cancelled(seq))
+        self.prefixes.append(Prefix(pending, cancelled, replay.end, len(snapshot.voids)))
 
     def void_steps(self, start: int) -> set[int]:
         """Steps with an answer in vain, from entry ``start`` on."""
@@ -430,6 +438,17 @@ def _script(name: str, text: str) -> Script:
     import hashlib
 
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class _Complaints(logging.Handler):
+    """What a worker logs as an error: it goes on after a bug of its own, and only says so."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage() + (f": {record.exc_info[1]!r}" if record.exc_info else ""))
 
 
 # The world ------------------------------------------------------------------------------------------------------------
@@ -526,13 +545,18 @@ class World:
     # Running
 
     def play(self) -> World:
+        log = logging.getLogger("workflows.worker")
+        handler = _Complaints()
+        log.addHandler(handler)
         with mock.patch.object(engine_module, "Callbacks", HandCallbacks), self._determined():
             try:
                 self._begin()
                 for _ in range(self.setup.steps):
                     self._step()
                 self._finish()
+                demand(not handler.said, f"the worker complained: {handler.said}")
             finally:
+                log.removeHandler(handler)
                 for node in self.nodes:
                     node.close()
                 for oracle in self.oracles.values():
@@ -543,14 +567,10 @@ class World:
     def _determined(self) -> Iterator[None]:
         """Time and tokens are those of the seed too."""
         tokens = random.Random(self.seed)
-
-        def token(length: int) -> str:
-            return "".join(tokens.choices("0123456789abcdef", k=length))
-
         with (
             mock.patch.object(engine_module, "monotonic", lambda: self.clock.ms / 1000),
-            mock.patch.object(secrets, "token_hex", lambda n: token(2 * n)),
-            mock.patch.object(secrets, "token_urlsafe", lambda n: token(10)),
+            mock.patch.object(nonces, "_generator", tokens),
+            mock.patch.object(secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}"),
         ):
             yield
 
@@ -916,7 +936,7 @@ class World:
         for store in node.stores:
             store.broken = False
         node.fetcher_failed = False
-        node.engine._queue.put(engine_module._Reconnected())
+        node.engine.reconnected()
         return f"{node.name} finds its connections again"
 
     # Looking
@@ -1064,6 +1084,7 @@ class World:
             self._check_end(seen, oracle, prefix)
             return
         demand(prefix.end is None, "run() has ended, the instance has not")
+        demand(want != "park", f"parked: {seen.text('reason')}")
         # A void answer in the tail may be of a wait that is open again: it was detached, and is awaited once more.
         late = {
             journal.decode(blob).seq  # type: ignore[union-attr]
@@ -1139,7 +1160,8 @@ class World:
     def _check_mail(self, seen: Seen, oracle: Oracle) -> None:
         if seen.ended:
             return
-        pending = oracle.prefixes[seen.position].pending
+        # Replay will ignore what a wait gets that has been cancelled for good.
+        cancelled = oracle.prefixes[seen.position].cancelled
         delivered: list[int] = []
         names: list[str] = []
         for at, blob in enumerate(seen.journal):
@@ -1147,7 +1169,7 @@ class World:
                 continue
             entry = journal.decode(blob)
             assert isinstance(entry, journal.EventReceived)
-            if at in oracle.void_entries if at < seen.position else entry.seq not in pending:
+            if at in oracle.void_entries if at < seen.position else entry.seq in cancelled:
                 continue
             delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
             names.append(entry.event_id)

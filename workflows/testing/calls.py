@@ -24,8 +24,8 @@ class Ready(Generic[T]):
         self.value = value
 
     def __await__(self) -> Generator[Any, Any, T]:
+        yield from ()
         return self.value
-        yield  # makes it a generator
 
     def __repr__(self) -> str:
         return f"<await it: {self.value!r}>"
@@ -35,8 +35,8 @@ class AwaitsItself:
     """Gives itself when awaited, so that ``await`` in front of what makes it is allowed everywhere."""
 
     def __await__(self) -> Generator[Any, Any, Self]:
+        yield from ()
         return self
-        yield  # makes it a generator
 
 
 def is_async() -> bool:
@@ -60,13 +60,18 @@ def waiting(act: Callable[[], T]) -> Any:
 
 
 class Begun:
-    """A coroutine that has run as far as it can without its loop; the rest needs ``await``."""
+    """A coroutine that has run as far as it can without its loop; the rest needs ``await``.
 
-    def __init__(self, coroutine: Any, given: Any, result: Any, done: Callable[[], None]) -> None:
+    Attributes:
+        result: what awaiting it gives.
+        done: called when it has run to its end.
+    """
+
+    def __init__(self, coroutine: Any, given: Any) -> None:
+        self.result: Any = None
+        self.done: Callable[[], None] = lambda: None
         self._coroutine = coroutine
         self._given = given
-        self._result = result
-        self._done = done
 
     def __await__(self) -> Generator[Any, Any, Any]:
         given = self._given
@@ -79,9 +84,9 @@ class Begun:
                 else:
                     given = self._coroutine.send(sent)
         except StopIteration:
-            return self._result
+            return self.result
         finally:
-            self._done()
+            self.done()
 
 
 def run_through(function: Callable[[Any], Any], argument: Any) -> Begun | None:
@@ -101,7 +106,7 @@ def run_through(function: Callable[[Any], Any], argument: Any) -> Begun | None:
         given = coroutine.send(None)
     except StopIteration:
         return None
-    return Begun(coroutine, given, None, lambda: None)
+    return Begun(coroutine, given)
 
 
 async def _awaited(made: Any) -> Any:

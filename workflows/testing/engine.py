@@ -1,8 +1,8 @@
 """The real engine inside a test: orchestrator and worker on threads of their own, over a private Redis.
 
 A composition root: the only module of ``workflows`` besides ``dev`` that imports both processes, so nothing imports it
-before a fixture is used. What runs here is what runs in production; only time stands still (``clock.py``), callbacks can
-be replaced (``mocks.py``), and processes die when a test says so.
+before a fixture is used. What runs here is what runs in production; only time stands still (``clock.py``), callbacks
+can be replaced (``mocks.py``), and processes die when a test says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from workflows.clock import monotonic
 from workflows.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
 from workflows.keys import Instance, Keyspace
-from workflows.manifest import publish_manifest
+from workflows.manifest import load_manifest, publish_manifest
 from workflows.requests import Outcome
 from workflows.scripts import SEND_EVENT
 from workflows.store import Store, call_on, call_one, connection, open_keyspace, script, unpackb
@@ -58,6 +58,8 @@ REST_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.02
 IMPATIENCE_SECONDS: Final = 0.002
 HURRY_SECONDS: Final = 3.0
+WARM: Final = 10_000
+SWITCH_SECONDS: Final = 0.0005
 SHOWN_INSTANCES: Final = 10
 
 _manifests: weakref.WeakKeyDictionary[App, dict[str, Any]] = weakref.WeakKeyDictionary()
@@ -164,8 +166,8 @@ class WorkflowEngine:
         warm: keep suspended replays between turns, as production does. Without it every turn replays ``run`` from the
             start, which finds code that is not deterministic.
         schedules: let cron lines create instances when the clock passes them.
-        processes: run ``python -m orchestrator`` and ``python -m worker`` in place of threads; needs ``target``. Time is
-            real then and nothing can be mocked.
+        processes: run ``python -m orchestrator`` and ``python -m worker`` in place of threads; needs ``target``. Time
+            is real then and nothing can be mocked.
         target: where real processes find the app, ``"module:attribute"``.
         folder: the current folder of real processes.
     """
@@ -195,6 +197,7 @@ class WorkflowEngine:
         self._folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
         self._hopeless = ""
+        self._switch_seconds = sys.getswitchinterval()
         self._introspectors: list[Any] = []
         self._reviving: list[threading.Thread] = []
         self._current_worker: _WorkerProcess | None = None
@@ -239,6 +242,9 @@ class WorkflowEngine:
             self._start_processes()
             return
         self.clock.attach(self)
+        # Many threads hand each other small pieces of work; the interpreter's five milliseconds would be their speed.
+        self._switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._current_worker = self._new_worker()
         self._current_orchestrator = self._new_orchestrator()
         if self._schedules:
@@ -252,6 +258,7 @@ class WorkflowEngine:
         if not self._in_process:
             self._stop_processes()
             return
+        sys.setswitchinterval(self._switch_seconds)
         with self._exchange, self.server.impatient():
             worker, orchestrator = self._current_worker, self._current_orchestrator
             if orchestrator is not None:
@@ -282,7 +289,7 @@ class WorkflowEngine:
         return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch)
 
     def _new_worker(self) -> _WorkerProcess:
-        settings = Settings(queues=tuple(self.app.queues), warm=Settings.warm if self._warm else 0, grace_seconds=0.0)
+        settings = Settings(queues=tuple(self.app.queues), warm=WARM if self._warm else 0, grace_seconds=0.0)
 
         def make(process: _WorkerProcess) -> Engine:
             return Engine(
@@ -423,8 +430,8 @@ class WorkflowEngine:
             first: Any = self.server.redis.zrange(self.keys.shard_key(shard, "timers"), 0, 0, withscores=True)
             due += [int(score) for _, score in first]
         if self._schedules:
-            cursors: Any = self.server.redis.hgetall(self.keys.schedules)
-            for schedule in schedules.schedules_of(iter(self.server.redis.hvals(self.keys.manifest))):
+            cursors = self.store.fields(self.keys.schedules)
+            for schedule in schedules.schedules_of(load_manifest(self.store)):
                 cursor = cursors.get(schedule.id.encode())
                 if cursor is not None:
                     after = datetime.fromtimestamp(int(cursor) / 1000, UTC)

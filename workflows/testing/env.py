@@ -143,10 +143,8 @@ class TestInstance(AwaitsItself):
 
     def send_event(self, type: str | Mapping[str, Any], payload: Any = None, **options: Any) -> Any:
         """Send an event: ``send_event("approved", {"by": "ann"})``, or the model's ``{"type": …, "payload": …}``."""
-        if isinstance(type, Mapping):
-            type, payload = type["type"], type.get("payload")
-        name: str = type
-        return at_once(lambda: self._instance.send_event(name, payload, **options))
+        name, value = (type, payload) if isinstance(type, str) else (str(type["type"]), type.get("payload"))
+        return at_once(lambda: self._instance.send_event(name, value, **options))
 
     def introspect(self) -> InstanceIntrospector:
         """See ``introspect_workflow_instance``."""

@@ -24,7 +24,7 @@ from workflows.failure import Failure
 from workflows.history import ErrorInfo, StepStatus
 from workflows.journal import ChildEnded, Settled
 from workflows.status import FINAL, Status
-from workflows.testing.calls import AwaitsItself, Begun, at_once, run_through, waiting
+from workflows.testing.calls import AwaitsItself, at_once, run_through, waiting
 from workflows.testing.mocks import IntrospectionError, MockTooLate, Rules, Step
 from workflows.testing.timeline import Look, timeline
 from workflows.testing.watch import Key
@@ -82,7 +82,8 @@ class _Modifiable(AwaitsItself):
         if begun is None:
             return self
         self._unawaited = True
-        return Begun(begun._coroutine, begun._given, self, self._is_awaited)
+        begun.result, begun.done = self, self._is_awaited
+        return begun
 
     def _is_awaited(self) -> None:
         self._unawaited = False
@@ -213,14 +214,15 @@ class InstanceModifier:
         return at_once(lambda: self._change("wait", [chosen], lambda: self._rules.waits.add(chosen)))
 
     def _fail(self, step: Step, error: BaseException | None, times: int | None) -> None:
-        if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
+        if times is not None and (type(times) is not int or times < 1):
             raise ConfigError(f"times is {times!r}; it must be 1 or more, or None for every attempt.")
 
         def change() -> None:
             mocks = self._rules.mocks(step)
             if mocks.result is not None:
                 raise ConfigError(
-                    f'Step "{step[0]}" (index {step[1]}) has a mocked result already. Mock its errors and timeouts first.'
+                    f'Step "{step[0]}" (index {step[1]}) has a mocked result already. '
+                    "Mock its errors and timeouts first."
                 )
             if times is not None:
                 mocks.first.extend([error] * times)
@@ -243,11 +245,13 @@ class InstanceModifier:
             # A sleep that is under way has its timer already.
             for key in self._keys():
                 look = self._engine.look(key)
-                for step in look.steps if look else ():
+                if look is None:
+                    continue
+                for step in look.steps:
                     if step.status == too_late and step.due_at is not None:
                         raise MockTooLate(
-                            f'{look.title if look else ""} is {too_late} in "{step.name}" already, so the call came too '
-                            "late for that. Introspect before you create the instance, or move the clock."
+                            f'{look.title} is {too_late} in "{step.name}" already, so the call came too late for that. '
+                            "Introspect before you create the instance, or move the clock."
                         )
             return
         listed = [steps] if isinstance(steps, str | Mapping) else list(steps)
@@ -366,7 +370,8 @@ class InstanceIntrospector(_Modifiable):
                 return step, look
             if look and look.ended:
                 raise IntrospectionError(
-                    f'{look.title} is {look.status} and has not reached step "{name}" (index {count}).\n{self.timeline()}'
+                    f'{look.title} is {look.status} and has not reached step "{name}" (index {count}).\n'
+                    f"{self.timeline()}"
                 )
             return None
 
@@ -512,12 +517,12 @@ def _selected(step: Selector | None, name: str | None, index: int | None) -> Ste
         name, index = step.get("name", name), step.get("index", index)
     elif step is not None:
         name = step
-    if not isinstance(name, str) or not name:
+    if not name:
         raise ConfigError('A step is chosen by its name: name="fetch user", or {"name": "fetch user", "index": 1}.')
     names.check_step_name(name)
     if index is None:
         return name, 1
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+    if type(index) is not int or index < 0:  # no bool either
         raise ConfigError(f"The index of a step counts from 1; {index!r} is no index.")
     return name, index or 1
 

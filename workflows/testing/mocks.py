@@ -1,8 +1,8 @@
 """What a test said about steps, and its answers to the worker.
 
-Kept in the test's process, outside of every process it plays, so mocks live through restarts of the instance and crashes
-of workers and orchestrators. Which attempt of a step gets which mock depends on how many have failed before, not on
-their numbers: a crash uses a number up, and a test is not about that.
+Kept in the test's process, outside of every process it plays, so mocks live through restarts of the instance and
+crashes of workers and orchestrators. Which attempt of a step gets which mock depends on how many have failed before,
+not on their numbers: a crash uses a number up, and a test is not about that.
 
 Source: https://developers.cloudflare.com/workers/testing/vitest-integration/test-apis/#workflows
 """

@@ -185,7 +185,8 @@ def _options(node: pytest.Item) -> dict[str, Any]:
     unknown = set(found) - _OPTIONS
     if unknown:
         raise pytest.UsageError(
-            f"@pytest.mark.workflows does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_OPTIONS))}."
+            f"@pytest.mark.workflows does not know {', '.join(sorted(unknown))}; "
+            f"it knows {', '.join(sorted(_OPTIONS))}."
         )
     return found
 

@@ -1,0 +1,1 @@
+"""Speed of the whole system, measured against the limits of the machine it runs on: ``python -m benchmarks``."""

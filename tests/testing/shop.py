@@ -1,0 +1,97 @@
+"""Workflows for the tests of the plugin."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from workflows import App, NonRetryableError, Retry, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+
+app = App("shop")
+TRIES = Retry(limit=3, delay="10 minutes", backoff="constant")
+
+
+@app.bindings
+def bindings() -> dict[str, Any]:
+    return {"PRICE": 3}
+
+
+@app.workflow
+class Order(WorkflowEntrypoint):
+    """Two steps of one name around a sleep; the second one always fails."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = await step.do("call", lambda: "first")
+        await step.sleep("pause", "1 hour")
+        second = await step.do("call", self.fail, retries=TRIES)
+        return [first, second]
+
+    async def fail(self) -> None:
+        raise ConnectionError("unreachable")
+
+
+@app.workflow
+class Mail(WorkflowEntrypoint):
+    """One wait for two events, one after the other."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return [(await step.wait_for_event("letter", type="letter")).payload for _ in range(2)]
+
+
+@app.workflow
+class Quick(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return await step.do("double", lambda: event.payload["n"] * 2)
+
+
+@app.workflow
+class Fan(WorkflowEntrypoint):
+    """Steps side by side, a child, and a race."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        parts = await asyncio.gather(*[step.do(f"part {n}", lambda: n) for n in range(3)])
+        child = await step.invoke(Quick, {"n": sum(parts)})
+        winner = await step.race(step.wait_for_event("never", type="never"), step.do("fast", lambda: "fast"))
+        return [parts, child, winner]
+
+
+@app.workflow
+class Order7(WorkflowEntrypoint):
+    """Seven days, three retries of ten minutes, 48 hours."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.sleep("week", "7 days")
+        tried = await step.do("flaky", self.flaky, retries=TRIES)
+        reply = await step.race(step.wait_for_event("reply", type="reply", timeout="49h"), step.sleep("over", "48h"))
+        return [tried, reply]
+
+    def flaky(self, ctx: Any) -> str:
+        if ctx.attempt <= 3:
+            raise ConnectionError("busy")
+        return "tried"
+
+
+@app.workflow
+class Order3(WorkflowEntrypoint):
+    """Three sleeps side by side, ending in another order than they began."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        ended: list[str] = []
+
+        async def nap(hours: int) -> None:
+            await step.sleep(f"nap {hours}", f"{hours} hours")
+            ended.append(f"{hours} at {(step.now() - event.timestamp).total_seconds() / 3600:g}")
+            await step.do(f"after {hours}", lambda: None)
+            ended.append(f"after {hours}")
+
+        await asyncio.gather(nap(3), nap(1), nap(2))
+        return ended
+
+
+@app.workflow
+class Hopeless(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.do("refuse", self.refuse)
+
+    def refuse(self) -> None:
+        raise NonRetryableError("no")

@@ -1,0 +1,201 @@
+"""The plugin itself: what it costs, what it shows, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testing.conftest import Run
+
+pytest_plugins = ("pytester",)
+ROOT = Path(__file__).parents[2]
+
+
+def test_importing_the_plugin_loads_nothing_heavy() -> None:
+    heavy = ["redis", "rq", "pydantic", "msgpack", "croniter", "asyncio", "orchestrator", "worker", "workflows.app"]
+    check = "import sys, pytest; before = set(sys.modules); import workflows.testing.plugin; "
+    show = f"print([name for name in {heavy} if name in set(sys.modules) - before])"
+    ran = subprocess.run([sys.executable, "-c", check + show], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]", ran.stdout
+
+
+def test_a_failed_test_shows_its_instances_and_the_mocks_that_never_came_up(run_inner: Run) -> None:
+    ran = run_inner("""
+def test_it(env):
+    introspector = env.SMALL.introspect("s").modify(lambda m: m.mock_step_result("tow", 3))
+    env.SMALL.create("s")
+    introspector.wait_for_step_result("one")
+    assert False
+""")
+    ran.assert_outcomes(failed=1)
+    ran.stdout.re_match_lines([
+        ".*workflow instances.*",
+        "small/s: waiting",
+        r"  +1 \+0ms +do +\"one\" +complete  → 1",
+        r"  +2 \+0ms +sleep +\"rest\" +sleeping  due in 7d",
+        r'  waits: sleep "rest" ends in 7d: clock.advance\("7d"\), or m.disable_sleeps\(\)',
+        'mocked, but never reached: "tow"',
+    ])
+
+
+def test_code_that_does_not_do_the_same_twice_is_shown_as_a_diff(run_inner: Run) -> None:
+    app = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+asked = []
+
+@app.workflow
+class Small(WorkflowEntrypoint):
+    async def run(self, event, step):
+        await step.do("same", lambda: 1)
+        asked.append(1)
+        await step.do("first" if len(asked) == 1 else "second", lambda: 2)
+        await step.do("last", lambda: 3)
+"""
+    ran = run_inner("""
+def test_it(env):
+    env.SMALL.create("s").result()
+""", app=app)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines([
+        "*paused*", "*- what the journal holds*", "*+ what the code asks for now*",
+        '*1 do "same"*', '*-   2 do "first"*', '*+   2 do "second"*',
+    ])
+
+
+def test_a_crash_that_makes_a_difference_is_named_with_the_command_that_repeats_it(run_inner: Run) -> None:
+    tests = """
+import inner_app
+
+@pytest.mark.crash_matrix
+def test_it(env, clock):
+    inner_app.runs.clear()
+    instance = env.SMALL.create()
+    clock.advance("7 days")
+    assert instance.result() == 3
+    assert len(inner_app.runs) == 1, "ran twice"
+"""
+    ran = run_inner(tests)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines([
+        "crash_matrix: the test fails in its call",
+        "The crash: call * of * by the worker, killed before it",
+        "Repeat it: pytest 'test_inner.py::test_it' --crash-point worker:*:before",
+        "*ran twice*",
+    ])
+
+
+def test_the_engine_of_a_test_can_keep_suspended_runs(run_inner: Run) -> None:
+    tests = """
+@pytest.mark.workflows(warm=True)
+def test_warm(env, clock):
+    instance = env.SMALL.create()
+    clock.advance("7 days")
+    assert instance.result() == 3
+
+@pytest.mark.workflows(cold=True)
+def test_unknown(env):
+    pass
+"""
+    ran = run_inner(tests)
+    ran.assert_outcomes(passed=1, errors=1)
+    ran.stdout.fnmatch_lines(["*does not know cold; it knows processes, schedules, warm*"])
+
+
+def test_without_an_app_the_error_names_the_ways_to_give_one(pytester: pytest.Pytester, run_inner: Run) -> None:
+    pytester.makepyfile(test_other="def test_it(env): pass")
+    pytester.makeconftest("from tests.testing.conftest import *")
+    run_inner("")
+    pytester.makeini("[pytest]\n")
+    ran = pytester.runpytest_inprocess("test_other.py", "-p", "no:cacheprovider")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["*no pyproject.toml*", "*fixture named workflow_app*"])
+
+
+@pytest.mark.slow
+def test_real_processes_run_the_same_test_and_refuse_what_needs_this_process(run_inner: Run) -> None:
+    app = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+
+@app.workflow
+class Small(WorkflowEntrypoint):
+    async def run(self, event, step):
+        return await step.do("one", lambda: 1)
+"""
+    tests = """
+from workflows import ConfigError
+
+@pytest.mark.workflows(processes=True)
+def test_it(env, workflow_engine):
+    with pytest.raises(ConfigError, match="real processes have real time"):
+        workflow_engine.clock
+    with pytest.raises(ConfigError, match="mocked in the engine inside the test only"):
+        env.SMALL.introspect("s").modify(lambda m: m.mock_step_result("one", 2))
+    introspector = env.SMALL.introspect("s")
+    env.SMALL.create("s")
+    assert introspector.wait_for_step_result("one", timeout=30) == 1
+    introspector.wait_for_status("complete", timeout=30)
+    assert introspector.get_output() == 1
+"""
+    run_inner(tests, app=app).assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_processes_of_xdist_do_not_meet(run_inner: Run) -> None:
+    tests = """
+@pytest.mark.parametrize("n", range(12))
+def test_it(env, clock, n, workflow_client):
+    instance = env.SMALL.create("the-same-id")
+    clock.advance("7 days")
+    assert instance.result() == 3
+    assert len(workflow_client.workflow("small").list()) == 1
+"""
+    run_inner(tests, "-n", "2").assert_outcomes(passed=12)
+
+
+@pytest.mark.slow
+def test_a_fresh_project_needs_an_install_and_ten_lines(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("workflows", "orchestrator", "worker"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", str(ROOT / name), str(source)], check=True)
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    purelib = sysconfig.get_path("purelib", vars={"base": str(environment)})
+    # What this test runs with stands in for the package index.
+    (Path(purelib) / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed"]
+    options: dict[str, Any] = {"check": True, "capture_output": True, "text": True, "cwd": tmp_path}
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install, str(source)], **options)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[tool.workflows]\napp = "app:app"\n')
+    (project / "app.py").write_text(
+        textwrap.dedent("""
+            from workflows import App, WorkflowEntrypoint
+            app = App("fresh")
+
+            @app.workflow
+            class Greeting(WorkflowEntrypoint):
+                async def run(self, event, step):
+                    return await step.do("greet", lambda: "hello")
+        """)
+    )
+    (project / "test_app.py").write_text("def test_it(env):\n    assert env.GREETING.create().result() == 'hello'\n")
+    ran = subprocess.run(
+        [str(python), "-P", "-m", "pytest", "-q", "-W", "error"],
+        cwd=project, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
