@@ -24,6 +24,10 @@ from workflows.store import connection, open_keyspace
 HEALTHY_SECONDS = 10.0
 PAUSE_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 10.0
+LOOK_SECONDS = 0.1
+# A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
+# even give itself up. Others have its work since the first of them.
+SILENT_LEASES = 2
 
 
 @click.command()
@@ -45,6 +49,7 @@ PAUSE_SECONDS_MAX = 10.0
 )
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
+@click.option("--pulse", type=int, hidden=True, help="Where the parent listens for signs of life.")
 def main(
     app: str,
     redis_url: str,
@@ -56,13 +61,14 @@ def main(
     warm: int,
     log_level: str,
     child: int | None,
+    pulse: int | None,
 ) -> None:
     """Run the steps and turns of APP (module:attribute)."""
     configure(log_level)
     if child is None:
         _check(app, redis_url, queues)
         command = [sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child", str(os.getpid())]
-        raise SystemExit(Parent(command, processes).run())
+        raise SystemExit(Parent(command, processes, SILENT_LEASES * lease).run())
     from worker.engine import Settings
     from worker.worker import WorkflowWorker
 
@@ -75,7 +81,7 @@ def main(
         lease_ms=int(lease * 1000),
     )
     keys = open_keyspace(connection(redis_url), loaded.name)
-    WorkflowWorker(loaded, redis_url, keys, settings, parent=child).work()
+    WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pulse=pulse).work()
 
 
 def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
@@ -98,10 +104,18 @@ def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
 
 
 class Parent:
-    """Starts worker processes and starts them again when they die."""
+    """Starts worker processes and starts them again when they die.
 
-    def __init__(self, command: list[str], processes: int) -> None:
+    Args:
+        silence_seconds: how long a process may go without a sign of life before it is killed.
+    """
+
+    def __init__(self, command: list[str], processes: int, silence_seconds: float) -> None:
         self._command = command
+        self._silence_seconds = silence_seconds
+        self._pulses = [-1] * processes
+        self._heard: list[float | None] = [None] * processes
+        self._looked = monotonic()
         # The order of a set of strings is visible in run(), and must be the same in every process that replays it.
         self._environment = {**os.environ, "PYTHONHASHSEED": "0"}
         self._children: list[subprocess.Popen[bytes] | None] = [None] * processes
@@ -116,6 +130,7 @@ class Parent:
         due = [0.0] * len(self._children)
         while not self._stop.is_set():
             now = monotonic()
+            self._listen(now)
             for n, child in enumerate(self._children):
                 if child is not None and child.poll() is not None:
                     healthy = now - self._started[n] > HEALTHY_SECONDS
@@ -126,13 +141,42 @@ class Parent:
                     self._children[n] = None
                     due[n] = now + self._pauses[n]
                 if self._children[n] is None and now >= due[n]:
-                    # A session of its own: Ctrl-C reaches the parent, which drains the children.
-                    self._children[n] = subprocess.Popen(  # noqa: S603
-                        self._command, start_new_session=True, env=self._environment
-                    )
+                    self._start(n)
                     self._started[n] = now
-            self._stop.wait(0.1)
+            self._stop.wait(LOOK_SECONDS)
         return self._drain()
+
+    def _start(self, n: int) -> None:
+        if self._pulses[n] >= 0:
+            os.close(self._pulses[n])
+        self._pulses[n], given = os.pipe()
+        os.set_blocking(self._pulses[n], False)
+        self._heard[n] = None
+        # A session of its own: Ctrl-C reaches the parent, which drains the children.
+        self._children[n] = subprocess.Popen(  # noqa: S603
+            [*self._command, "--pulse", str(given)], start_new_session=True, env=self._environment, pass_fds=(given,)
+        )
+        os.close(given)
+
+    def _listen(self, now: float) -> None:
+        """Kill processes that have fallen silent; who has not said anything yet is still importing the app."""
+        # After a pause of the whole machine nobody can have been heard.
+        slept = now - self._looked > 10 * LOOK_SECONDS
+        self._looked = now
+        for n, child in enumerate(self._children):
+            if child is None or child.poll() is not None:
+                continue
+            try:
+                heard = bool(os.read(self._pulses[n], 4096))
+            except BlockingIOError:
+                heard = False
+            last = self._heard[n]
+            if heard or (slept and last is not None):
+                self._heard[n] = now
+            elif last is not None and now - last > self._silence_seconds:
+                click.echo(f"worker process {child.pid} is silent since {now - last:.0f} s, killing it", err=True)
+                child.kill()
+                self._heard[n] = None
 
     def _drain(self) -> int:
         running = [child for child in self._children if child is not None]

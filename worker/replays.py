@@ -21,7 +21,7 @@ PAGE = 512
 
 
 class Gone(Exception):
-    """The instance was deleted meanwhile."""
+    """The instance was deleted or restarted meanwhile."""
 
 
 class Replays:
@@ -94,6 +94,7 @@ class Replays:
         """Journal entries, from the claim's answer where it has them, else read in pages (F50).
 
         Raises:
+            Gone: they are those of another life.
             CorruptPayload: there are fewer than were promised.
         """
         if start >= upto:
@@ -104,8 +105,14 @@ class Replays:
         while (at := start + len(found)) < upto:
             page = self._store.entries(task.instance, at, min(at + PAGE, upto))
             if not page:
-                raise CorruptPayload(f"the journal ends at {at}, but {upto} entries were promised")
+                break
             found += page
+        # Asked after reading: a restart in between has put another life's journal in this one's place.
+        (generation,) = self._store.header_fields(task.instance, "gen")
+        if generation != task.generation.encode():
+            raise Gone(task.instance.id)
+        if at < upto:
+            raise CorruptPayload(f"the journal ends at {at}, but {upto} entries were promised")
         return found
 
     def _read_header(self, instance: Instance) -> Header:

@@ -1,7 +1,8 @@
 """The ``rq.Worker`` that RQ's tools see.
 
 It keeps RQ's registration, heartbeat and teardown, and replaces the work loop: jobs are doorbells
-(``workflows.doorbell``), taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands decide nothing here.
+(``workflows.doorbell``), taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands
+decide nothing here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 import redis
@@ -31,6 +33,7 @@ from workflows.store import Store, connection
 _log = logging.getLogger("workflows.worker")
 EX_SOFTWARE = 70
 SWITCH_SECONDS = 0.0005
+PULSE_SECONDS = 0.5
 
 
 class WorkflowWorker(rq.Worker):
@@ -43,14 +46,25 @@ class WorkflowWorker(rq.Worker):
         settings: see ``engine.Settings``.
         parent: the process id of who starts it again when it ends; when that one is gone, it drains. Default: who
             has started it.
+        pulse: a pipe that is told, twice a second, that this process is alive.
     """
 
-    def __init__(self, app: App, url: str, keys: Keyspace, settings: Settings, *, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        url: str,
+        keys: Keyspace,
+        settings: Settings,
+        *,
+        parent: int | None = None,
+        pulse: int | None = None,
+    ) -> None:
         self.app = app
         self._url = url
         self._keys = keys
         # Given, because asked too late the answer is whoever adopts orphans.
         self._parent = os.getppid() if parent is None else parent
+        self._pulse = pulse
         self._drain = threading.Event()
         self.engine = Engine(
             app,
@@ -87,7 +101,9 @@ class WorkflowWorker(rq.Worker):
         self.engine.lease.beat = self._beat
         self.engine.start()
         _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
-        while not self._drain.wait(0.5):
+        if self._pulse is not None:
+            threading.Thread(target=self._show_life, args=(self._pulse,), name="pulse", daemon=True).start()
+        while not self._drain.wait(PULSE_SECONDS):
             if os.getppid() != self._parent:
                 _log.warning("parent is gone")
                 break
@@ -98,6 +114,18 @@ class WorkflowWorker(rq.Worker):
         except redis.RedisError:
             _log.info("registration left to expire")
         return True
+
+    def _show_life(self, pulse: int) -> None:
+        """Any thread would do: what matters is that it gets the interpreter now and then."""
+        os.set_blocking(pulse, False)
+        while True:
+            try:
+                os.write(pulse, b".")
+            except BlockingIOError:
+                pass  # The parent is frozen; it will find plenty to read.
+            except OSError:
+                return
+            time.sleep(PULSE_SECONDS)
 
     def _beat(self) -> None:
         state = WorkerStatus.BUSY if self.engine.attempts() else WorkerStatus.IDLE

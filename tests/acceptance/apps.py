@@ -376,11 +376,14 @@ async def slow_async(key: str, attempts: int, ctx: StepContext) -> str:
 
 @app.workflow
 class Blocking(WorkflowEntrypoint[Any]):
-    """A ``run`` that blocks its worker: in Python, or in C where nothing can interrupt it."""
+    """A ``run`` that blocks its worker: in Python, in C where nothing can interrupt it, or holding the interpreter."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
         if event.params.get("in_c"):
             ctypes.CDLL(None).sleep(600)
+        elif event.params.get("with_the_interpreter"):
+            if not is_open(event.instance_id):
+                ctypes.PyDLL(None).sleep(600)
         else:
             while True:
                 pass

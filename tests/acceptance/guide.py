@@ -14,7 +14,7 @@ from typing import Any
 
 from examples import environment
 from examples.scheduled_chain import DailyWorkflow, scheduled
-from tests.acceptance.apps import note
+from tests.acceptance.apps import LOOK_SECONDS, is_open, note
 from workflows import App, StepContext, WorkflowEntrypoint
 
 app = App("guide")
@@ -122,7 +122,7 @@ class FanOutWorkflow(WorkflowEntrypoint):
         files = await step.do("list", lambda: self.env.BUCKET.list(event.params.prefix))
         return await asyncio.gather(
             *[
-                step.do(f"process {i}", lambda: len(self.env.BUCKET.get(file["key"]).array_buffer()))  # noqa: B023
+                step.do(f"process {i}", lambda: len(self.env.BUCKET.get(file["key"]).array_buffer()))  # noqa: B023  # captured by value
                 for i, file in enumerate(files)
             ]
         )
@@ -156,7 +156,9 @@ class RaceWorkflow(WorkflowEntrypoint):
             return "slow"
 
         async def fast_operation() -> str:
-            note("race/B", "start")
+            # Not before the test has seen the other one begin: a race that nobody else entered shows nothing.
+            while not is_open("fast"):
+                await asyncio.sleep(LOOK_SECONDS)
             return "fast"
 
         return await step.race(step.do("option A", slow_operation), step.do("option B", fast_operation))

@@ -88,6 +88,7 @@ class Process:
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
         self.log = log
+        self._ever: set[int] = set()
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 command,
@@ -116,6 +117,7 @@ class Process:
         while generation:
             generation = {pid for pid, parent in parents.items() if parent in generation}
             found += sorted(generation)
+        self._ever.update(found)
         return found
 
     def text(self) -> str:
@@ -146,6 +148,12 @@ class Process:
         """SIGTERM, and wait. Returns: its exit status."""
         self.ask_to_stop()
         return self.wait()
+
+    def kill_orphans(self) -> None:
+        """SIGKILL for processes that it has started and that have outlived it."""
+        for pid in self._ever:
+            if "tests.acceptance.apps" in _ps(pid, "command"):
+                os.kill(pid, signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in [self.pid, *self.children]:
@@ -187,6 +195,7 @@ class Cluster:
         for process in self.processes:
             if process.alive:
                 process.kill()
+            process.kill_orphans()
         self.running.remove(self)
         self.client.close()
         self.redis.close()
@@ -346,5 +355,9 @@ def _address(target: str) -> str:
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and that nobody has fetched yet does not."""
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    shown = _ps(pid, "stat")
     return bool(shown) and not shown.startswith("Z")
+
+
+def _ps(pid: int, what: str) -> str:
+    return subprocess.run(["ps", "-o", f"{what}=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()

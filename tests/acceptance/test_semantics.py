@@ -409,6 +409,18 @@ def test_a_run_that_blocks_in_c_costs_its_process_and_others_go_on(cluster: Clus
     assert all(worker.alive for worker in workers)
 
 
+def test_a_run_that_holds_the_interpreter_costs_its_process_only(cluster: Cluster) -> None:
+    """The process cannot even give itself up; its parent kills it, and the same code may be repaired meanwhile."""
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker())
+    blocking = cluster.create("blocking", "bi", {"with_the_interpreter": True})
+    cluster.wait_for_status(blocking, "running")
+    cluster.wait_until(lambda: "is silent" in worker.text())
+    cluster.ledger.open_gate("bi")
+    assert cluster.result(blocking) is None
+    assert cluster.result(cluster.create("chain", "after")) == 3
+
+
 def test_work_of_an_unknown_workflow_is_put_back_for_a_worker_that_knows_it(cluster: Cluster) -> None:
     """The old code neither fails it nor keeps it."""
     cluster.orchestrator()

@@ -6,11 +6,13 @@ behind a token check, say. Such a second line is taken away together with the fi
 
 from __future__ import annotations
 
+import time
+
 import redis as redis_py
 
 from tests.invariants.simulator import Mutant, play
 
-SEEDS = 200
+SEEDS = 400
 """A mutant that lives through this many runs has survived."""
 
 
@@ -61,48 +63,113 @@ def mutants() -> list[Mutant]:
             "a.f <= I.len",
         ),
         Mutant("match: mail is not looked at when a wait opens", "", "for ty in pairs(types) do match(I, ty) end", ""),
-        Mutant("an event taken by a cancelled wait is not put back", "", "if #missing > 0 then", "if false then"),
+        Mutant("an event taken by a cancelled wait is not put back", "", "if next(answered) then", "if false then"),
+        Mutant(
+            "an event is put back once more when its entry is fed",
+            "",
+            "if index >= f then redis.call('HSET', I.m, 'v:' .. index, 1) end",
+            "",
+        ),
+        Mutant(
+            "an event of a detached wait is put back before its entry is fed",
+            "",
+            "answered[w.s] = w.d and f or I.len",
+            "answered[w.s] = I.len",
+        ),
         Mutant("the mailbox gives its newest event", "", "table.remove(mail, 1), table", "table.remove(mail), table"),
-        Mutant("a matched wait keeps its timer", "", "    disarm(I, r)\n    redis.call('HDEL', I.o, seq)\n", 
-               "    redis.call('HDEL', I.o, seq)\n"),
+        Mutant(
+            "a matched wait keeps its timer",
+            "",
+            "    disarm(I, r)\n    redis.call('HDEL', I.o, seq)\n",
+            "    redis.call('HDEL', I.o, seq)\n",
+        ),
         Mutant("send_event: the same event is accepted again", "send_event", "I and remembered(I, a.ev)", "nil"),
-        Mutant("pause leaves the turn", "", "if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n"
-               "    if r.st == 'ready'", "for _, r in ipairs(records(I)) do\n    if r.st == 'ready'"),
+        Mutant(
+            "pause leaves the turn",
+            "",
+            "if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n    if r.st == 'ready'",
+            "for _, r in ipairs(records(I)) do\n    if r.st == 'ready'",
+        ),
         Mutant("pause leaves the timers", "", "      disarm(I, r)\n      if not r.ab", "      if not r.ab"),
         Mutant("resume arms no timers", "resume", "      arm(I, r)\n", ""),
         Mutant("resume does not pump", "resume", "  pump(I)\n", ""),
         Mutant("claim works without a lease", "claim", "not lease_is_live(A.w)", "false"),
-        Mutant("claim hands out what somebody holds", "claim", "r and r.st == 'ready' and r.i == a.n", "r and r.st ~= 'wait'"),
+        Mutant(
+            "claim hands out what somebody holds",
+            "claim",
+            "r and r.st == 'ready' and r.i == a.n",
+            "r and r.st ~= 'wait'",
+        ),
         Mutant("claim leaves the intent", "claim", "redis.call('ZREM', INTENTS, a.m)", ""),
-        Mutant("fire: score and presence are not looked at", "fire", "if score and tonumber(score) <= NOW then", "if true then"),
+        Mutant(
+            "fire: score and presence are not looked at",
+            "fire",
+            "if score and tonumber(score) <= NOW then",
+            "if true then",
+        ),
         Mutant("fire: a time-out leaves its wait in the list", "fire", "          remove_waiter(I, r)\n", ""),
-        Mutant("act is not counted down", "", "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))\n"
-               "    set(I, 'act', I.act - 1)", "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))"),
-        Mutant("a turn opens only when nothing runs", "", "if I.len > I.pos and I.turn == '' then",
-               "if I.len > I.pos and I.turn == '' and I.act == 0 then"),
+        Mutant(
+            "act is not counted down",
+            "",
+            "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))\n    set(I, 'act', I.act - 1)",
+            "redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))",
+        ),
+        Mutant(
+            "a turn opens only when nothing runs",
+            "",
+            "if I.len > I.pos and I.turn == '' then",
+            "if I.len > I.pos and I.turn == '' and I.act == 0 then",
+        ),
         Mutant("a commit wakes nobody for entries it has not seen", "commit", "    pump(I)\n", ""),
         Mutant("restart keeps the generation", "restart", "set(I, 'gen', A.gen)", ""),
-        Mutant("restart keeps the mailbox", "restart", "clear(I, false)", "redis.call('RENAMENX', I.m, I.c .. 'x') "
-               "clear(I, false) redis.call('RENAMENX', I.c .. 'x', I.m)"),
+        Mutant(
+            "restart keeps the mailbox",
+            "restart",
+            "clear(I, false)",
+            "redis.call('RENAMENX', I.m, I.c .. 'x') clear(I, false) redis.call('RENAMENX', I.c .. 'x', I.m)",
+        ),
         Mutant("the loser of a race is not withdrawn", "", "for _, w in ipairs(D.w) do", "for _, w in ipairs({}) do"),
-        Mutant("reap keeps the token", "reap", "r.st, r.tok, r.by = 'due', nil, nil", "r.st = 'due'",
-               ("set(I, 'turn', '')", "")),
+        Mutant(
+            "reap keeps the token",
+            "reap",
+            "r.st, r.tok, r.by = 'due', nil, nil",
+            "r.st = 'due'",
+            ("set(I, 'turn', '')", ""),
+        ),
         Mutant("release keeps the turn", "release", "      close_turn(I)\n", ""),
-        Mutant("terminate leaves what is held", "", "  if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n"
-               "    disarm(I, r)", "  for _, r in ipairs(records(I)) do"),
-        Mutant("an outcome is delivered twice", "child_ended", "  redis.call('HDEL', I.o, A.s)", ""),
-        Mutant("a parent is not told of its child's end", "", "  tell_parents(I, {v = outcome.v", "  if false then end (function() end)(I, {v = outcome.v"),
+        Mutant(
+            "terminate leaves what is held",
+            "",
+            "  if I.turn ~= '' then close_turn(I) end\n  for _, r in ipairs(records(I)) do\n    disarm(I, r)",
+            "  for _, r in ipairs(records(I)) do",
+        ),
+        Mutant("an outcome is delivered twice", "child_ended", "redis.call('HDEL', I.o, A.s)", ""),
+        Mutant(
+            "a parent is not told of its child's end",
+            "",
+            "  tell_parents(I, {v = outcome.v",
+            "  if false then end (function() end)(I, {v = outcome.v",
+        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 
 
-def hunt(client: redis_py.Redis, mutant: Mutant, seeds: int = SEEDS, first: int = 0) -> tuple[int, str] | None:
+class Undecided(Exception):
+    """Time was over before the mutant was caught or had survived."""
+
+
+def hunt(
+    client: redis_py.Redis, mutant: Mutant, seeds: int = SEEDS, until: float | None = None
+) -> tuple[int, str] | None:
     """The first seed whose run notices the mutant, and what it said; None if it survives.
 
     Raises:
         ValueError: the mutant's text is in no script (any more), or the changed script is no Lua.
+        Undecided: it was ``until`` o'clock, as ``time.monotonic`` has it.
     """
-    for seed in range(first, first + seeds):
+    for seed in range(seeds):
+        if until is not None and time.monotonic() > until:
+            raise Undecided(mutant.title)
         try:
             play(client, seed, mutant)
         except AssertionError as error:

@@ -1,12 +1,12 @@
 """A seeded world in which the real scripts, the real engine and the real orchestrator parts meet every fault.
 
 One thread, no processes, one real Redis. Each step of a run is one thing that could happen next: a worker claims, works
-off what arrived, ends an attempt; time jumps and timers fire; a client sends, pauses, restarts; a worker dies, loses its
+off what arrived, ends an attempt; time jumps, timers fire; a client sends, pauses, restarts; a worker dies, loses its
 lease, or gets no reply; Redis forgets its last second. After each step everything in Redis is read and compared with
-what a replay of the journal says must be there. At the end nothing fails any more and every instance must come to an end.
+what a replay of the journal says must be there. At the end nothing fails any more, and every instance must end.
 
 The engine is the product's own: only its threads are missing, the simulator calls what they would call. Faults enter
-where every call passes, ``Store._send``. A run depends on its seed alone; tokens are random, but decide nothing.
+where every call passes, ``Store._send``. A run depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,7 +32,7 @@ from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPE, FLAKY, HANGS, app
 from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
-from worker.claim import Header
+from worker.claim import Header, Task
 from worker.engine import Engine, Settings
 from workflows import codec, failure, journal, nonces, retries
 from workflows.commands import Command
@@ -113,7 +114,7 @@ class SimStore(Store):
         super().__init__(client, keys, world.clock)
 
     @property
-    def redis(self) -> redis_py.Redis:  # type: ignore[override]
+    def redis(self) -> redis_py.Redis:
         if self.broken:
             self.broken = False
             raise redis_py.ConnectionError("the connection is gone")
@@ -290,7 +291,7 @@ def _items(queue: Any) -> list[Any]:
 
 
 def _name_of(item: Any) -> str:
-    if isinstance(item, engine_module.Task):
+    if isinstance(item, Task):
         return f"{item.kind}{item.seq}@{item.instance.id}"
     if isinstance(item, engine_module._Finished):
         kind = "ok" if item.outcome.error is None else "fail"
@@ -412,7 +413,7 @@ def _told(command: Command) -> tuple[str, str, int, Any]:
 
 
 class Mutant:
-    """A change of the scripts' text: ``old`` becomes ``new`` wherever it stands in the script ``name`` ('' = in any)."""
+    """A change of the scripts' text: ``old`` becomes ``new`` in the script ``name`` ('' = in any)."""
 
     def __init__(self, title: str, name: str, old: str, new: str, *more: tuple[str, str]) -> None:
         self.title = title
@@ -448,7 +449,8 @@ class _Complaints(logging.Handler):
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append(record.getMessage() + (f": {record.exc_info[1]!r}" if record.exc_info else ""))
+        why = record.exc_info[1] if record.exc_info else record.__dict__.get("reason", "")
+        self.said.append(f"{record.getMessage()}: {why!r}")
 
 
 # The world ------------------------------------------------------------------------------------------------------------
@@ -494,7 +496,7 @@ class World:
     """One run. ``play`` raises Violation, with ``trace`` saying how it came to that."""
 
     def __init__(self, client: redis_py.Redis, seed: int, mutant: Mutant | None = None) -> None:
-        self.client = client
+        self.client: Any = client
         self.seed = seed
         self.rng = random.Random(seed)
         self.setup = setup_of(self.rng)
@@ -639,13 +641,13 @@ class World:
         rung = [*intents, *self.doorbells]
         for node in self.nodes:
             if rung:
-                yield 6, "claim", lambda node=node: self._claim(node, rung)
+                yield 6, "claim", partial(self._claim, node, rung)
             if node.queued():
-                yield 8, "work", lambda node=node: f"{node.name} {node.work(rng.choice((1, 2, 100)))}"
+                yield 8, "work", partial(self._work, node)
             for attempt in node.hand.running:
                 if attempt.name != HANGS or attempt.context.cancelled.is_set():
-                    yield 5, "end", lambda node=node, attempt=attempt: self._end(node, attempt)
-            yield 0.4, "beat", lambda node=node: f"{node.name} {node.beat()}"
+                    yield 5, "end", partial(self._end, node, attempt)
+            yield 0.4, "beat", partial(self._beat, node)
         if intents:
             yield 1, "ring", lambda: self._ring(intents)
         if state.timers:
@@ -661,18 +663,18 @@ class World:
         if self.events_left and live:
             yield 1.5 * self.events_left, "event", lambda: self._event(rng.choice(live).instance)
         for kind, call, answered in self.resends:
-            yield 1, kind, lambda one=(kind, call, answered): self._resend(one)
+            yield 1, kind, partial(self._resend, (kind, call, answered))
         for seen in live:
             if seen.text("want"):
-                yield 2, "resume", lambda seen=seen: self._control("resume", seen.instance, _RESUME, {})
+                yield 2, "resume", partial(self._control, "resume", seen.instance, _RESUME, {})
         if self.controls and state.instances:
             yield 1.5, self.controls[0], self._next_control
         if self.faults_left:
             for node in self.nodes:
                 busy = 1.0 if node.queued() or node.hand.running else 0.1
-                yield 0.3 * busy, "crash", lambda node=node: self._crash(node)
-                yield 0.2 * busy, "drain", lambda node=node: self._drain(node)
-                yield 0.5 * busy, "freeze", lambda node=node: self._freeze(node)
+                yield 0.3 * busy, "crash", partial(self._crash, node)
+                yield 0.5 if node.fetcher_failed else 0.2 * busy, "drain", partial(self._drain, node)
+                yield 0.5 * busy, "freeze", partial(self._freeze, node)
             if self.doorbells:
                 yield 0.3, "rq lost", self._lose_rq
         if self.rewind_left and self.snapshot is None:
@@ -681,6 +683,14 @@ class World:
             yield 0.7, "REWIND", self._rewind
 
     # What workers do
+
+    def _work(self, node: Node, most: int = 0) -> str:
+        return f"{node.name} {node.work(most or self.rng.choice((1, 2, 100)))}"
+
+    def _beat(self, node: Node) -> str:
+        if self.rng.random() < 0.2:
+            node.engine._look_over()
+        return f"{node.name} {node.beat()}"
 
     def _claim(self, node: Node, rung: list[str]) -> str:
         members = self.rng.sample(rung, min(len(rung), self.rng.choice((1, 1, 2, 5))))
@@ -693,7 +703,9 @@ class World:
         instance = attempt.instance
         key = (instance.workflow, instance.id, attempt.generation, attempt.seq, attempt.number)
         self.executed[key] += 1
-        self.trace.append(f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}")
+        self.trace.append(
+            f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}"
+        )
         if not self.faults_done:
             demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
 
@@ -709,7 +721,7 @@ class World:
             node.hand.end(attempt, Outcome(error=blob, retry_delay_ms=delay))
             return f"{what} fails"
         self.results += 1
-        value = {"x": self.results, "in": list(attempt.callback.args), "gen": attempt.generation}
+        value = {"x": self.results, "in": list(attempt.callback.args), "gen": attempt.generation, "by": attempt.token}
         node.hand.end(attempt, Outcome(value=codec.encode(value, what="a result")))
         return f"{what} gives {self.results}"
 
@@ -904,16 +916,16 @@ class World:
     def _next_useful(self, live: list[Seen]) -> tuple[str, Callable[[], str]] | None:
         for seen in live:
             if seen.text("want"):
-                return "resume", lambda: self._control("resume", seen.instance, _RESUME, {})
+                return "resume", partial(self._control, "resume", seen.instance, _RESUME, {})
         for node in self.nodes:
             if any(store.broken for store in node.stores) or node.fetcher_failed:
                 # What the first call after an outage does: it fails, and all is compared.
-                return "claim", lambda: self._reconnect(node)
+                return "claim", partial(self._reconnect, node)
             if node.queued():
-                return "work", lambda: f"{node.name} {node.work(100)}"
+                return "work", partial(self._work, node, 100)
             for attempt in node.hand.running:
                 if attempt.name != HANGS:
-                    return "end", lambda: self._end(node, attempt, kindly=True)
+                    return "end", partial(self._end, node, attempt, kindly=True)
         for node in self.nodes:
             if node.engine.lease._former:
                 node.beat()
@@ -1046,7 +1058,9 @@ class World:
         )
         demand(sorted(state.index) == wanted, f"the index says {sorted(state.index)}, not {wanted}")
         ended = sorted(
-            f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}" for seen in instances.values() if seen.ended
+            f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}"
+            for seen in instances.values()
+            if seen.ended
         )
         demand(sorted(state.retire) == ended, f"to be retired are {sorted(state.retire)}, not {ended}")
 
@@ -1070,6 +1084,12 @@ class World:
         if isinstance(entry, journal.Slept | journal.TimedOut) and entry.seq in before.records:
             due = before.records[entry.seq][b"due"]
             demand(self.clock.ms >= due, f"timer {entry.name} fired {due - self.clock.ms} ms early")
+        if isinstance(entry, journal.Settled) and entry.value is not None:
+            # Between two looks nobody can claim a step and settle it too.
+            token = codec.decode(entry.value)["by"].encode()
+            demand(
+                before.records.get(entry.seq, {}).get(b"tok") == token, f"step {entry.seq}: a result nobody waits for"
+            )
 
     def _check_instance(self, state: State, seen: Seen) -> None:
         records, want, turn = seen.records, seen.text("want"), seen.text("turn")
@@ -1086,11 +1106,14 @@ class World:
         demand(prefix.end is None, "run() has ended, the instance has not")
         demand(want != "park", f"parked: {seen.text('reason')}")
         # A void answer in the tail may be of a wait that is open again: it was detached, and is awaited once more.
-        late = {
-            journal.decode(blob).seq  # type: ignore[union-attr]
-            for at, blob in enumerate(seen.journal)
-            if at >= seen.position and blob[1:2] not in (b"0", b"W")
-        } - {seq for seq in oracle.void_steps(seen.position) if seq in records}
+        late = (
+            {
+                journal.decode(blob).seq  # type: ignore[union-attr]
+                for at, blob in enumerate(seen.journal)
+                if at >= seen.position and blob[1:2] not in (b"0", b"W")
+            }
+            - {seq for seq in oracle.void_steps(seen.position) if seq in records}
+        )
         wanted = {seq: told for seq, told in prefix.pending.items() if seq not in late}
         demand(set(records) == set(wanted), f"open are {sorted(records)}, run() waits for {sorted(wanted)}")
         for seq, record in records.items():

@@ -51,9 +51,8 @@ def create(client: Client) -> tuple[WorkflowInstance, Instance]:
     return instance, client.store.keys.instance("order-workflow", "a")
 
 
-def timers(store: Store, place: Instance) -> list[bytes]:
-    found: list[bytes] = store.redis.zrange(store.keys.shard_key(place.shard, "timers"), 0, -1)
-    return found
+def timers(store: Store, place: Instance) -> Any:
+    return store.redis.zrange(store.keys.shard_key(place.shard, "timers"), 0, -1)
 
 
 def test_i1_an_outcome_is_accepted_once(client: Client, worker: HandWorker) -> None:
@@ -109,7 +108,7 @@ def test_i3_the_journal_only_grows(client: Client, worker: HandWorker, clock: Ha
     before: list[bytes] = []
 
     def check() -> None:
-        now: list[bytes] = client.store.redis.lrange(key, 0, -1)
+        now: Any = client.store.redis.lrange(key, 0, -1)
         assert now[: len(before)] == before
         before[:] = now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 
 import pytest
@@ -9,14 +10,9 @@ import pytest
 from tests.testing import shop
 from workflows import App
 
-CONFTEST = """
-import importlib
-
-def pytest_configure(config):
-    plugin = importlib.import_module("workflows.testing.plugin")
-    if not config.pluginmanager.is_registered(plugin):
-        config.pluginmanager.register(plugin, "workflows")
-"""
+INSTALLED = bool(importlib.metadata.entry_points(group="pytest11", name="workflows"))
+LOADED = ["-p", "no:cacheprovider", *([] if INSTALLED else ["-p", "workflows.testing.plugin"])]
+"""Arguments for a pytest inside of a test. Where the package is installed it finds the plugin by itself."""
 
 PLAIN_APP = """
 from workflows import App, WorkflowEntrypoint
@@ -45,9 +41,8 @@ def run_inner(pytester: pytest.Pytester) -> Run:
     """Runs a test file against an app in a project of its own, in this process."""
 
     def run(tests: str, *arguments: str, app: str = PLAIN_APP) -> pytest.RunResult:
-        pytester.makeconftest(CONFTEST)
         pytester.makepyfile(inner_app=app, test_inner=f"import pytest\n{tests}")
         pytester.makeini("[pytest]\nworkflows_app = inner_app:app\nfilterwarnings = error\n")
-        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+        return pytester.runpytest_inprocess(*LOADED, *arguments)
 
     return run

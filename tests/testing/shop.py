@@ -44,12 +44,16 @@ class Quick(WorkflowEntrypoint):
         return await step.do("double", lambda: event.payload["n"] * 2)
 
 
+def part(number: int) -> int:
+    return number
+
+
 @app.workflow
 class Fan(WorkflowEntrypoint):
     """Steps side by side, a child, and a race."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
-        parts = await asyncio.gather(*[step.do(f"part {n}", lambda: n) for n in range(3)])
+        parts = await asyncio.gather(*[step.do(f"part {n}", part, n) for n in range(3)])
         child = await step.invoke(Quick, {"n": sum(parts)})
         winner = await step.race(step.wait_for_event("never", type="never"), step.do("fast", lambda: "fast"))
         return [parts, child, winner]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.conftest import CONFTEST
+from tests.testing.conftest import LOADED
 from workflows.testing import InstanceIntrospector, InstanceModifier, WorkflowIntrospector
 
 pytest_plugins = ("pytester",)
@@ -21,7 +21,6 @@ def blocks(language: str) -> list[str]:
 
 def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
     app, *tests = blocks("python")
-    pytester.makeconftest(CONFTEST)
     pytester.makepyfile(app=app)
     # The override of workflow_bindings is for its own example only.
     split = next(place for place, block in enumerate(tests) if "def workflow_bindings" in block)
@@ -30,12 +29,14 @@ def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
         test_guide="\n\n".join(tests[:split] + tests[split + 1 :]), test_bindings=f"{imports}\n\n\n{tests[split]}"
     )
     pytester.makepyprojecttoml(blocks("toml")[0] + '\n[tool.pytest.ini_options]\nfilterwarnings = ["error"]\n')
-    ran = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider")
+    ran = pytester.runpytest_inprocess("-q", *LOADED)
     ran.assert_outcomes(passed=sum(len(re.findall(r"^(?:async )?def test_", block, re.M)) for block in tests))
 
 
 @pytest.mark.parametrize("kind", [InstanceModifier, InstanceIntrospector, WorkflowIntrospector])
 def test_the_guide_shows_every_call(kind: type) -> None:
-    calls = {name for name, member in vars(kind).items() if callable(member) and re.fullmatch(r"[a-z]+(_[a-z]+)*", name)}
+    calls = {
+        name for name, member in vars(kind).items() if callable(member) and re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
+    }
     missing = sorted(name for name in calls if name not in GUIDE.read_text())
     assert not missing

@@ -50,7 +50,9 @@ def test_a_second_result_for_a_step_is_refused(env: Any) -> None:
         introspector.modify(lambda m: m.mock_step_result("double", 2))
 
 
-@pytest.mark.parametrize("late", [lambda m: m.mock_step_error("double", OSError()), lambda m: m.force_step_timeout("double")])
+@pytest.mark.parametrize(
+    "late", [lambda m: m.mock_step_error("double", OSError()), lambda m: m.force_step_timeout("double")]
+)
 def test_errors_and_timeouts_come_before_the_result(env: Any, late: Any) -> None:
     introspector = introspect_workflow_instance(env.QUICK, "q").modify(lambda m: m.mock_step_result("double", 1))
     with pytest.raises(ConfigError, match="first"):

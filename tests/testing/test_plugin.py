@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.testing.conftest import Run
+from tests.testing.conftest import LOADED, Run
 
 pytest_plugins = ("pytester",)
 ROOT = Path(__file__).parents[2]
@@ -34,14 +34,16 @@ def test_it(env):
     assert False
 """)
     ran.assert_outcomes(failed=1)
-    ran.stdout.re_match_lines([
-        ".*workflow instances.*",
-        "small/s: waiting",
-        r"  +1 \+0ms +do +\"one\" +complete  → 1",
-        r"  +2 \+0ms +sleep +\"rest\" +sleeping  due in 7d",
-        r'  waits: sleep "rest" ends in 7d: clock.advance\("7d"\), or m.disable_sleeps\(\)',
-        'mocked, but never reached: "tow"',
-    ])
+    ran.stdout.re_match_lines(
+        [
+            ".*workflow instances.*",
+            "small/s: waiting",
+            r"  +1 \+0ms +do +\"one\" +complete  → 1",
+            r"  +2 \+0ms +sleep +\"rest\" +sleeping  due in 7d",
+            r'  waits: sleep "rest" ends in 7d: clock.advance\("7d"\), or m.disable_sleeps\(\)',
+            'mocked, but never reached: "tow"',
+        ]
+    )
 
 
 def test_code_that_does_not_do_the_same_twice_is_shown_as_a_diff(run_inner: Run) -> None:
@@ -59,15 +61,24 @@ class Small(WorkflowEntrypoint):
         await step.do("first" if len(asked) == 1 else "second", lambda: 2)
         await step.do("last", lambda: 3)
 """
-    ran = run_inner("""
+    ran = run_inner(
+        """
 def test_it(env):
     env.SMALL.create("s").result()
-""", app=app)
+""",
+        app=app,
+    )
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines([
-        "*paused*", "*- what the journal holds*", "*+ what the code asks for now*",
-        '*1 do "same"*', '*-   2 do "first"*', '*+   2 do "second"*',
-    ])
+    ran.stdout.fnmatch_lines(
+        [
+            "*paused*",
+            "*- what the journal holds*",
+            "*+ what the code asks for now*",
+            '*1 do "same"*',
+            '*-   2 do "first"*',
+            '*+   2 do "second"*',
+        ]
+    )
 
 
 def test_a_crash_that_makes_a_difference_is_named_with_the_command_that_repeats_it(run_inner: Run) -> None:
@@ -84,12 +95,14 @@ def test_it(env, clock):
 """
     ran = run_inner(tests)
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines([
-        "crash_matrix: the test fails in its call",
-        "The crash: call * of * by the worker, killed before it",
-        "Repeat it: pytest 'test_inner.py::test_it' --crash-point worker:*:before",
-        "*ran twice*",
-    ])
+    ran.stdout.fnmatch_lines(
+        [
+            "crash_matrix: the test fails in its call",
+            "The crash: call * of * by the worker, killed before it",
+            "Repeat it: pytest 'test_inner.py::test_it' --crash-point worker:*:before",
+            "*ran twice*",
+        ]
+    )
 
 
 def test_the_engine_of_a_test_can_keep_suspended_runs(run_inner: Run) -> None:
@@ -109,12 +122,9 @@ def test_unknown(env):
     ran.stdout.fnmatch_lines(["*does not know cold; it knows processes, schedules, warm*"])
 
 
-def test_without_an_app_the_error_names_the_ways_to_give_one(pytester: pytest.Pytester, run_inner: Run) -> None:
+def test_without_an_app_the_error_names_the_ways_to_give_one(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_other="def test_it(env): pass")
-    pytester.makeconftest("from tests.testing.conftest import *")
-    run_inner("")
-    pytester.makeini("[pytest]\n")
-    ran = pytester.runpytest_inprocess("test_other.py", "-p", "no:cacheprovider")
+    ran = pytester.runpytest_inprocess(*LOADED)
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["*no pyproject.toml*", "*fixture named workflow_app*"])
 
@@ -149,6 +159,25 @@ def test_it(env, workflow_engine):
     run_inner(tests, app=app).assert_outcomes(passed=1)
 
 
+def test_one_crash_can_be_repeated(run_inner: Run) -> None:
+    tests = """
+runs = []
+
+@pytest.mark.crash_matrix
+def test_it(env, clock):
+    runs.append(1)
+    instance = env.SMALL.create()
+    clock.advance("7 days")
+    assert instance.result() == 3
+
+def test_runs():
+    assert len(runs) == 2
+"""
+    run_inner(tests, "--crash-point", "worker:settle:2:after").assert_outcomes(passed=2)
+    ran = run_inner(tests, "--crash-point", "worker:settle")
+    assert ran.ret != 0
+
+
 @pytest.mark.slow
 def test_processes_of_xdist_do_not_meet(run_inner: Run) -> None:
     tests = """
@@ -164,6 +193,7 @@ def test_it(env, clock, n, workflow_client):
 
 @pytest.mark.slow
 def test_a_fresh_project_needs_an_install_and_ten_lines(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77", reason="what pyproject.toml asks for to build the package")
     source = tmp_path / "source"
     source.mkdir()
     for name in ("workflows", "orchestrator", "worker"):
@@ -196,6 +226,10 @@ def test_a_fresh_project_needs_an_install_and_ten_lines(tmp_path: Path) -> None:
     (project / "test_app.py").write_text("def test_it(env):\n    assert env.GREETING.create().result() == 'hello'\n")
     ran = subprocess.run(
         [str(python), "-P", "-m", "pytest", "-q", "-W", "error"],
-        cwd=project, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -104,7 +104,7 @@ class Plan:
                 if _found_something(scripts[0], answer):
                     self._strike(engine, process, self._count(process, scripts), ("after", "lost"))
                 return answer
-            hit = self._count(process, [script for script in scripts if script not in IDLE])
+            hit = self._count(process, [script for script in scripts if script not in IDLE or script == "ring"])
             self._strike(engine, process, hit, ("before",))
             answer = send()
             self._strike(engine, process, hit, ("after", "lost"))

@@ -7,6 +7,7 @@ can be replaced (``mocks.py``), and processes die when a test says so.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ import orchestrator.schedules as schedules
 import orchestrator.shards as shards
 import worker.claim as claim
 import worker.lease as lease
+import workflows
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
 from workflows import durations, history, journal, limits, requests
@@ -308,7 +310,8 @@ class WorkflowEngine:
 
     def _new_orchestrator(self) -> _OrchestratorProcess:
         made = _OrchestratorProcess(lambda process: Orchestrator(self._store(process), bridge=False))
-        made.orchestrator.look()
+        # In hand before it begins, so that firing does not have to wait for its first look.
+        made.orchestrator.shards.maintain()
         made.thread.start()
         return made
 
@@ -322,6 +325,9 @@ class WorkflowEngine:
                 "Real processes import the app by its name: set workflows_app in the pytest configuration, or app in "
                 "[tool.workflows], and do not replace the workflow_app fixture."
             )
+        # The package may be on this process's path alone, and -P keeps the current folder off theirs.
+        paths = [os.environ.get("PYTHONPATH", ""), str(Path(workflows.__file__).parents[1])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         common = ["--redis-url", self.url, "--log-level", "WARNING"]
         queues = [part for queue in self.app.queues for part in ("-q", queue)]
         for command in (
@@ -329,7 +335,9 @@ class WorkflowEngine:
             ["worker", self._target, *queues, *common, *([] if self._warm else ["--warm", "0"])],
         ):
             self._started.append(
-                subprocess.Popen([sys.executable, "-P", "-m", *command], cwd=self._folder)  # noqa: S603
+                subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-P", "-m", *command], cwd=self._folder, env=environment
+                )
             )
 
     def _stop_processes(self) -> None:
@@ -505,20 +513,21 @@ class WorkflowEngine:
             if found is not None:
                 return found
             self._check_hopeless()
+            # Whether all is quiet is asked only when nothing has happened for a moment: it costs as much as a look.
+            if self.watch.wait(version, POLL_SECONDS):
+                rest_since = None
+                continue
             now = monotonic()
-            quiet = self._in_process and self.is_quiet()
-            rest_since = (rest_since or now) if quiet else None
+            rest_since = (rest_since or now) if self._in_process and self.is_quiet() else None
             if rest_since is not None and now - rest_since >= REST_SECONDS:
                 raise IntrospectionError(self._stuck(key, what, "and nothing in the engine moves"))
             if now >= deadline:
                 raise IntrospectionError(self._stuck(key, what, f"after {timeout:g} real seconds"))
-            left = deadline - now if rest_since is None else rest_since + REST_SECONDS - now
-            if not self._in_process or self._reviving:
-                left = min(left, POLL_SECONDS)
-            if self.watch.wait(version, max(left, 0.001)):
-                rest_since = None
 
     def _check_hopeless(self) -> None:
+        for process in self._started:
+            if process.poll() is not None:
+                raise IntrospectionError(f"A process has ended: {' '.join(map(str, process.args))}")
         if self._hopeless:
             raise IntrospectionError(f"The worker gave up: {self._hopeless}.\n{self.report()}")
 

@@ -20,8 +20,8 @@ from workflows.store import Call, Store
 Role = Literal["worker", "orchestrator", "test"]
 When = Literal["before", "after", "lost"]
 
-IDLE = frozenset({"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "schedule", "sweep"})
-"""Scripts that the processes call all the time, whether there is something to do or not."""
+IDLE = frozenset({"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "ring", "schedule", "sweep"})
+"""Scripts that change no instance, or are called all the time, whether there is something to do or not."""
 
 Key = tuple[str, str]
 """Workflow and id."""
