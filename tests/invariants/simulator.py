@@ -662,6 +662,11 @@ class World:
         live = [seen for seen in state.instances.values() if not seen.ended]
         if self.events_left and live:
             yield 1.5 * self.events_left, "event", lambda: self._event(rng.choice(live).instance)
+        for seen in live:
+            waits = any(record[b"k"] == b"wait" for record in seen.records.values())
+            if self.events_left and waits and seen.position and seen.text("turn").startswith("h|"):
+                # Between a turn's claim and its commit an event may reach a wait that is being given up.
+                yield 10, "event", partial(self._event, seen.instance)
         for kind, call, answered in self.resends:
             yield 1, kind, partial(self._resend, (kind, call, answered))
         for seen in live:

@@ -11,7 +11,14 @@ from tests.testing import shop
 from workflows import App
 
 INSTALLED = bool(importlib.metadata.entry_points(group="pytest11", name="workflows"))
-LOADED = ["-p", "no:cacheprovider", *([] if INSTALLED else ["-p", "workflows.testing.plugin"])]
+LOADED = [
+    "-p",
+    "no:cacheprovider",
+    # This process has the plugin already, too late to rewrite its asserts; there are none that matter.
+    "-W",
+    "ignore:Module already imported:pytest.PytestAssertRewriteWarning",
+    *([] if INSTALLED else ["-p", "workflows.testing.plugin"]),
+]
 """Arguments for a pytest inside of a test. Where the package is installed it finds the plugin by itself."""
 
 PLAIN_APP = """

@@ -525,9 +525,9 @@ class WorkflowEngine:
                 raise IntrospectionError(self._stuck(key, what, f"after {timeout:g} real seconds"))
 
     def _check_hopeless(self) -> None:
-        for process in self._started:
-            if process.poll() is not None:
-                raise IntrospectionError(f"A process has ended: {' '.join(map(str, process.args))}")
+        ended = [process for process in self._started if process.poll() is not None]
+        if ended:
+            raise IntrospectionError(f"A process has ended: {ended[0].args!r}")
         if self._hopeless:
             raise IntrospectionError(f"The worker gave up: {self._hopeless}.\n{self.report()}")
 
