@@ -23,7 +23,7 @@ $(installed): pyproject.toml
 install: $(installed)  ## create or update .venv
 
 test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
-	$(python) -m pytest -n $(JOBS) $(ARGS)
+	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(installed)  ## format, lint, types and unit tests
 	$(python) -m ruff format --check .

@@ -11,6 +11,7 @@ from orchestrator.loop import Orchestrator
 from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, WorkflowError
 from workflows.logs import configure
+from workflows.parent import end_with_parent
 from workflows.store import Store, connection, open_keyspace
 
 
@@ -34,6 +35,7 @@ def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_l
     orchestrator = Orchestrator(Store(client, keys, hot=True))
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: orchestrator.stop())
+    end_with_parent(orchestrator.stop)
     click.echo(f"orchestrator {orchestrator.name} for namespace {namespace}", err=True)
     orchestrator.run()
 

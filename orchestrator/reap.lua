@@ -20,7 +20,7 @@ for _, a in ipairs(A.items) do
         r.d = r.d + 1
         if r.d >= DEATHS_MAX then
           redis.call('HDEL', I.o, r.s)
-          answer(I, 'S', r, {x = A.poison, a = r.a, s = r.sa, f = r.e})
+          answer(I, 'S', r, {x = A.poison, f = r.e})
         else
           r.st, r.tok, r.by = 'due', nil, nil
           I.due[#I.due + 1] = r.s

@@ -15,9 +15,11 @@ import click
 import redis
 
 from workflows.clock import monotonic
+from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.load import load_app
 from workflows.logs import configure
+from workflows.parent import end_with_parent
 from workflows.store import connection, open_keyspace
 
 # A process that dies sooner than this after its start is started again only after a pause, which doubles.
@@ -47,6 +49,7 @@ SILENT_LEASES = 2
 @click.option(
     "--warm", type=click.IntRange(0), default=10_000, show_default=True, help="Suspended replays kept; 0 = none."
 )
+@click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
 @click.option("--pulse", type=int, hidden=True, help="Where the parent listens for signs of life.")
@@ -59,6 +62,7 @@ def main(
     grace: float,
     lease: float,
     warm: int,
+    unsafe: bool,
     log_level: str,
     child: int | None,
     pulse: int | None,
@@ -66,7 +70,7 @@ def main(
     """Run the steps and turns of APP (module:attribute)."""
     configure(log_level)
     if child is None:
-        _check(app, redis_url, queues)
+        _check(app, redis_url, queues, unsafe)
         command = [sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child", str(os.getpid())]
         raise SystemExit(Parent(command, processes, SILENT_LEASES * lease).run())
     from worker.engine import Settings
@@ -84,7 +88,7 @@ def main(
     WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pulse=pulse).work()
 
 
-def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
+def _check(app: str, redis_url: str, queues: tuple[str, ...], unsafe: bool) -> None:
     """Everything that would make each process fail, said once and in one line."""
     try:
         loaded = load_app(app)
@@ -94,7 +98,9 @@ def _check(app: str, redis_url: str, queues: tuple[str, ...]) -> None:
                 f"no queue {unknown[0]!r} in app {loaded.name!r}: it has {', '.join(loaded.queues)}. "
                 f"Name it in App(queues=…)."
             )
-        open_keyspace(connection(redis_url), loaded.name)
+        client = connection(redis_url)
+        open_keyspace(client, loaded.name)
+        boot_guard(client, unsafe=unsafe)
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
     except redis.RedisError as error:
@@ -116,17 +122,18 @@ class Parent:
         self._pulses = [-1] * processes
         self._heard: list[float | None] = [None] * processes
         self._looked = monotonic()
+        self._stop = threading.Event()
         # The order of a set of strings is visible in run(), and must be the same in every process that replays it.
         self._environment = {**os.environ, "PYTHONHASHSEED": "0"}
         self._children: list[subprocess.Popen[bytes] | None] = [None] * processes
         self._started = [0.0] * processes
         self._pauses = [0.0] * processes
-        self._stop = threading.Event()
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._stop.set())
+        end_with_parent(self._stop.set)
         due = [0.0] * len(self._children)
         while not self._stop.is_set():
             now = monotonic()

@@ -113,15 +113,16 @@ def intents_of(answer: Any) -> tuple[list[Intent], list[str]]:
 
 def decline(store: Store, intents: Sequence[Intent]) -> None:
     """Put intents of workflows this worker does not know back for a while."""
-    by_shard: dict[int, list[str]] = defaultdict(list)
+    by_shard: dict[int, list[tuple[Instance, str]]] = defaultdict(list)
     for intent in intents:
-        by_shard[store.keys.instance(intent.workflow, intent.id).shard].append(intent.member)
-    store.execute(
-        [
-            call_on(store.keys, _DECLINE, shard, [], {"members": members, "delay": DECLINE_MS})
-            for shard, members in by_shard.items()
-        ]
-    )
+        instance = store.keys.instance(intent.workflow, intent.id)
+        by_shard[instance.shard].append((instance, intent.member))
+    calls = []
+    for shard, group in by_shard.items():
+        instances, places = numbered(instance for instance, _ in group)
+        items = [{"i": place, "m": member} for place, (_, member) in zip(places, group, strict=True)]
+        calls.append(call_on(store.keys, _DECLINE, shard, instances, {"items": items, "delay": DECLINE_MS}))
+    store.execute(calls)
 
 
 def claim(

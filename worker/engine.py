@@ -602,6 +602,7 @@ class Engine:
                 generation=attempt.generation,
                 seq=attempt.seq,
                 token=attempt.token,
+                how="drain",
             )
 
     def _cancel(self, members: frozenset[str]) -> None:
@@ -637,7 +638,7 @@ class Engine:
                 self._queue.put(item)
             found = Round()
             for shard in range(self.store.keys.shards):
-                for held in held_by(self.store, shard, self.lease.worker):
+                for held in [one for worker in self.lease.identities for one in held_by(self.store, shard, worker)]:
                     if held.token not in mine:
                         found.release(
                             held.worker,

@@ -55,6 +55,11 @@ class Lease:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The worker's id, and former ones under which something is still in flight."""
+        return (self.worker, *self._former)
+
     def start(self) -> None:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
         self._renew(self.worker, born=True)
@@ -65,7 +70,7 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=15)
         try:
-            for worker in {self.worker, *self._former}:
+            for worker in self.identities:
                 self._renew(worker, leave=True)
         except redis.RedisError:
             _log.info("lease left to expire")

@@ -1,7 +1,8 @@
 -- Gives back what a worker holds without a result.
 -- ARGV   w worker; x failure blob of a stalled instance;
 --        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason]} with how =
---          'back'   somebody else shall do it (drain, lost reply); the attempt never ran, so its number is given back
+--          'back'   somebody else shall do it (lost reply); the attempt never ran, so its number is given back
+--          'drain'  the same for an attempt that did run
 --          'park'   run() and the journal disagree: pause the instance with the reason, resumable after a code fix
 --          'strike' run() blocked: the third strike ends the instance
 -- Reply  list of 0 (not mine any more) | 1. Sent twice: 0.
@@ -16,7 +17,8 @@ for at, a in ipairs(A.items) do
       local r = record(I, a.s)
       if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
         disarm(I, r)
-        r.st, r.tok, r.by, r.a = 'due', nil, nil, r.a - 1
+        r.st, r.tok, r.by = 'due', nil, nil
+        if a.how ~= 'drain' then r.a = r.a - 1 end
         I.due[#I.due + 1] = r.s
         save(I, r)
         done = 1

@@ -62,7 +62,7 @@ class Round:
         how: str = "back",
         reason: str = "",
     ) -> None:
-        """Give an attempt (``a``) or turn (``t``) back: ``how`` is ``back``, ``park`` or ``strike``."""
+        """Give an attempt (``a``) or turn (``t``) back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``."""
         item = {"k": kind, "g": generation, "s": seq, "t": token, "how": how, "reason": reason[:4_000]}
         self._releases[instance.shard, worker].append((instance, item, _no_answer))
 

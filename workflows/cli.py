@@ -46,7 +46,7 @@ _WAYS: Final = 'module:app as --app, or [tool.workflows] app = "module:app" in p
 
 @dataclass
 class Settings:
-    """The options in front of the command."""
+    """The options in front of the command or behind its name."""
 
     redis_url: str | None
     namespace: str | None
@@ -113,8 +113,31 @@ def _project_app() -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and parameter.name is not None:
+        setattr(ctx.find_object(Settings), parameter.name, value)
+
+
+class Verb(click.Command):
+    """A command that takes the options of the group behind its name as well."""
+
+    def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **extra: Any) -> None:
+        common: list[click.Parameter] = [
+            click.Option(["--redis-url"], expose_value=False, callback=_remember, help="As in front of the command."),
+            click.Option(["--namespace"], expose_value=False, callback=_remember, help="As in front of the command."),
+            click.Option(["--app"], expose_value=False, callback=_remember, help="As in front of the command."),
+            click.Option(["--debug"], is_flag=True, expose_value=False, callback=_remember, help="Show tracebacks."),
+        ]
+        own = params or []
+        taken = {parameter.name for parameter in own}
+        super().__init__(*args, params=[*own, *(one for one in common if one.name not in taken)], **extra)
+
+
 class Commands(click.Group):
     """A group whose errors are one line."""
+
+    command_class = Verb
+    group_class = type
 
     def main(
         self,
@@ -349,7 +372,6 @@ def describe(settings: Settings, name: str, as_json: bool) -> None:
         ("App", known.app),
         ("Queue", known.queue),
         ("Schedules", ", ".join(known.schedules)),
-        ("Concurrency", str(known.description.get("concurrency") or "")),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
         ("Instances", ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"),
     ]
@@ -363,7 +385,6 @@ def _described(known: KnownWorkflow) -> dict[str, Any]:
         "queue": known.queue,
         "schedules": list(known.schedules),
         "retention": {"success_ms": known.retention_success_ms, "error_ms": known.retention_error_ms},
-        "concurrency": known.description.get("concurrency"),
         "limits": known.description.get("limits"),
     }
 

@@ -19,6 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+from workflows import parent
 from workflows.clock import monotonic
 from workflows.dev_state import FOLDER, STATE_FILE, find_running
 from workflows.embedded import EmbeddedRedis
@@ -170,6 +171,7 @@ def _children(
 ) -> list[Child]:
     environment = {
         **os.environ,
+        parent.VARIABLE: str(os.getpid()),
         "WORKFLOWS_REDIS_URL": url,  # Not on a command line: it may hold a password.
         "WORKFLOWS_NAMESPACE": namespace,
         "PYTHONUNBUFFERED": "1",

@@ -174,7 +174,7 @@ class EmbeddedRedis:
         if self._socket is None:
             raise ServerUnavailable("The embedded Redis server is not started.")
         if self._port is not None:
-            return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+            return f"redis://default:{self._password}@127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
 
     @property

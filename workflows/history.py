@@ -162,6 +162,8 @@ def jsonable(value: Any) -> Any:
 def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn) -> StepStatus:
     kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
     step = StepStatus(entry.seq, kind, entry.name, entry.count, "complete", ended_at=moment(entry.at_ms))
+    if entry.started_at_ms:
+        step = dataclasses.replace(step, started_at=moment(entry.started_at_ms))
     match entry:
         case Settled():
             failures = _failures(entry.failures)
@@ -190,7 +192,7 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
                 value=entry.value,
             )
         case Withdrawn():
-            return dataclasses.replace(step, status="withdrawn")
+            return dataclasses.replace(step, status="withdrawn", attempts=entry.attempts)
     return step
 
 

@@ -35,6 +35,7 @@ class _Answer:
     name: str
     count: int
     at_ms: int
+    started_at_ms: int = 0
     kind: ClassVar[str]
 
 
@@ -44,7 +45,6 @@ class Settled(_Answer):
 
     value: bytes | None = None
     error: bytes | None = None
-    started_at_ms: int = 0
     attempts: int = 1
     failures: tuple[tuple[int, int, int, bytes], ...] = ()
     config: bytes | None = None
@@ -93,6 +93,7 @@ class Withdrawn(_Answer):
     """A command was cancelled before it was answered. Never fed: it asserts "cancelled by here"."""
 
     command: str = "do"
+    attempts: int = 0
     due_ms: int | None = None
     kind: ClassVar[str] = "withdrawn"
 
@@ -157,14 +158,13 @@ def decode(blob: bytes) -> Entry:
         body = msgpack.unpackb(blob[HEADER_BYTES:], raw=True, strict_map_key=False)
         if kind == b"0":
             return Start(int(body[b"t"]))
-        key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]))
+        key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
             case b"S":
                 return Settled(
                     *key,
                     value=body.get(b"v"),
                     error=body.get(b"x"),
-                    started_at_ms=int(body.get(b"s", 0)),
                     attempts=int(body.get(b"a", 1)),
                     failures=tuple((int(f[0]), int(f[1]), int(f[2]), f[3]) for f in body.get(b"f") or ()),
                     config=body.get(b"g"),
@@ -191,7 +191,10 @@ def decode(blob: bytes) -> Entry:
                 )
             case b"W":
                 due = body.get(b"due")
-                return Withdrawn(*key, command=body[b"k"].decode(), due_ms=None if due is None else int(due))
+                attempts = int(body.get(b"a") or 0)
+                return Withdrawn(
+                    *key, command=body[b"k"].decode(), attempts=attempts, due_ms=None if due is None else int(due)
+                )
     except CorruptPayload:
         raise
     except Exception as error:

@@ -119,7 +119,7 @@ local function append(I, kind, body, n)
 end
 
 local function answer(I, kind, r, more)
-  local body = {q = r.s, n = r.n, c = r.c, t = NOW}
+  local body = {q = r.s, n = r.n, c = r.c, t = NOW, s = r.sa or r.at, a = r.a}
   for field, value in pairs(more) do body[field] = value end
   append(I, kind, body)
 end

@@ -118,20 +118,24 @@ def _forget_listener(future: ReplayFuture[Any] | ReplayTask[Any], fn: object) ->
         loop.removals += 1
 
 
-def is_attended(future: ReplayFuture[Any] | ReplayTask[Any]) -> bool:
+def is_attended(future: ReplayFuture[Any] | ReplayTask[Any], seen: frozenset[int] = frozenset()) -> bool:
     """Whether anybody may still learn how ``future`` ends: nobody has listened yet, or somebody who is attended does.
 
-    False for a future left over from ``asyncio.wait`` and for what only such a left-over task awaits.
+    False for a future left over from ``asyncio.wait`` and for what only such a left-over task awaits. Tasks that wait
+    for each other in a circle (``seen`` holds the way there) do not count as listeners: none of them will ever hear.
     """
     if not future.heard:
         return True
-    return any(_is_attended_listener(listener) for listener in future.listeners)
+    if id(future) in seen:
+        return False
+    seen |= {id(future)}
+    return any(_is_attended_listener(listener, seen) for listener in future.listeners)
 
 
-def _is_attended_listener(listener: object) -> bool:
+def _is_attended_listener(listener: object, seen: frozenset[int]) -> bool:
     owner = getattr(listener, "__self__", None)
     if isinstance(owner, ReplayTask):
-        return is_attended(owner)
+        return is_attended(owner, seen)
     if isinstance(listener, FunctionType) and listener.__module__ == "asyncio.tasks" and listener.__closure__:
         # asyncio.wait and asyncio.shield listen on behalf of a future of their own, found in their closure.
         for name, cell in zip(listener.__code__.co_freevars, listener.__closure__, strict=True):
@@ -140,7 +144,7 @@ def _is_attended_listener(listener: object) -> bool:
                     waiter = cell.cell_contents
                 except ValueError:
                     return True
-                return not isinstance(waiter, ReplayFuture) or is_attended(waiter)
+                return not isinstance(waiter, ReplayFuture) or is_attended(waiter, seen)
     return True
 
 

@@ -78,7 +78,7 @@ EVENT_ID_CHARACTERS: Final = 200
 UNCLAIMED_MS: Final = 10_000
 
 _FIELDS: Final = tuple(
-    "st gen want turn queue strikes started created ended params sched out err warn reason paused_at".split()  # noqa: SIM905
+    "st gen want turn queue strikes started created ended params sched out err warn reason paused_at declined".split()  # noqa: SIM905
 )
 _CURSOR = re.compile(r"(\d{1,17}):([A-Za-z0-9_-]{1,100})")
 
@@ -587,6 +587,12 @@ def known_reason(snapshot: Snapshot) -> str | None:
     strikes = int(snapshot.text("strikes") or 0)
     if strikes and snapshot.status not in FINAL:
         return f"stalled {strikes} of 3 times{': ' * bool(reason)}{reason}"
+    declined = int(snapshot.text("declined") or 0)
+    if declined and unclaimed_queues(snapshot):
+        return (
+            f"put back {declined} times by workers that do not know the workflow: start a worker that has its code, "
+            "or stop those with older code"
+        )
     return None
 
 

@@ -43,11 +43,11 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED}),  # commit.lua, settle.lua
     (_R, "settle"): frozenset({_R, _W}),  # settle.lua: a retry that backs off leaves nothing open
     (_W, "wake"): frozenset({_R, _W}),  # fire.lua, send_event.lua, child_ended.lua
-    (_Q, "pause"): frozenset({_S}),  # pause.lua, release.lua (park)
-    (_R, "pause"): frozenset({_P, _S}),
+    (_Q, "pause"): frozenset({_S}),  # pause.lua
+    (_R, "pause"): frozenset({_P, _S}),  # also release.lua, which parks
     (_W, "pause"): frozenset({_S}),
     (_P, "settle"): frozenset({_P, _S}),  # the last attempt in flight makes it paused
-    (_P, "resume"): frozenset({_R, _W, _Q}),  # resume.lua cancels the pause
+    (_P, "resume"): frozenset({_R}),  # resume.lua cancels the pause; an attempt is held, so it is running
     (_S, "resume"): frozenset({_Q, _R, _W}),
     **{(status, "terminate"): frozenset({Status.TERMINATED}) for status in LIVE},  # terminate.lua
     **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua

@@ -418,7 +418,7 @@ def test_a_declined_intent_comes_again_later(world: World) -> None:
     member = world.member("t")
     before = world.client.zscore(world.key("intents"), member)
     assert before is not None
-    assert world.call("decline", members=[member], delay=5_000) == 1
+    assert world.call("decline", [world.a], items=[{"i": 1, "m": member}], delay=5_000) == 1
     assert (world.client.zscore(world.key("intents"), member) or 0) >= before + 5_000
 
 
@@ -426,7 +426,7 @@ def test_declining_what_is_gone_brings_nothing_back(world: World) -> None:
     member = world.member("t")
     world.held()
     with world.unchanged():
-        assert world.call("decline", members=[member], delay=5_000) == 0
+        assert world.call("decline", [world.a], items=[{"i": 1, "m": member}], delay=5_000) == 0
 
 
 def pop(world: World, most: int = 10) -> Any:

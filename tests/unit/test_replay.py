@@ -812,3 +812,29 @@ def test_replay_is_the_same_under_any_hash_seed() -> None:
 
 def test_workflow_of_makes_a_class() -> None:
     assert workflow_of(two_steps).run is two_steps
+
+
+def test_tasks_that_wait_for_each_other_in_a_circle_do_not_break_the_replay() -> None:
+    """Whoever listens is looked up through tasks, and a user's deadlock must not make that endless."""
+
+    async def run(self: Any, event: Any, step: Any) -> None:
+        kept: list[asyncio.Future[None]] = []
+
+        async def again() -> None:
+            await kept[0]
+
+        async def waits() -> None:
+            await step.wait_for_event("x", type="x")
+
+        async def group() -> None:
+            await asyncio.wait([asyncio.ensure_future(again()), asyncio.ensure_future(waits())])
+
+        kept.append(asyncio.ensure_future(group()))
+        first, second = (asyncio.ensure_future(step.do(name, lambda: 1)) for name in "AB")
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+        await second
+
+    driver = Driver(run).start()
+    driver.turn()
+    driver.feed(driver.answer("A", 1))
+    assert driver.turn() is not None

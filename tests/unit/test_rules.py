@@ -109,7 +109,7 @@ def test_a_worker_shows_the_findings_when_it_starts(
         "    async def run(self, event, step):\n        return time.time()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    _check("hasty_app:app", redis_url, ())
+    _check("hasty_app:app", redis_url, (), unsafe=False)
     shown = capsys.readouterr().err
     assert "hasty_app.py:8: clock: time.time()" in shown
 

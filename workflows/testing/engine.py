@@ -61,7 +61,6 @@ POLL_SECONDS: Final = 0.02
 IMPATIENCE_SECONDS: Final = 0.002
 HURRY_SECONDS: Final = 3.0
 WARM: Final = 10_000
-SWITCH_SECONDS: Final = 0.0005
 SHOWN_INSTANCES: Final = 10
 
 _manifests: weakref.WeakKeyDictionary[App, dict[str, Any]] = weakref.WeakKeyDictionary()
@@ -146,7 +145,19 @@ class _WorkerProcess(Process):
 
     def __init__(self, engine: Callable[[_WorkerProcess], Engine]) -> None:
         super().__init__("worker")
+        self._kept: list[WatchedStore] = []
         self.engine = engine(self)
+
+    def keep(self, store: WatchedStore) -> WatchedStore:
+        """Remember a store with a connection of its own."""
+        self._kept.append(store)
+        return store
+
+    def end(self) -> None:
+        """Nothing it still does reaches Redis; its connections are free for others."""
+        self.dead = True
+        for store in self._kept:
+            store.close()
 
 
 class _OrchestratorProcess(Process):
@@ -199,7 +210,6 @@ class WorkflowEngine:
         self._folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
         self._hopeless = ""
-        self._switch_seconds = sys.getswitchinterval()
         self._introspectors: list[Any] = []
         self._reviving: list[threading.Thread] = []
         self._current_worker: _WorkerProcess | None = None
@@ -244,9 +254,6 @@ class WorkflowEngine:
             self._start_processes()
             return
         self.clock.attach(self)
-        # Many threads hand each other small pieces of work; the interpreter's five milliseconds would be their speed.
-        self._switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
         self._current_worker = self._new_worker()
         self._current_orchestrator = self._new_orchestrator()
         if self._schedules:
@@ -260,7 +267,6 @@ class WorkflowEngine:
         if not self._in_process:
             self._stop_processes()
             return
-        sys.setswitchinterval(self._switch_seconds)
         with self._exchange, self.server.impatient():
             worker, orchestrator = self._current_worker, self._current_orchestrator
             if orchestrator is not None:
@@ -273,9 +279,10 @@ class WorkflowEngine:
                 if orchestrator is not None:
                     orchestrator.thread.join()
                 # What they left running must not reach into the next test.
-                for process in (worker, orchestrator):
-                    if process is not None:
-                        process.dead = True
+                if worker is not None:
+                    worker.end()
+                if orchestrator is not None:
+                    orchestrator.dead = True
 
     @property
     def _worker(self) -> _WorkerProcess:
@@ -287,8 +294,8 @@ class WorkflowEngine:
         assert self._current_orchestrator is not None, "the engine is not started"
         return self._current_orchestrator
 
-    def _store(self, process: Process) -> WatchedStore:
-        return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch)
+    def _store(self, process: Process, *, hot: bool = False) -> WatchedStore:
+        return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch, hot=hot)
 
     def _new_worker(self) -> _WorkerProcess:
         settings = Settings(queues=tuple(self.app.queues), warm=WARM if self._warm else 0, grace_seconds=0.0)
@@ -296,7 +303,7 @@ class WorkflowEngine:
         def make(process: _WorkerProcess) -> Engine:
             return Engine(
                 self.app,
-                lambda: self._store(process),
+                lambda: process.keep(self._store(process, hot=True)),
                 settings,
                 on_hopeless=self._give_up,
                 bindings=bindings_of(self.app, lambda: _EngineClient(self.app, self._store(process))),
@@ -390,6 +397,7 @@ class WorkflowEngine:
             if isinstance(process, _WorkerProcess) and process is self._worker:
                 with self.server.impatient():
                     process.engine.kill()
+                process.end()
                 for shard in range(self.keys.shards):
                     arguments = {"w": process.engine.lease.worker, "ttl": -1, "held": []}
                     self.store.call(call_on(self.keys, _RENEW, shard, [], arguments))

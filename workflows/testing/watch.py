@@ -91,8 +91,17 @@ class Watch:
 class WatchedStore(Store):
     """A store of one process, over a connection pool that all of them share."""
 
-    def __init__(self, connection: redis.Redis, keys: Keyspace, clock: Clock | None, process: Process, watch: Watch):
-        super().__init__(connection, keys, clock)
+    def __init__(
+        self,
+        connection: redis.Redis,
+        keys: Keyspace,
+        clock: Clock | None,
+        process: Process,
+        watch: Watch,
+        *,
+        hot: bool = False,
+    ) -> None:
+        super().__init__(connection, keys, clock, hot=hot)
         self._process = process
         self._watch = watch
 
@@ -123,4 +132,7 @@ class WatchedStore(Store):
         return answer
 
     def close(self) -> None:
-        """Nothing: the pool belongs to the test run."""
+        """Give its connection back; the pool belongs to the test run."""
+        line, self._line = self._line, None
+        if line is not None:
+            self.redis.connection_pool.release(line)
