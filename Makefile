@@ -8,10 +8,10 @@ python := .venv/bin/python
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check format demo bench torture clean
+.PHONY: help install test test-cold check format demo bench torture clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
 
 $(installed): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + \
@@ -24,6 +24,9 @@ install: $(installed)  ## create or update .venv
 
 test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
 	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-cold: $(installed)  ## the tests on real processes, every turn replayed from scratch
+	WORKFLOWS_WARM=0 $(python) -m pytest -n $(JOBS) --dist loadfile tests/acceptance $(ARGS)
 
 check: $(installed)  ## format, lint, types and unit tests
 	$(python) -m ruff format --check .

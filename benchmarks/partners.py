@@ -39,7 +39,9 @@ class Line:
 
     def __call__(self, *commands: tuple[str | int, ...]) -> Any:
         """Send commands in one write. Returns: the last answer."""
-        self._socket.sendall(b"".join([hiredis.pack_command(command) for command in commands]))  # type: ignore[arg-type]  # The stub takes tuples of one element only.
+        # The stub takes tuples of one element only.
+        packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]
+        self._socket.sendall(b"".join(packed))
         answer: Any = None
         for _ in commands:
             # False is how the reader says that it needs more; no answer of these commands is a boolean.

@@ -47,7 +47,12 @@ SILENT_LEASES = 2
     help="Seconds until a silent worker counts as dead.",
 )
 @click.option(
-    "--warm", type=click.IntRange(0), default=10_000, show_default=True, help="Suspended replays kept; 0 = none."
+    "--warm",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    envvar="WORKFLOWS_WARM",
+    help="Suspended replays kept; 0 = every turn from scratch. Also WORKFLOWS_WARM.",
 )
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", default="INFO", show_default=True)

@@ -121,7 +121,7 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Non
 class Verb(click.Command):
     """A command that takes the options of the group behind its name as well."""
 
-    def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **extra: Any) -> None:
+    def __init__(self, name: str | None, *, params: list[click.Parameter] | None = None, **extra: Any) -> None:
         common: list[click.Parameter] = [
             click.Option(["--redis-url"], expose_value=False, callback=_remember, help="As in front of the command."),
             click.Option(["--namespace"], expose_value=False, callback=_remember, help="As in front of the command."),
@@ -130,7 +130,7 @@ class Verb(click.Command):
         ]
         own = params or []
         taken = {parameter.name for parameter in own}
-        super().__init__(*args, params=[*own, *(one for one in common if one.name not in taken)], **extra)
+        super().__init__(name, params=[*own, *(one for one in common if one.name not in taken)], **extra)
 
 
 class Commands(click.Group):

@@ -335,10 +335,10 @@ class WorkflowEngine:
         # The package may be on this process's path alone, and -P keeps the current folder off theirs.
         paths = [os.environ.get("PYTHONPATH", ""), str(Path(workflows.__file__).parents[1])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        common = ["--redis-url", self.url, "--log-level", "WARNING"]
+        common = ["--redis-url", self.url, "--log-level", "WARNING", "--unsafe"]
         queues = [part for queue in self.app.queues for part in ("-q", queue)]
         for command in (
-            ["orchestrator", "--namespace", self.app.name, "--unsafe", *common],
+            ["orchestrator", "--namespace", self.app.name, *common],
             ["worker", self._target, *queues, *common, *([] if self._warm else ["--warm", "0"])],
         ):
             self._started.append(
