@@ -65,7 +65,7 @@ def _rq_burst(server: EmbeddedRedis, queue: Queue, worker: subprocess.Popen[byte
 
     def finished() -> int:
         # Without the cleaning up, which changes what it counts.
-        return queue.finished_job_registry.get_job_count(cleanup=False)
+        return int(queue.finished_job_registry.get_job_count(cleanup=False))
 
     goal = finished() + jobs
     # One transaction. The clock starts after it: only the worker's side counts, which favours RQ.

@@ -87,7 +87,7 @@ def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
     assert re.search(
         r"^ +\d+ ms -> +\d+ ms  do +extract: complete, 3 attempts$", timelines["data-pipeline-workflow"], re.M
     )
-    assert re.search(r"^ +-> +\d+ ms  sleep +wait 7 days: complete$", timelines["daily-workflow"], re.M)
+    assert re.search(r"^ +\d+ ms -> +\d+ ms  sleep +wait 7 days: complete$", timelines["daily-workflow"], re.M)
 
 
 @pytest.mark.timeout(LIMIT_SECONDS + 30)

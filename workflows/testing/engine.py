@@ -25,7 +25,6 @@ from croniter import croniter
 
 import orchestrator.schedules as schedules
 import orchestrator.shards as shards
-import worker.claim as claim
 import worker.lease as lease
 import workflows
 from orchestrator.loop import Orchestrator
@@ -52,7 +51,6 @@ from workflows.testing.watch import Key, Process, Watch, WatchedStore
 Found = TypeVar("Found")
 
 _RENEW = script(Path(lease.__file__).with_name("renew.lua"))
-_DECLINE = script(Path(claim.__file__).with_name("decline.lua"))
 _OWN = script(Path(shards.__file__).with_name("own.lua"))
 
 # An instance at rest waits for the test. Another thread or task of the test may be about to act: it gets this long.
@@ -215,6 +213,7 @@ class WorkflowEngine:
         self._current_worker: _WorkerProcess | None = None
         self._current_orchestrator: _OrchestratorProcess | None = None
         self._exchange = threading.RLock()
+        self._starting = threading.Lock()
         server.empty()
         self.keys: Keyspace = open_keyspace(server.redis, app.name, 1)
         self.store = self._store(Process("test"))
@@ -262,7 +261,9 @@ class WorkflowEngine:
     def stop(self) -> None:
         """Stop everything; callbacks in flight are cancelled. Raises: what the bindings' clean-up raises."""
         self.watch.fault = None
-        for thread in list(self._reviving):
+        with self._starting:
+            reviving = list(self._reviving)
+        for thread in reviving:
             thread.join()
         if not self._in_process:
             self._stop_processes()
@@ -389,8 +390,9 @@ class WorkflowEngine:
 
     def _in_background(self, act: Callable[[], None]) -> None:
         thread = threading.Thread(target=act, name="after a crash", daemon=True)
-        self._reviving.append(thread)
-        thread.start()
+        with self._starting:
+            self._reviving.append(thread)
+            thread.start()
 
     def _revive(self, process: Process) -> None:
         with self._exchange:
@@ -414,10 +416,12 @@ class WorkflowEngine:
         deadline = monotonic() + HURRY_SECONDS
         while monotonic() < deadline and not self._stands():
             for shard in range(self.keys.shards):
-                intents = self.server.redis.zrange(self.keys.shard_key(shard, "intents"), 0, -1)
-                arguments = {"members": intents, "delay": 0}
+                # As if the two seconds were over after which an unclaimed intent is looked at again.
+                key = self.keys.shard_key(shard, "intents")
+                intents: Any = self.server.redis.zrange(key, 0, -1)
+                if intents:
+                    self.server.redis.zadd(key, dict.fromkeys(intents, 0), xx=True)
                 try:
-                    self.store.call(call_on(self.keys, _DECLINE, shard, [], arguments))
                     self._orchestrator.orchestrator.tend(shard)
                 except redis.RedisError:
                     pass  # killed once more meanwhile
