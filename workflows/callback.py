@@ -29,6 +29,7 @@ CONTEXT_PARAMETER: Final = "ctx"
 
 # By id, because hashing a code object walks all of its constants; the code is kept so that its id stays its own.
 _rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}
+_evaluated: dict[int, tuple[CodeType, Any]] = {}
 _adapters: dict[Any, Any] = {}
 _MISSING: Final = object()
 _CAPTURED: Final = frozenset({FunctionType, MethodType, functools.partial})
@@ -312,12 +313,23 @@ def _return_annotation(function: Any) -> Any:
     annotation = function.__annotations__.get("return")
     if not isinstance(annotation, str):
         return annotation
+    code = function.__code__
+    if not code.co_freevars:
+        # Its module alone decides what the text means, and evaluating it at every step would cost more than the rest.
+        known = _evaluated.get(id(code))
+        if known is None:
+            known = _evaluated[id(code)] = (code, _evaluate(annotation, function.__globals__, {}))
+        return known[1]
     names: dict[str, Any] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         if not _is_empty(cell):
             names[name] = cell.cell_contents
+    return _evaluate(annotation, function.__globals__, names)
+
+
+def _evaluate(annotation: str, module: dict[str, Any], names: dict[str, Any]) -> Any:
     try:
-        return eval(annotation, function.__globals__, names)  # noqa: S307  # the callback's own annotation
+        return eval(annotation, module, names)  # noqa: S307  # the callback's own annotation
     except Exception:
         return None  # a name that exists for the type checker only
 
