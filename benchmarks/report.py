@@ -133,7 +133,7 @@ def where_the_time_goes(rounds: Sequence[Figures]) -> list[str]:
         )
         account = f"{UNITS[case].capitalize()}: {total:.0f} µs of CPU ({shares})"
         busy, others = figures[f"{case}.cores"], figures[f"{case}.others"]
-        sentences.append(f"{account}; {busy:.1f} of {cores} cores busy with it, so {_limit(busy, others, cores)}.")
+        sentences.append(f"{account}; {busy:.1f} of {cores} cores busy with it, {_limit(busy, others, cores)}.")
     return sentences
 
 
@@ -141,8 +141,8 @@ def _limit(busy: float, others: float, cores: int) -> str:
     if others >= 0.3:
         return f"nothing can be said about the rest: other programs took {others:.1f} cores meanwhile"
     if busy >= 0.8 * cores:
-        return "CPU time is the limit"
-    return "hand-overs are the limit: the rest of the time, processes wait to be woken by each other"
+        return "so the cores are the limit"
+    return "so the cores are not the limit; what is left is waiting, for Redis and for each other"
 
 
 def in_columns(table: Sequence[Sequence[str]]) -> str:

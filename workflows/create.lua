@@ -9,7 +9,7 @@ for at, a in ipairs(A.items) do
   local k = 10 + 5 * (a.i - 1)
   local known = instance(a.i)
   if known then
-    local same = remembered(known, a.cid) == 'created'
+    local same = a.cid and redis.call('HGET', known.h, 'cid') == a.cid
     if a.parent and not same then
       for _, p in ipairs(known.parents ~= '' and cmsgpack.unpack(known.parents) or {}) do
         if p.wf == a.parent.wf and p.id == a.parent.id and p.gen == a.parent.gen and p.seq == a.parent.seq then same = true end
@@ -23,6 +23,7 @@ for at, a in ipairs(A.items) do
   else
     redis.call('HSET', KEYS[k], 'v', 1, 'wf', a.wf, 'id', a.id, 'gen', a.gen, 'st', 'queued', 'want', '', 'pos', 0,
       'turn', '', 'act', 0, 'queue', a.qu, 'created', NOW, 'params', a.p, 'keep_ok', a.ok, 'keep_err', a.err)
+    if a.cid then redis.call('HSET', KEYS[k], 'cid', a.cid) end
     if a.sched then redis.call('HSET', KEYS[k], 'sched', a.sched) end
     if a.parent then redis.call('HSET', KEYS[k], 'parents', cmsgpack.pack({a.parent})) end
     instances[a.i] = nil
@@ -30,7 +31,7 @@ for at, a in ipairs(A.items) do
     local I = instance(a.i)
     redis.call('ZADD', INDEX, 0, index_member(I))
     pump(I)
-    answers[at] = remember(I, a.cid, 'created')
+    answers[at] = 'created'
   end
 end
 flush()

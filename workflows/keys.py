@@ -9,7 +9,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:j                     list    journal, one blob per entry                           restarted, retired, deleted
     I:o                     hash    open records by seq                                   empty at every end
     I:m                     hash    mailbox: events not yet matched, waits by type         ended, restarted, deleted
-    I:c                     hash    command id -> answer, pruned above 256                 retired, deleted
+    I:c                     hash    command id -> answer (create: in I:h), pruned at 256  retired, deleted
     T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
     T:wake                  list    at most one element: "there is something to hand out" popped
