@@ -26,6 +26,7 @@ from workflows.durations import Duration, parse_ms
 from workflows.env import BindingReference
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
 from workflows.event import WorkflowEvent
+from workflows.retention import retention_ms
 from workflows.retries import StepConfig
 from workflows.step import WorkflowStep
 from workflows.workflow import Definition, WorkflowEntrypoint, params_model_of
@@ -124,7 +125,9 @@ class App:
             _check_class(workflow_class)
             workflow_name = names.check_workflow_name(name or names.workflow_name_of(workflow_class.__name__))
             where = f'workflow "{workflow_name}"'
-            success_ms, error_ms = _retention(retention, where)
+            success_ms, error_ms = retention_ms(
+                retention, bounds.RETENTION_MS, bounds.RETENTION_MS, where=f"of {where}"
+            )
             self._register(
                 Definition(
                     name=workflow_name,
@@ -454,28 +457,6 @@ def _accepts(function: Any, count: int, *keywords: str) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _retention(given: Any, where: str) -> tuple[int, int]:
-    if not isinstance(given, Mapping):
-        if given is None:
-            return bounds.RETENTION_MS, bounds.RETENTION_MS
-        ms = parse_ms(given, what=f"the retention of {where}")
-        return ms, ms
-    aliases = {
-        "success": "success",
-        "successRetention": "success",
-        "success_retention": "success",
-        "error": "error",
-        "errorRetention": "error",
-        "error_retention": "error",
-    }
-    found = {"success": bounds.RETENTION_MS, "error": bounds.RETENTION_MS}
-    for key, value in given.items():
-        if key not in aliases:
-            raise ConfigError(f'The retention of {where} does not know {key!r}. Its keys are "success" and "error".')
-        found[aliases[key]] = parse_ms(value, what=f"the {aliases[key]} retention of {where}")
-    return found["success"], found["error"]
 
 
 def _step_limit(given: Mapping[str, int] | None, where: str) -> int:

@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 import click
 import redis
 
-from workflows import dev_state, diagnosis, doctor
+from workflows import dev_state, diagnosis, doctor, names
 from workflows.app import App
 from workflows.client import Client, LazySteps, WorkflowHandle, WorkflowInstance
 from workflows.durations import format_ms
@@ -499,6 +499,7 @@ def publish(
 ) -> None:
     """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
     value = _json_argument(payload, "PAYLOAD")
+    names.check_event_type(type)
     with closing(settings.client()) as client:
         try:
             instance = _find(client.workflow(name), id)

@@ -23,7 +23,7 @@ import redis
 import redis.asyncio
 from redis.backoff import ExponentialBackoff
 
-from workflows import codec, durations, failure, history, journal, limits, names
+from workflows import codec, failure, history, journal, limits, names
 from workflows.batches import numbered
 from workflows.codec import InstanceRef
 from workflows.doctor import location
@@ -41,10 +41,11 @@ from workflows.errors import (
 )
 from workflows.failure import Failure
 from workflows.history import ErrorInfo, StepStatus
-from workflows.keys import DEFAULT_SHARDS, Instance, Keyspace
+from workflows.keys import Instance, Keyspace
+from workflows.retention import retention_ms
 from workflows.scripts import CREATE, DELETE, SEND_EVENT
 from workflows.status import FINAL, Status
-from workflows.store import Call, call_on, call_one, script, unpackb
+from workflows.store import Call, call_on, call_one, keyspace_call, keyspace_of, script, unpackb
 
 Answer = TypeVar("Answer")
 Steps = TypeVar("Steps")
@@ -276,21 +277,8 @@ class History:
 
 
 def keyspace(namespace: str, shards: int | None = None) -> Request[Keyspace]:
-    """The namespace's keys, with the number of shards it was created with.
-
-    Raises, from the answer:
-        ConfigError: ``shards`` differs from it; moving instances is not supported.
-    """
-
-    def parse(fixed: int) -> Keyspace:
-        if shards is not None and shards != fixed:
-            raise ConfigError(
-                f"Namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
-                "leave the number out, or use another namespace."
-            )
-        return Keyspace(namespace, fixed)
-
-    return Request(Call(_META, [Keyspace(namespace).meta], {"shards": shards or DEFAULT_SHARDS}), parse)
+    """The namespace's keys, with the number of shards it was created with; see ``store.keyspace_call``."""
+    return Request(keyspace_call(namespace, shards), lambda fixed: keyspace_of(namespace, shards, fixed))
 
 
 def create(
@@ -745,38 +733,6 @@ def _options(entry: object) -> CreateOptions:
     if unknown:
         raise BadParams(f"{', '.join(unknown)} is unknown; an entry has id, params and retention")
     return CreateOptions(entry.get("id"), entry.get("params"), entry.get("retention"))
-
-
-_RETENTION_KEYS: Final = {
-    "success": 0,
-    "success_retention": 0,
-    "successRetention": 0,
-    "error": 1,
-    "error_retention": 1,
-    "errorRetention": 1,
-}
-
-
-def retention_ms(value: object, success_ms: int, error_ms: int) -> tuple[int, int]:
-    """How long an instance stays readable after success and after an error or termination, in ms.
-
-    Args:
-        value: None for the defaults, a duration for both, or a mapping with ``success`` and ``error`` (the model's
-            spellings ``successRetention`` and ``errorRetention`` are taken too).
-    Raises:
-        BadDuration, ConfigError.
-    """
-    if value is None:
-        return success_ms, error_ms
-    if not isinstance(value, Mapping):
-        both = durations.parse_ms(value, what="the retention")
-        return both, both
-    kept = [success_ms, error_ms]
-    for key, duration in value.items():
-        if key not in _RETENTION_KEYS:
-            raise ConfigError(f"retention has the unknown key {key!r:.100}; it may have success and error")
-        kept[_RETENTION_KEYS[key]] = durations.parse_ms(duration, what=f"the retention {key}")
-    return kept[0], kept[1]
 
 
 def _statuses(status: str | Iterable[str] | None) -> list[str]:

@@ -290,24 +290,37 @@ def connection(url: str, *, resend: bool = False, **options: Any) -> redis.Redis
         raise ConfigError(f"cannot read the Redis URL: {error}") from error
 
 
+def keyspace_call(namespace: str, shards: int | None = None) -> Call:
+    """The call that fixes the number of shards at the first use of a namespace, and answers with the one in force."""
+    meta = script(_HERE / "meta.lua", pump=False)
+    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or DEFAULT_SHARDS})
+
+
+def keyspace_of(namespace: str, shards: int | None, fixed: int) -> Keyspace:
+    """The namespace's keys, from the answer of ``keyspace_call``.
+
+    Raises:
+        ConfigError: ``shards`` differs from what the namespace was created with; moving instances is not supported.
+    """
+    if shards is not None and shards != fixed:
+        raise ConfigError(
+            f"Namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
+            "leave the number out, or use another namespace."
+        )
+    return Keyspace(namespace, int(fixed))
+
+
 def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None) -> Keyspace:
     """The namespace's keys, with the number of shards it was created with.
 
     Raises:
-        ConfigError: ``shards`` differs from what the namespace was created with; moving instances is not supported.
+        ConfigError: see ``keyspace_of``.
         ServerUnavailable: Redis does not answer.
     """
-    keys = Keyspace(namespace)
-    meta = script(_HERE / "meta.lua", pump=False)
     try:
-        fixed = int(Store(client, keys).call(Call(meta, [keys.meta], {"shards": shards or DEFAULT_SHARDS})))
+        fixed = Store(client, Keyspace(namespace)).call(keyspace_call(namespace, shards))
     except redis.ConnectionError as error:
         raise ServerUnavailable(f"Redis does not answer: {error}. Is it running, and is the URL right?") from error
     except redis.TimeoutError as error:
         raise ServerUnavailable(f"Redis does not answer in time: {error}") from error
-    if shards is not None and shards != fixed:
-        raise ConfigError(
-            f"namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
-            f"leave the number out, or use another namespace"
-        )
-    return Keyspace(namespace, fixed)
+    return keyspace_of(namespace, shards, fixed)
