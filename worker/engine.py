@@ -145,6 +145,7 @@ class Engine:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._batch: list[Any] = []
         self._attempts: dict[str, Attempt] = {}
+        self._starting: list[Attempt] = []
         self._slots: set[str] = set()
         self._abandoned: set[str] = set()
         self._room = threading.Condition()
@@ -272,13 +273,17 @@ class Engine:
     # For the fetchers, on their threads -------------------------------------------------------------------------------
 
     def wait_for_room(self) -> int:
-        if len(self._slots) >= self.settings.concurrency:
+        if not self._is_open():
             with self._room:
                 self._starved = True
-                while len(self._slots) >= self.settings.concurrency and not self.draining.is_set():
+                while not self._is_open() and not self.draining.is_set():
                     self._room.wait(0.1)
                 self._starved = False
         return self.settings.concurrency - len(self._slots)
+
+    def _is_open(self) -> bool:
+        """Whether to claim: there is a slot, and no ``run`` is blocking the engine, which others would wait behind."""
+        return len(self._slots) < self.settings.concurrency and not self.guardian.is_blocked()
 
     def known(self, instance: Instance) -> Known | None:
         return self._replays.warm.known(instance)
@@ -366,7 +371,14 @@ class Engine:
                     self._release(item.task, round)
         if stop:
             self._give_back(round)
-        round.send(self.store)
+        try:
+            round.send(self.store)
+        finally:
+            # After the round trip: a callback that takes the process down must not take turns with it that came in
+            # the same batch, which would come together again and again and count as stalled in the end (F22).
+            starting, self._starting = self._starting, []
+            for attempt in () if self._killed else starting:
+                self.callbacks.run(attempt)
         return stop
 
     def _take_up(self, task: Task, round: Round) -> None:
@@ -434,7 +446,7 @@ class Engine:
 
     def _start(self, attempt: Attempt) -> None:
         self._attempts[attempt.token] = attempt
-        self.callbacks.run(attempt)
+        self._starting.append(attempt)
 
     def _settle(self, item: _Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("workflows.worker")
 LOOK_SECONDS = 0.02
 IDLE_SECONDS = 0.1
+BLOCKED_SECONDS = 0.25
 
 
 class Guardian:
@@ -74,6 +75,10 @@ class Guardian:
         """The instance whose ``run`` has been blocking for too long, if there is one."""
         watched = self._watched
         return watched if watched is not None and monotonic() - self._since >= self._stall_seconds else None
+
+    def is_blocked(self) -> bool:
+        """Whether ``run`` has been on the engine's thread for longer than any honest turn takes."""
+        return self._watched is not None and monotonic() - self._since > BLOCKED_SECONDS
 
     def _run(self) -> None:
         while True:
