@@ -17,7 +17,8 @@ for _, a in ipairs(A.items) do
       local r = record(I, a.s)
       if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
         set(I, 'act', I.act - 1)
-        r.d = r.d + 1
+        -- After its first death a step is on trial: only what had begun can have killed the worker.
+        if r.d == 0 or r.on then r.d = r.d + 1 end
         if r.d >= DEATHS_MAX then
           redis.call('HDEL', I.o, r.s)
           answer(I, 'S', r, {x = A.poison, f = r.e})

@@ -31,6 +31,7 @@ class Attempt:
         number: the attempt's number, from 1; a worker's crash uses one up.
         fails: how many attempts failed before, held against the retry limit.
         failures: the last of them: [number, started ms, ended ms, failure blob].
+        suspect: a worker died while it ran this step before.
     """
 
     instance: Instance
@@ -50,9 +51,14 @@ class Attempt:
     failures: list[list[Any]] = field(default_factory=list)
     deadline: float = 0.0
     handle: Any = None
+    suspect: bool = False
     _say: list[None] = field(default_factory=lambda: [None])
 
     def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Its time starts now."""
         self.deadline = monotonic() + self.config.timeout_ms / 1000
 
     @property

@@ -54,7 +54,7 @@ class Callbacks:
         self._closing: Any = None
 
     def start(self, app: App, bindings: dict[str, Any]) -> dict[str, Any]:
-        """Start the loop and make the app's bindings on it, over the given ones."""
+        """Start the loop and make the app's bindings on it; the given ones go before those of the same name."""
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._open(app, bindings), self._loop).result()
 
@@ -62,10 +62,8 @@ class Callbacks:
         self._closing = app.open_bindings()
         made = await self._closing.__aenter__()
         names = names_of(made)
-        return {
-            **bindings,
-            **{name: made[name] if isinstance(made, Mapping) else getattr(made, name) for name in names},
-        }
+        own = {name: made[name] if isinstance(made, Mapping) else getattr(made, name) for name in names}
+        return {**own, **bindings}
 
     def stop(self) -> None:
         """Tear the bindings down and end the loop; plain callbacks still running are left behind."""

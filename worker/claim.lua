@@ -20,7 +20,7 @@ for at, a in ipairs(A.items) do
     else
       local r = record(I, a.s)
       if r and r.st == 'ready' and r.i == a.n then
-        r.st, r.tok, r.by, r.a, r.sa, r.i = 'held', a.t, A.w, r.a + 1, NOW, nil
+        r.st, r.tok, r.by, r.a, r.sa, r.i, r.on = 'held', a.t, A.w, r.a + 1, NOW, nil, nil
         blob = cmsgpack.pack(r)
         redis.call('HSET', I.o, a.s, blob)
         upto = I.pos

@@ -13,10 +13,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -40,9 +41,10 @@ from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.keys import Instance
 from workflows.overrides import Overrides
 from workflows.replay import RunStalled
-from workflows.store import Store
+from workflows.store import Store, call_on, script
 
 _log = logging.getLogger("workflows.worker")
+_TRIAL = script(Path(__file__).with_name("trial.lua"))
 
 # What settle.lua and commit.lua answer.
 STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
@@ -121,7 +123,7 @@ class Engine:
         settings: see ``Settings``.
         on_hopeless: called when ``run`` blocks and cannot be interrupted, or too many slots never become free; a
             worker process exits there and its parent starts another.
-        bindings: what ``self.env`` holds besides the app's own bindings.
+        bindings: what ``self.env`` holds besides the app's own bindings, or in the place of those of the same name.
         overrides: what a test puts in the place of callbacks, durations and delays.
     """
 
@@ -146,6 +148,8 @@ class Engine:
         self._batch: list[Any] = []
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
+        self._suspects: deque[Attempt] = deque()
+        self._on_trial: Attempt | None = None
         self._slots: set[str] = set()
         self._abandoned: set[str] = set()
         self._room = threading.Condition()
@@ -379,7 +383,26 @@ class Engine:
             starting, self._starting = self._starting, []
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
+        if not stop:
+            self._try_suspect()
         return stop
+
+    def _try_suspect(self) -> None:
+        """Run steps that a worker died with one at a time, and say so before: the next death then names the one that
+        kills, and those that only were in the same process end well."""
+        while self._suspects and (self._on_trial is None or self._on_trial.token not in self._attempts):
+            attempt = self._suspects[0]
+            arguments = {"w": attempt.worker, "g": attempt.generation, "s": attempt.seq, "t": attempt.token}
+            instance = attempt.instance
+            mine = self.store.call(call_on(self.store.keys, _TRIAL, instance.shard, [instance], arguments))
+            self._suspects.popleft()
+            if mine:
+                attempt.begin()
+                self._on_trial = attempt
+                self.callbacks.run(attempt)
+            else:
+                self._attempts.pop(attempt.token, None)
+                self._free_slot(attempt.token)
 
     def _take_up(self, task: Task, round: Round) -> None:
         """Begin an attempt or decide a turn. What cannot be replayed is parked with a reason, never failed."""
@@ -438,6 +461,7 @@ class Engine:
             number=int(record[b"a"]),
             fails=int(record[b"f"]),
             failures=[list(one) for one in record.get(b"e", [])],
+            suspect=int(record[b"d"]) > 0,
         )
         warm.streak = 0
         self._replays.keep(task.instance, warm)
@@ -446,7 +470,11 @@ class Engine:
 
     def _start(self, attempt: Attempt) -> None:
         self._attempts[attempt.token] = attempt
-        self._starting.append(attempt)
+        if attempt.suspect:
+            attempt.deadline = float("inf")
+            self._suspects.append(attempt)
+        else:
+            self._starting.append(attempt)
 
     def _settle(self, item: _Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""

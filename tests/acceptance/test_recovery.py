@@ -122,12 +122,14 @@ def test_worker_processes_end_when_their_parent_is_killed(cluster: Cluster) -> N
 
 
 def test_a_step_that_kills_its_worker_each_time_fails_after_three_deaths(cluster: Cluster) -> None:
-    """A poison step ends as a catchable error instead of going round for ever (F22)."""
+    """A poison step ends as a catchable error instead of going round for ever (F22); what came with it goes on."""
     cluster.orchestrator()
-    cluster.worker()
     instance = cluster.create("poison", "p1")
+    others = [cluster.create("chain", f"i{number}", {"steps": 2, "seconds": 0}) for number in range(30)]
+    cluster.worker()
     assert cluster.result(instance, 40) == "PoisonError"
     assert cluster.ledger.count("p1/poison") == 3
+    assert {cluster.result(other, 20) for other in others} == {1}
 
 
 def test_a_drained_worker_hands_its_work_over_without_loss_or_repeat(cluster: Cluster) -> None:

@@ -232,11 +232,24 @@ def test_the_lease_goes_last(world: World) -> None:
     assert world.client.zscore(world.key("workers"), "w1") is None
 
 
+def test_a_step_on_trial_is_charged_only_with_deaths_after_it_began(world: World) -> None:
+    """What merely waited in a worker that died again is no poison (F22)."""
+    world.open(do(1))
+    for _ in range(5):
+        world.renew("w1", born=True)
+        world.held("a", 1)
+        world.expire("w1")
+        world.reap("w1")
+    assert world.record(1)[b"d"] == 1
+
+
 def test_the_third_death_poisons_the_step(world: World) -> None:
     world.open(do(1))
     for _ in range(3):
         world.renew("w1", born=True)
-        world.held("a", 1)
+        token = world.held("a", 1)
+        assert world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token) == 1
+        assert world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token) == 1
         world.expire("w1")
         world.reap("w1")
     assert (world.kinds(), world.record(1), world.header("act")) == ("0S", {}, "0")

@@ -476,3 +476,24 @@ def test_a_child_is_asked_for_by_a_message(world: World) -> None:
     (message,) = world.relayed().values()
     assert (message[b"op"], message[b"pseq"], message[b"pgen"]) == (b"invoke", 1, b"g-a")
     assert world.header("st") == "waiting"
+
+
+# trial
+
+
+@pytest.mark.parametrize("wrong", [{"t": "another"}, {"g": "another"}, {"w": "w2"}, {"s": 9}])
+def test_a_trial_of_what_is_not_held_changes_nothing(world: World, wrong: dict[str, Any]) -> None:
+    world.open(do(1))
+    token = world.held("a", 1)
+    with world.unchanged():
+        assert world.call("trial", [world.a], **{"w": "w1", "g": "g-a", "s": 1, "t": token, **wrong}) == 0
+
+
+def test_a_new_claim_is_on_trial_anew(world: World) -> None:
+    world.open(do(1))
+    token = world.held("a", 1)
+    world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token)
+    assert world.record(1)[b"on"] == 1
+    world.release("a", 1, token)
+    world.held("a", 1)
+    assert b"on" not in world.record(1)

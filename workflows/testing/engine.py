@@ -307,13 +307,15 @@ class WorkflowEngine:
                 lambda: process.keep(self._store(process, hot=True)),
                 settings,
                 on_hopeless=self._give_up,
-                bindings=bindings_of(self.app, lambda: _EngineClient(self.app, self._store(process))),
+                bindings={
+                    **bindings_of(self.app, lambda: _EngineClient(self.app, self._store(process))),
+                    **self._extra,
+                },
                 overrides=self.mocks,
             )
 
         made = _WorkerProcess(make)
         made.engine.start()
-        made.engine.bindings.update(self._extra)
         return made
 
     def _new_orchestrator(self) -> _OrchestratorProcess:
