@@ -70,6 +70,7 @@ class Settings:
         grace_seconds: how long a drain waits for attempts in flight.
         stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
         lease_ms: how long after its last sign of life a worker is taken for dead.
+        trial_seconds: for how long a step that a worker died with keeps others of its kind waiting.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -79,6 +80,7 @@ class Settings:
     grace_seconds: float = 10.0
     stall_seconds: float = 2.0
     lease_ms: int = 10_000
+    trial_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ class Engine:
         self._starting: list[Attempt] = []
         self._suspects: deque[Attempt] = deque()
         self._on_trial: Attempt | None = None
+        self._trial_until = 0.0
         self._slots: set[str] = set()
         self._abandoned: set[str] = set()
         self._room = threading.Condition()
@@ -323,7 +326,7 @@ class Engine:
     def _run(self) -> None:
         failures = 0
         while True:
-            batch = self._batch = [self._queue.get(), *self._waiting()]
+            batch = self._batch = self._next_batch()
             if self._killed:
                 return
             try:
@@ -342,6 +345,14 @@ class Engine:
                 _log.exception("engine failed")
                 self._on_hopeless("the engine met an error it does not know")
                 return
+
+    def _next_batch(self) -> list[Any]:
+        """Everything that has arrived; waits for something, or for the end of a trial that others wait for."""
+        try:
+            first = self._queue.get(timeout=max(0.0, self._trial_until - monotonic()) if self._suspects else None)
+        except queue.Empty:
+            return []
+        return [first, *self._waiting()]
 
     def _waiting(self) -> list[Any]:
         found = []
@@ -387,10 +398,15 @@ class Engine:
             self._try_suspect()
         return stop
 
+    def _is_trial_over(self) -> bool:
+        """A step that has run for a while without harm keeps nobody waiting: it may be a long one."""
+        trial = self._on_trial
+        return trial is None or trial.token not in self._attempts or monotonic() >= self._trial_until
+
     def _try_suspect(self) -> None:
-        """Run steps that a worker died with one at a time, and say so before: the next death then names the one that
-        kills, and those that only were in the same process end well."""
-        while self._suspects and (self._on_trial is None or self._on_trial.token not in self._attempts):
+        """Begin steps that a worker died with one after the other, and say so before: the next death then names the
+        one that kills, and those that only were in the same process end well."""
+        while self._suspects and self._is_trial_over():
             attempt = self._suspects[0]
             arguments = {"w": attempt.worker, "g": attempt.generation, "s": attempt.seq, "t": attempt.token}
             instance = attempt.instance
@@ -398,7 +414,7 @@ class Engine:
             self._suspects.popleft()
             if mine:
                 attempt.begin()
-                self._on_trial = attempt
+                self._on_trial, self._trial_until = attempt, monotonic() + self.settings.trial_seconds
                 self.callbacks.run(attempt)
             else:
                 self._attempts.pop(attempt.token, None)

@@ -186,7 +186,9 @@ class Node:
         self.world = world
         self.name = name
         self.stores: list[SimStore] = []
-        self.engine = Engine(app, self._connect, Settings(warm=warm, lease_ms=LEASE_MS), on_hopeless=self._hopeless)
+        self.engine = Engine(
+            app, self._connect, Settings(warm=warm, lease_ms=LEASE_MS, trial_seconds=0), on_hopeless=self._hopeless
+        )
         self.engine._stopped.set()  # no pauses between attempts to reach Redis
         self.fetcher = self._connect()
         self.fetcher_failed = False

@@ -299,7 +299,9 @@ class WorkflowEngine:
         return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch, hot=hot)
 
     def _new_worker(self) -> _WorkerProcess:
-        settings = Settings(queues=tuple(self.app.queues), warm=WARM if self._warm else 0, grace_seconds=0.0)
+        settings = Settings(
+            queues=tuple(self.app.queues), warm=WARM if self._warm else 0, grace_seconds=0.0, trial_seconds=0.0
+        )
 
         def make(process: _WorkerProcess) -> Engine:
             return Engine(
