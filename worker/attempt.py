@@ -9,7 +9,7 @@ from workflows import journal, limits
 from workflows.callback import Callback
 from workflows.clock import monotonic
 from workflows.context import StepContext
-from workflows.keys import Instance
+from workflows.keys import Held, Instance
 from workflows.retries import StepConfig
 
 
@@ -63,9 +63,9 @@ class Attempt:
 
     @property
     def held(self) -> str:
-        return "|".join(
-            (self.worker, "a", self.instance.workflow, self.instance.id, self.generation, str(self.seq), self.token)
-        )
+        """The text under which Redis knows that this worker holds it."""
+        instance = self.instance
+        return Held(self.worker, "a", instance.workflow, instance.id, self.generation, self.seq, self.token).member
 
     def take_outcome(self) -> bool:
         """True for the first caller only: a callback that ends while its timeout is being settled has no say (F19)."""

@@ -76,15 +76,6 @@ class Task:
     nonce: str
     hinted: bool
 
-    @property
-    def held(self) -> str:
-        return held_member(self.worker, self.kind, self.instance, self.generation, self.seq, self.token)
-
-
-def held_member(worker: str, kind: str, instance: Instance, generation: str, seq: int, token: str) -> str:
-    """The text under which Redis knows what a worker holds."""
-    return "|".join((worker, kind, instance.workflow, instance.id, generation, str(seq), token))
-
 
 def pop_call(namespace: str, queue_name: str, most: int) -> Call:
     """A call that takes up to ``most`` doorbells off an RQ queue."""

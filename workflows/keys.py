@@ -193,6 +193,10 @@ class Held:
         worker, kind, workflow, id, generation, seq, token = member.split("|")
         return cls(worker, kind, workflow, id, generation, int(seq), token)
 
+    @property
+    def member(self) -> str:
+        return "|".join((self.worker, self.kind, self.workflow, self.id, self.generation, str(self.seq), self.token))
+
 
 @dataclass(frozen=True, slots=True)
 class Timer:

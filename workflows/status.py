@@ -10,8 +10,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from workflows.errors import InvalidTransition
-
 
 class Status(StrEnum):
     QUEUED = "queued"
@@ -53,14 +51,3 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua
     (_R, "stall"): frozenset({_R, _W, Status.ERRORED}),  # release.lua, reap.lua: the third strike
 }
-
-
-def next_statuses(status: Status, happening: str) -> frozenset[Status]:
-    """What may follow.
-
-    Raises:
-        InvalidTransition: ``terminate`` of an ended instance; everything else that is not in the table has no effect.
-    """
-    if happening == "terminate" and status in FINAL:
-        raise InvalidTransition("(instance.cannot_terminate) Cannot terminate instance since its on a finite state")
-    return TRANSITIONS.get((status, happening), frozenset({status}))
