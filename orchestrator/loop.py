@@ -12,8 +12,6 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
-from typing import cast
 
 import redis
 
@@ -54,7 +52,23 @@ class Orchestrator:
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
         self._renew_at = self._poll_at = self._sweep_at = 0.0
+        self._unswept: list[int] = []
+        self._connected = False
         self._run_id = ""
+
+    def connect(self) -> None:
+        """Take free shards in hand. ``run`` does it by itself; a caller may do it before, to know that they are.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        run_id = str(self.store.command("INFO", "server")["run_id"])
+        if self._run_id and run_id != self._run_id:
+            _log.warning("redis was restarted", extra={"run_id": run_id})
+        self._run_id = run_id
+        self._sweep_at = monotonic() + SWEEP_SECONDS
+        self._renew(monotonic())
+        self._connected = True
 
     def stop(self) -> None:
         """Ask the loop to end; it does within a poll."""
@@ -68,12 +82,15 @@ class Orchestrator:
             listener.start()
         while not self._stop.is_set():
             try:
-                self._connect()
+                if not self._connected:
+                    self.connect()
                 failures = 0
                 while not self._stop.is_set():
                     self.look(wait=True)
             except redis.RedisError as error:
                 # What happened to the last call is unknown; nothing remembered counts any more (F42, F47).
+                self._connected = False
+                self._unswept.clear()
                 self.shards.forget()
                 self._next_timer.clear()
                 _log.warning("redis failed", extra={"error": str(error), "failures": failures})
@@ -88,16 +105,17 @@ class Orchestrator:
         """One round: renew, then tend whatever woke up or fell due. ``wait`` blocks until there is something."""
         now = monotonic()
         if now >= self._renew_at:
-            self._renew_at = now + RENEW_SECONDS
-            for shard in self.shards.maintain():
-                sweep.sweep(self.store, shard)
-                self.tend(shard)
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_SECONDS
-            self._every_shard(self._sweep)
+            self._renew(now)
         if now >= self._poll_at or not wait:
             self._poll_at = now + POLL_SECONDS
             self._poll()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_SECONDS
+            self._unswept = list(self.shards.since)
+        # After the poll: what waits to be done must not wait until everything has been looked over.
+        while self._unswept:
+            sweep.sweep(self.store, self._unswept[-1])
+            self._unswept.pop()
         clock = self.store.clock.now_ms()
         for shard in [shard for shard, due in self._next_timer.items() if due <= clock]:
             self.tend(shard)
@@ -138,26 +156,20 @@ class Orchestrator:
             if not (due or dead or relayed or len(intents) == BATCH):
                 return
 
-    def _connect(self) -> None:
-        run_id = str(self.store.redis.info("server")["run_id"])
-        if self._run_id and run_id != self._run_id:
-            _log.warning("redis was restarted", extra={"run_id": run_id})
-        self._run_id = run_id
-        self._renew_at = self._poll_at = 0.0
+    def _renew(self, now: float) -> None:
+        self._renew_at = now + RENEW_SECONDS
+        new = self.shards.maintain()
+        if new:
+            self._unswept += new
+            self._poll_at = 0.0
 
     def _poll(self) -> None:
-        self._every_shard(self.tend)
+        for shard in list(self.shards.since):
+            self.tend(shard)
         if 0 in self.shards.since:
             schedules.tick(self.store, self.store.clock.now_ms())
             while inbox.apply(self.store) == inbox.BATCH:
                 pass
-
-    def _sweep(self, shard: int) -> None:
-        sweep.sweep(self.store, shard)
-
-    def _every_shard(self, act: Callable[[int], object]) -> None:
-        for shard in list(self.shards.since):
-            act(shard)
 
     def _wait(self) -> int | None:
         """Block until a shard wakes, a timer is due or a poll is. Returns: the shard that woke."""
@@ -172,27 +184,26 @@ class Orchestrator:
             return None
         names = {self.store.keys.shard_key(shard, "wake"): shard for shard in owned}
         # Redis rounds a tiny timeout down to "for ever".
-        woken = self.store.redis.blpop(list(names), timeout=max(0.001, until))
-        return None if woken is None else names[cast(bytes, woken[0]).decode()]
+        woken = self.store.command("BLPOP", *names, max(0.001, until))
+        return None if woken is None else names[woken[0].decode()]
 
     def _listen(self) -> None:
         """The bridge from plain PUBLISH: as lossy as pub/sub, but never doubled."""
-        store = Store(self.store.redis, self.store.keys, self.store.clock)  # the loop's own line is not shared
         while not self._stop.is_set():
             try:
-                with store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+                with self.store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(self.store.keys.events_channel)
                     while not self._stop.is_set():
                         message = channel.get_message(timeout=POLL_SECONDS)
                         if message is not None:
-                            self._bridge(store, message["data"])
+                            self._bridge(message["data"])
             except redis.RedisError as error:
                 _log.warning("bridge lost redis", extra={"error": str(error)})
                 self._stop.wait(POLL_SECONDS)
 
-    def _bridge(self, store: Store, data: bytes) -> None:
+    def _bridge(self, data: bytes) -> None:
         try:
-            answer = inbox.bridge(store, self.shards.token, data)
+            answer = inbox.bridge(self.store, self.shards.token, data)
         except (WorkflowError, inbox.Refused) as error:
             _log.warning("published event refused", extra={"reason": str(error)})
         else:

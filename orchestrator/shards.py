@@ -10,6 +10,7 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from workflows.store import Call, Store, call_on, script
 
@@ -43,8 +44,9 @@ class Shards:
         alive = self.store.call(Call(_ALIVE, [keys.orchestrators], {"name": self.name, "ttl": LEASE_MS}))
         share = -(-keys.shards // max(1, alive))
         wanted = sorted(self.since)[:share]
-        for shard in sorted(set(self.since) - set(wanted)):
-            self._own(shard, leave=True)
+        surplus = sorted(set(self.since) - set(wanted))
+        self._send([self._leaving(shard) for shard in surplus])
+        for shard in surplus:
             self.since.pop(shard)
         new = self._take(wanted)
         # Those of others are refused, so go on until the share is full or none is left: a shard that nobody owns
@@ -63,9 +65,7 @@ class Shards:
         new: list[int] = []
         arguments = {"t": self.token, "ttl": LEASE_MS, "p": self.former}
         calls = [call_on(keys, _OWN, shard, [], arguments) for shard in wanted]
-        for shard, answer in zip(wanted, self.store.execute(calls), strict=True):
-            if isinstance(answer, Exception):
-                raise answer
+        for shard, answer in zip(wanted, self._send(calls), strict=True):
             if answer[0] == 0:
                 if self.since.pop(shard, None) is not None:
                     _log.warning("shard lost", extra={"shard": shard})
@@ -84,10 +84,17 @@ class Shards:
 
     def leave(self) -> None:
         """Give everything up, so that others need not wait for the leases to run out."""
-        for shard in list(self.since):
-            self._own(shard, leave=True)
+        gone = Call(_ALIVE, [self.store.keys.orchestrators], {"name": self.name, "ttl": 0, "leave": True})
+        self._send([*map(self._leaving, self.since), gone])
         self.since.clear()
-        self.store.call(Call(_ALIVE, [self.store.keys.orchestrators], {"name": self.name, "ttl": 0, "leave": True}))
 
-    def _own(self, shard: int, *, leave: bool) -> None:
-        self.store.call(call_on(self.store.keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS, "leave": leave}))
+    def _leaving(self, shard: int) -> Call:
+        return call_on(self.store.keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS, "leave": True})
+
+    def _send(self, calls: list[Call]) -> list[Any]:
+        """Several calls in one round trip. Raises redis.RedisError also where one of them was refused."""
+        answers = self.store.execute(calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers

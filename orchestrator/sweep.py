@@ -24,11 +24,12 @@ BATCH = 100
 def live_instances(store: Store, shard: int) -> Iterator[list[Instance]]:
     """The shard's live instances, in pages."""
     index = store.keys.shard_key(shard, "index")
-    for status in LIVE:
-        after: str | None = None
-        while page := store.members(index, f"{status}|", after=after, most=BATCH):
+    beginnings: dict[str, str | None] = {f"{status}|": None for status in LIVE}
+    while beginnings:
+        pages = store.pages(index, beginnings, most=BATCH)
+        for page in filter(None, pages.values()):
             yield [_instance(store, member) for member in page]
-            after = page[-1]
+        beginnings = {prefix: page[-1] for prefix, page in pages.items() if len(page) == BATCH}
 
 
 def _instance(store: Store, member: str) -> Instance:

@@ -171,7 +171,7 @@ class Engine:
             app, self.store, WarmCache(settings.warm, settings.warm_bytes), self.guardian, lambda: self._bindings
         )
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._fetchers = [Fetcher(name, connect, self.lease, self, app.definitions) for name in settings.queues]
+        self.fetchers = [Fetcher(name, connect, self.lease, self, app.definitions) for name in settings.queues]
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Engine:
         self.lease.start()
         self._thread.start()
         self.guardian.start()
-        for fetcher in self._fetchers:
+        for fetcher in self.fetchers:
             fetcher.start()
 
     def stop(self) -> None:
@@ -189,7 +189,7 @@ class Engine:
         self.draining.set()
         with self._room:
             self._room.notify_all()
-        for fetcher in self._fetchers:
+        for fetcher in self.fetchers:
             fetcher.join(timeout=BLOCK_SECONDS + 10)
         deadline = monotonic() + self.settings.grace_seconds
         # A slot without an attempt is one that was claimed and has not begun yet, unless its code ignores its timeout.
@@ -212,7 +212,7 @@ class Engine:
         self.lease.kill()
         for attempt in self.attempts():
             self.callbacks.cancel(attempt)
-        for thread in (self._thread, *self._fetchers):
+        for thread in (self._thread, *self.fetchers):
             thread.join(timeout=BLOCK_SECONDS + 10)
         self.callbacks.stop()
 

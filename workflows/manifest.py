@@ -111,7 +111,7 @@ def publish_manifest(store: Store, app: Described) -> None:
 
 def load_manifest(store: Store) -> Manifest:
     """All manifests of the namespace. What a newer version wrote and this one cannot read is left out."""
-    return read_manifest(store.redis.hgetall(store.keys.manifest))
+    return read_manifest(store.fields(store.keys.manifest))
 
 
 def read_manifest(fields: Mapping[Any, Any]) -> Manifest:

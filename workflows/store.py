@@ -101,8 +101,8 @@ class Store:
 
     Args:
         connection: what reads and single commands go through.
-        hot: keep one connection of the pool for script calls and write to it directly. For a part that calls from one
-            thread and handles lost connections itself; saves most of the client library's time per call.
+        hot: keep a connection of the pool for each thread that calls, and write to it directly. For parts that handle
+            lost connections themselves; saves most of the client library's time per call.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class Store:
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
         self._hot = hot
-        self._line: Any = None
-        self._listeners = threading.local()
+        self._mine = threading.local()
+        self._lines: list[Any] = []
 
     def call(self, call: Call) -> Any:
         """One script call.
@@ -174,9 +174,7 @@ class Store:
 
     def _exchange(self, commands: list[list[Any]]) -> list[Any]:
         """Send, then read as many answers. A line that failed in between is closed: its answers belong to nobody."""
-        if self._line is None:
-            self._line = self.redis.connection_pool.get_connection()
-        line = self._line
+        line = self._line()
         try:
             line.send_packed_command([b"".join([hiredis.pack_command(tuple(command)) for command in commands])])
             answers: list[Any] = []
@@ -190,38 +188,72 @@ class Store:
             line.disconnect()
             raise
 
-    # Reading, for engine parts: bytes out, whatever the client library's types say.
+    def _line(self) -> Any:
+        line = getattr(self._mine, "line", None)
+        if line is None:
+            line = self._mine.line = self.redis.connection_pool.get_connection()
+            self._lines.append(line)
+        return line
+
+    def command(self, *command: Any) -> Any:
+        """A single command that is no script, for engine parts; the answer is bytes in redis-py's shapes.
+
+        Raises:
+            redis.RedisError: as from a script call.
+        """
+        if not self._hot:
+            return self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        line = self._line()
+        try:
+            line.send_packed_command([hiredis.pack_command(command)])
+            return self.redis.parse_response(line, command[0])  # type: ignore[no-untyped-call]
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            line.disconnect()
+            raise
 
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
         """Journal entries from ``start`` up to, not including, ``end``."""
-        return cast("list[bytes]", self.redis.lrange(self.keys.journal(instance), start, end - 1))
+        return cast("list[bytes]", self.command("LRANGE", self.keys.journal(instance), start, end - 1))
 
     def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
         """Fields of an instance's header; None for those it does not have."""
-        return cast("list[bytes | None]", self.redis.hmget(self.keys.header(instance), list(names)))
+        return cast("list[bytes | None]", self.command("HMGET", self.keys.header(instance), *names))
 
-    def members(self, key: str, prefix: str, *, after: str | None = None, most: int = -1) -> list[str]:
-        """Members of a sorted set with equal scores that begin with ``prefix``, in order, from behind ``after`` on."""
-        start = f"[{prefix}" if after is None else f"({after}"
-        found = self.redis.zrangebylex(key, start, f"[{prefix}".encode() + b"\xff", start=0, num=most)
-        return [cast(bytes, member).decode() for member in found]
+    def members(self, key: str, prefix: str, *, most: int = -1) -> list[str]:
+        """Members of a sorted set with equal scores that begin with ``prefix``, in order."""
+        return self.pages(key, {prefix: None}, most=most)[prefix]
+
+    def pages(self, key: str, beginnings: Mapping[str, str | None], *, most: int = -1) -> dict[str, list[str]]:
+        """The same for several prefixes in one round trip, each from behind the member it is given with on."""
+        commands = []
+        for prefix, after in beginnings.items():
+            start = f"[{prefix}" if after is None else f"({after}"
+            commands.append(["ZRANGEBYLEX", key, start, f"[{prefix}".encode() + b"\xff", "LIMIT", 0, most])
+        pages = {}
+        for prefix, page in zip(beginnings, self._send(commands), strict=True):
+            if isinstance(page, Exception):
+                raise page
+            pages[prefix] = [member.decode() for member in page]
+        return pages
 
     def stream(self, key: str, most: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """The oldest entries of a stream: id and fields."""
-        return cast("list[tuple[bytes, dict[bytes, bytes]]]", self.redis.xrange(key, count=most))
+        return cast("list[tuple[bytes, dict[bytes, bytes]]]", self.command("XRANGE", key, "-", "+", "COUNT", most))
 
     def fields(self, key: str) -> dict[bytes, bytes]:
         """All of a hash."""
-        return cast("dict[bytes, bytes]", self.redis.hgetall(key))
+        return cast("dict[bytes, bytes]", self.command("HGETALL", key))
 
     @contextmanager
     def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
         """Subscribed to a channel for the length of the block. Gives a function that waits up to so many seconds for
         a message, and says whether one came. Each thread keeps its connection: making one costs more than a look.
         """
-        line = getattr(self._listeners, "line", None)
+        line = getattr(self._mine, "listener", None)
         if line is None:
-            line = self._listeners.line = self.redis.pubsub()  # type: ignore[no-untyped-call]
+            line = self._mine.listener = self.redis.pubsub()  # type: ignore[no-untyped-call]
         try:
             line.subscribe(channel)
             deadline = monotonic() + SOCKET_TIMEOUT_SECONDS
@@ -237,15 +269,19 @@ class Store:
             yield heard
             line.unsubscribe(channel)
         except BaseException:
-            self._listeners.line = None
+            self._mine.listener = None
             line.close()
             raise
 
     def close(self) -> None:
-        if self._line is not None:
-            self.redis.connection_pool.release(self._line)
-            self._line = None
+        self.release()
         self.redis.close()
+
+    def release(self) -> None:
+        """Give the connections kept for threads back to the pool; none of them may call any more."""
+        while self._lines:
+            self.redis.connection_pool.release(self._lines.pop())
+        self._mine = threading.local()
 
 
 class AsyncStore:

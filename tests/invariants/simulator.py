@@ -223,7 +223,7 @@ class Node:
     def claim(self, members: Sequence[str]) -> str:
         """What the fetcher's thread does with doorbells."""
         try:
-            self.engine._fetchers[0]._claim(self.fetcher, [Intent.parse(member) for member in members])
+            self.engine.fetchers[0]._claim(self.fetcher, [Intent.parse(member) for member in members])
         except redis_py.RedisError as error:
             self.fetcher_failed = True
             return str(error)

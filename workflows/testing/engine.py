@@ -13,8 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -85,27 +84,18 @@ class Server:
     def unblock(self) -> None:
         """Wake up everybody who blocks on a list, as if its time were over."""
         clients: Any = self.redis.client_list()
-        for client in clients:
-            if "b" in client["flags"]:
-                self.redis.client_unblock(int(client["id"]))
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for client in clients:
+                if "b" in client["flags"]:
+                    pipeline.client_unblock(int(client["id"]))
+            pipeline.execute()
 
-    @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """Nobody blocks for long in this block."""
-        done = threading.Event()
-
-        def wake() -> None:
-            while not done.is_set():
+    def see_off(self, threads: Iterable[threading.Thread]) -> None:
+        """Wait for threads that were asked to end and may be blocking on a list."""
+        for thread in threads:
+            while thread.is_alive():
                 self.unblock()
-                done.wait(IMPATIENCE_SECONDS)
-
-        thread = threading.Thread(target=wake, name="impatient", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+                thread.join(IMPATIENCE_SECONDS)
 
 
 class _EngineClient(Client):
@@ -143,19 +133,7 @@ class _WorkerProcess(Process):
 
     def __init__(self, engine: Callable[[_WorkerProcess], Engine]) -> None:
         super().__init__("worker")
-        self._kept: list[WatchedStore] = []
         self.engine = engine(self)
-
-    def keep(self, store: WatchedStore) -> WatchedStore:
-        """Remember a store with a connection of its own."""
-        self._kept.append(store)
-        return store
-
-    def end(self) -> None:
-        """Nothing it still does reaches Redis; its connections are free for others."""
-        self.dead = True
-        for store in self._kept:
-            store.close()
 
 
 class _OrchestratorProcess(Process):
@@ -268,22 +246,21 @@ class WorkflowEngine:
         if not self._in_process:
             self._stop_processes()
             return
-        with self._exchange, self.server.impatient():
+        with self._exchange:
             worker, orchestrator = self._current_worker, self._current_orchestrator
             if orchestrator is not None:
                 orchestrator.orchestrator.stop()
+            if worker is not None:
+                worker.engine.draining.set()
             try:
                 if worker is not None:
-                    worker.engine.draining.set()
+                    self.server.see_off(worker.engine.fetchers)
                     worker.engine.stop()
             finally:
                 if orchestrator is not None:
-                    orchestrator.thread.join()
-                # What they left running must not reach into the next test.
-                if worker is not None:
-                    worker.end()
-                if orchestrator is not None:
-                    orchestrator.dead = True
+                    self.server.see_off([orchestrator.thread])
+                for process in filter(None, (worker, orchestrator)):
+                    process.end()
 
     @property
     def _worker(self) -> _WorkerProcess:
@@ -296,7 +273,9 @@ class WorkflowEngine:
         return self._current_orchestrator
 
     def _store(self, process: Process, *, hot: bool = False) -> WatchedStore:
-        return WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch, hot=hot)
+        store = WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch, hot=hot)
+        process.stores.append(store)
+        return store
 
     def _new_worker(self) -> _WorkerProcess:
         settings = Settings(
@@ -306,7 +285,7 @@ class WorkflowEngine:
         def make(process: _WorkerProcess) -> Engine:
             return Engine(
                 self.app,
-                lambda: process.keep(self._store(process, hot=True)),
+                lambda: self._store(process, hot=True),
                 settings,
                 on_hopeless=self._give_up,
                 bindings={
@@ -321,9 +300,10 @@ class WorkflowEngine:
         return made
 
     def _new_orchestrator(self) -> _OrchestratorProcess:
-        made = _OrchestratorProcess(lambda process: Orchestrator(self._store(process), bridge=False))
-        # In hand before it begins, so that firing does not have to wait for its first look.
-        made.orchestrator.shards.maintain()
+        made = _OrchestratorProcess(lambda process: Orchestrator(self._store(process, hot=True), bridge=False))
+        # In hand before it begins, so that firing does not have to wait for its first look, nor a test behind it.
+        made.orchestrator.connect()
+        made.orchestrator.look()
         made.thread.start()
         return made
 
@@ -401,8 +381,9 @@ class WorkflowEngine:
     def _revive(self, process: Process) -> None:
         with self._exchange:
             if isinstance(process, _WorkerProcess) and process is self._worker:
-                with self.server.impatient():
-                    process.engine.kill()
+                process.engine.draining.set()
+                self.server.see_off(process.engine.fetchers)
+                process.engine.kill()
                 process.end()
                 for shard in range(self.keys.shards):
                     arguments = {"w": process.engine.lease.worker, "ttl": -1, "held": []}
@@ -410,8 +391,8 @@ class WorkflowEngine:
                 self._current_worker = self._new_worker()
             elif isinstance(process, _OrchestratorProcess) and process is self._orchestrator:
                 process.orchestrator.stop()
-                with self.server.impatient():
-                    process.thread.join()
+                self.server.see_off([process.thread])
+                process.end()
                 self.release_shards()
                 self._current_orchestrator = self._new_orchestrator()
         self._hurry()
@@ -476,7 +457,7 @@ class WorkflowEngine:
                 # A crash test struck in here. Its successor does it, once it is there.
                 if monotonic() > deadline:
                     raise
-                self.watch.wait(self.watch.version, POLL_SECONDS)
+                self.watch.changes.wait(self.watch.changes.value, POLL_SECONDS)
 
     def is_quiet(self) -> bool:
         """Whether nothing goes on: every instance waits for time, for an event, or for nothing any more."""
@@ -503,7 +484,7 @@ class WorkflowEngine:
         """
         deadline = monotonic() + timeout
         while True:
-            version = self.watch.version
+            changes = self.watch.changes.value
             self._check_hopeless()
             if self.is_quiet():
                 return
@@ -513,24 +494,30 @@ class WorkflowEngine:
                     f"Something still goes on after {timeout:g} real seconds. force_step_timeout() ends a step that "
                     f"does not return.\n{self.report(live_only=True)}"
                 )
-            self.watch.wait(version, min(left, POLL_SECONDS if self._reviving or not self._in_process else left))
+            poll = bool(self._reviving) or not self._in_process
+            self.watch.changes.wait(changes, min(left, POLL_SECONDS) if poll else left)
 
-    def wait_until(self, look: Callable[[], Found | None], key: Key, what: str, timeout: float) -> Found:
+    def wait_until(
+        self, look: Callable[[], Found | None], key: Key, what: str, timeout: float, *, end: bool = False
+    ) -> Found:
         """Wait until ``look`` finds something.
 
+        Args:
+            end: it will find nothing before the instance has ended.
         Raises:
             IntrospectionError: the instance is at rest without it, or busy for too long; says what it waits for.
         """
         deadline = monotonic() + timeout
         rest_since: float | None = None
+        count = self.watch.ends if end else self.watch.changes
         while True:
-            version = self.watch.version
+            before, changes = count.value, self.watch.changes.value
             found = look()
             if found is not None:
                 return found
             self._check_hopeless()
             # Whether all is quiet is asked only when nothing has happened for a moment: it costs as much as a look.
-            if self.watch.wait(version, POLL_SECONDS):
+            if count.wait(before, POLL_SECONDS) or self.watch.changes.value != changes:
                 rest_since = None
                 continue
             now = monotonic()
@@ -594,7 +581,7 @@ class WorkflowEngine:
             found = send(self.store, requests.outcome(self.keys, instance))
             return found if isinstance(found, Outcome) else None
 
-        return self.wait_until(ended, key, "the end of the instance", seconds).unwrap(instance)
+        return self.wait_until(ended, key, "the end of the instance", seconds, end=True).unwrap(instance)
 
     def send_mocked_event(self, key: Key, scope: str, number: int, type: str, payload: bytes) -> None:
         """Put a mocked event into a mailbox, if there is one yet."""

@@ -400,7 +400,7 @@ class InstanceIntrospector(_Modifiable):
                 )
             return None
 
-        return self._engine.wait_until(reached, self._key, f'status "{wanted}"', timeout)
+        return self._engine.wait_until(reached, self._key, f'status "{wanted}"', timeout, end=wanted in FINAL)
 
     def _ended(self, wanted: Status) -> Look:
         self._check_awaited()

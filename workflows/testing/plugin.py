@@ -66,7 +66,7 @@ def workflow_server() -> Iterator[Server]:
     server.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def workflow_app(request: pytest.FixtureRequest) -> App:
     """The app under test. Override it, or set ``workflows_app`` or ``[tool.workflows] app``."""
     from workflows.errors import ConfigError

@@ -23,6 +23,9 @@ When = Literal["before", "after", "lost"]
 IDLE = frozenset({"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "ring", "schedule", "sweep"})
 """Scripts that change no instance, or are called all the time, whether there is something to do or not."""
 
+ENDING = frozenset({"terminate", "delete"})
+_DECIDE = frozenset({"commit", "settle"})
+
 Key = tuple[str, str]
 """Workflow and id."""
 
@@ -33,48 +36,71 @@ class Process:
     def __init__(self, role: Role) -> None:
         self.role = role
         self.dead = False
+        self.stores: list[Store] = []
 
     def check(self) -> None:
         """Raises redis.ConnectionError once it is dead, so that nothing it still does reaches Redis."""
         if self.dead:
             raise redis.ConnectionError(f"this {self.role} was killed by the test")
 
+    def end(self) -> None:
+        """Its threads are over: what it left running reaches nothing any more, and others get its connections."""
+        self.dead = True
+        for store in self.stores:
+            store.release()
+
+
+class Count:
+    """A number that only grows, and how to wait until it has."""
+
+    def __init__(self) -> None:
+        self._grown = threading.Condition()
+        self._value = 0
+
+    @property
+    def value(self) -> int:
+        """The number now."""
+        return self._value
+
+    def grow(self) -> None:
+        """One more."""
+        with self._grown:
+            self._value += 1
+            self._grown.notify_all()
+
+    def wait(self, value: int, seconds: float) -> bool:
+        """Wait until it is more than ``value``. Returns: whether it is."""
+        deadline = monotonic() + seconds
+        with self._grown:
+            while self._value == value:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return False
+                self._grown.wait(left)
+        return True
+
 
 class Watch:
-    """What has happened, and how to wait for more.
+    """What has happened.
 
     Attributes:
+        changes: grows with everything that happens.
+        ends: grows when something has happened that may have ended an instance. Whoever waits for an end and looks at
+            every change takes as long for it as the engine for its work.
         created: the instances made since the start, in this order.
         fault: asked before every call of a process what to do with it (see ``crash.py``); None for nothing.
     """
 
     def __init__(self) -> None:
+        self.changes = Count()
+        self.ends = Count()
         self.created: list[Key] = []
         self.fault: Callable[[Process, Sequence[str], Callable[[], Any]], Any] | None = None
-        self._changed = threading.Condition()
-        self._version = 0
-
-    @property
-    def version(self) -> int:
-        """Grows with everything that happens."""
-        return self._version
 
     def bump(self) -> None:
-        """Something has happened."""
-        with self._changed:
-            self._version += 1
-            self._changed.notify_all()
-
-    def wait(self, version: int, seconds: float) -> bool:
-        """Wait until there is something newer than ``version``. Returns: whether there is."""
-        deadline = monotonic() + seconds
-        with self._changed:
-            while self._version == version:
-                left = deadline - monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-        return True
+        """Something has happened that concerns everybody."""
+        self.changes.grow()
+        self.ends.grow()
 
     def note(self, calls: Sequence[Call], answers: Sequence[Any]) -> None:
         """Take note of calls that were answered."""
@@ -85,7 +111,16 @@ class Watch:
                     if made == b"created" and key not in self.created:
                         self.created.append(key)
         if any(call.script.name not in IDLE for call in calls):
-            self.bump()
+            self.changes.grow()
+            if any(_may_end(call) for call in calls):
+                self.ends.grow()
+
+
+def _may_end(call: Call) -> bool:
+    """Whether this is how instances end. Rarer ways are found by who looks again after a moment."""
+    if call.script.name in _DECIDE:
+        return any("e" in item.get("d", ()) for item in call.arguments["items"])
+    return call.script.name in ENDING
 
 
 class WatchedStore(Store):
@@ -132,7 +167,5 @@ class WatchedStore(Store):
         return answer
 
     def close(self) -> None:
-        """Give its connection back; the pool belongs to the test run."""
-        line, self._line = self._line, None
-        if line is not None:
-            self.redis.connection_pool.release(line)
+        """Give its connections back; the pool belongs to the test run."""
+        self.release()
