@@ -50,3 +50,11 @@ class Sleeper(WorkflowEntrypoint):
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
         await step.sleep("a day", "1 day")
+
+
+@app.workflow
+class Nap(WorkflowEntrypoint):
+    """Params: ``ms``, how long to sleep."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        await step.sleep("nap", event.params.ms)

@@ -14,6 +14,7 @@ from workflows.client import WorkflowInstance
 
 BATCH = 100
 """Most instances that ``create_batch`` takes."""
+NAP_MS = 50
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Size:
     Attributes:
         repeats: how often the short cases are played in a round, which then counts their median.
         instances, steps: of the first case; ``chain`` and ``branches`` are the steps of one instance one after the
-            other and all at once; ``singles`` instances of one step; ``sleepers`` created in batches.
+            other and all at once; ``singles`` instances of one step; ``naps`` of one short sleep; ``sleepers`` created
+            in batches.
         jobs, single_jobs, loops: of the yardsticks.
     """
 
@@ -33,13 +35,14 @@ class Size:
     chain: int = 1_000
     branches: int = 1_000
     singles: int = 200
+    naps: int = 30
     sleepers: int = 2_000
     jobs: int = 500
     single_jobs: int = 200
     loops: int = 3_000
 
 
-QUICK = Size(repeats=1, chain=300, singles=50, sleepers=1_000, jobs=250, single_jobs=50, loops=1_000)
+QUICK = Size(repeats=1, chain=300, singles=50, naps=10, sleepers=1_000, jobs=250, single_jobs=50, loops=1_000)
 
 
 def many(stage: Stage, size: Size) -> Figures:
@@ -79,6 +82,17 @@ def one_step(stage: Stage, size: Size) -> Figures:
     return {**latencies("one-step", seconds), **per_unit("one-step", meter.read(), size.singles)}
 
 
+def nap(stage: Stage, size: Size) -> Figures:
+    """How much longer than its sleep an instance takes that does nothing else, while nothing else goes on."""
+    workflow = stage.client.workflow("nap")
+    seconds = []
+    for _ in range(size.naps):
+        begun = time.perf_counter()
+        workflow.create(params={"ms": NAP_MS}).result()
+        seconds.append(time.perf_counter() - begun - NAP_MS / 1000)
+    return latencies("nap", seconds)
+
+
 def create(stage: Stage, size: Size) -> Figures:
     """How fast instances are taken in while the workers already work on them, and what a waiting one occupies."""
     workflow = stage.client.workflow("sleeper")
@@ -102,6 +116,7 @@ CASES: dict[str, Callable[[Stage, Size], Figures]] = {
     "many": many,
     "sequential": sequential,
     "one-step": one_step,
+    "nap": nap,
     "fan-out": fan_out,
     "create": create,
 }

@@ -70,6 +70,7 @@ ROWS = (
     Row("one step, create → result: p50 ms", _figure("one-step.p50"), "{:.2f}"),
     Row("one step, create → result: p99 ms", _figure("one-step.p99"), "{:.2f}"),
     Row("one step: p50 against RQ's", _ratio("one-step.p50", "rq.p50"), "{:.2f} ×", Aim(1, at_least=False)),
+    Row("a sleep of 50 ms, create → result: p50 ms more than that", _figure("nap.p50"), "{:.2f}"),
     Row("fan-out: steps/s", _figure("fan-out.rate"), "{:,.0f}"),
     Row("create_batch: instances/s", _figure("create.rate"), "{:,.0f}"),
     Row("created, begun and asleep: instances/s", _figure("create.asleep"), "{:,.0f}"),

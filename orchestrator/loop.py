@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Iterable, Iterator
 
 import redis
 
@@ -26,6 +27,8 @@ _log = logging.getLogger("workflows.orchestrator")
 
 POLL_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
+# Of a busy namespace, looking for lost work takes no more than this part of the time.
+SWEEP_SHARE = 0.05
 BATCH = 500
 # An unclaimed intent is looked at again after this long: its doorbell may be lost.
 RING_AGAIN_MS = 2_000
@@ -52,7 +55,8 @@ class Orchestrator:
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
         self._renew_at = self._poll_at = self._sweep_at = 0.0
-        self._unswept: list[int] = []
+        self._sweeps: list[Iterator[int]] = []
+        self._sweeping_since = 0.0
         self._connected = False
         self._run_id = ""
 
@@ -66,7 +70,6 @@ class Orchestrator:
         if self._run_id and run_id != self._run_id:
             _log.warning("redis was restarted", extra={"run_id": run_id})
         self._run_id = run_id
-        self._sweep_at = monotonic() + SWEEP_SECONDS
         self._renew(monotonic())
         self._connected = True
 
@@ -90,7 +93,7 @@ class Orchestrator:
             except redis.RedisError as error:
                 # What happened to the last call is unknown; nothing remembered counts any more (F42, F47).
                 self._connected = False
-                self._unswept.clear()
+                self._sweeps.clear()
                 self.shards.forget()
                 self._next_timer.clear()
                 _log.warning("redis failed", extra={"error": str(error), "failures": failures})
@@ -109,20 +112,13 @@ class Orchestrator:
         if now >= self._poll_at or not wait:
             self._poll_at = now + POLL_SECONDS
             self._poll()
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_SECONDS
-            self._unswept = list(self.shards.since)
-        # After the poll: what waits to be done must not wait until everything has been looked over.
-        while self._unswept:
-            sweep.sweep(self.store, self._unswept[-1])
-            self._unswept.pop()
+        self._sweep(now)
         clock = self.store.clock.now_ms()
         for shard in [shard for shard, due in self._next_timer.items() if due <= clock]:
             self.tend(shard)
         if wait:
-            woken = self._wait()
-            if woken is not None:
-                self.tend(woken)
+            for shard in self._wait():
+                self.tend(shard)
 
     def tend(self, shard: int) -> None:
         """Do everything there is to do in one shard."""
@@ -160,8 +156,22 @@ class Orchestrator:
         self._renew_at = now + RENEW_SECONDS
         new = self.shards.maintain()
         if new:
-            self._unswept += new
             self._poll_at = 0.0
+            self._begin_sweep(new, now)
+
+    def _begin_sweep(self, shards: Iterable[int], now: float) -> None:
+        if not self._sweeps:
+            self._sweeping_since = now
+        self._sweeps += [sweep.pages(self.store, shard) for shard in shards]
+
+    def _sweep(self, now: float) -> None:
+        """One page a round: what wakes up or falls due does not wait until everything has been looked over."""
+        if now >= self._sweep_at and not self._sweeps:
+            self._begin_sweep(self.shards.since, now)
+        while self._sweeps and next(self._sweeps[-1], None) is None:
+            self._sweeps.pop()
+            took = monotonic() - self._sweeping_since
+            self._sweep_at = monotonic() + max(SWEEP_SECONDS, took / SWEEP_SHARE)
 
     def _poll(self) -> None:
         for shard in list(self.shards.since):
@@ -171,21 +181,26 @@ class Orchestrator:
             while inbox.apply(self.store) == inbox.BATCH:
                 pass
 
-    def _wait(self) -> int | None:
-        """Block until a shard wakes, a timer is due or a poll is. Returns: the shard that woke."""
-        owned = list(self.shards.since)
+    def _wait(self) -> list[int]:
+        """Block until a shard wakes, a timer is due or a poll is. Returns: the shards that woke."""
+        names = {self.store.keys.shard_key(shard, "wake"): shard for shard in self.shards.since}
+        if self._sweeps:
+            found = self.store.commands([["LPOP", name] for name in names])
+            return [shard for shard, element in zip(names.values(), found, strict=True) if element is not None]
         until = min(self._renew_at, self._poll_at) - monotonic()
+        alarm = None
         if self._next_timer:
-            until = min(until, (min(self._next_timer.values()) - self.store.clock.now_ms()) / 1000)
-        if not owned:
+            first = min(self._next_timer, key=lambda shard: self._next_timer[shard])
+            due = (self._next_timer[first] - self.store.clock.now_ms()) / 1000
+            if due < until:
+                until, alarm = due, self.store.keys.shard_key(first, "wake")
+        if not names:
             self._stop.wait(max(0.01, until))
-            return None
+            return []
         if until <= 0:
-            return None
-        names = {self.store.keys.shard_key(shard, "wake"): shard for shard in owned}
-        # Redis rounds a tiny timeout down to "for ever".
-        woken = self.store.command("BLPOP", *names, max(0.001, until))
-        return None if woken is None else names[woken[0].decode()]
+            return []
+        woken = self.store.pop_first(list(names), until, alarm=alarm)
+        return [] if woken is None else [names[woken]]
 
     def _listen(self) -> None:
         """The bridge from plain PUBLISH: as lossy as pub/sub, but never doubled."""

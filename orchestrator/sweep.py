@@ -18,7 +18,7 @@ from workflows.store import Store, call_on, call_one, script
 
 _SWEEP = script(Path(__file__).with_name("sweep.lua"))
 _log = logging.getLogger("workflows.orchestrator")
-BATCH = 100
+BATCH = 50
 
 
 def live_instances(store: Store, shard: int) -> Iterator[list[Instance]]:
@@ -37,15 +37,19 @@ def _instance(store: Store, member: str) -> Instance:
     return store.keys.instance(workflow, id)
 
 
-def sweep(store: Store, shard: int) -> int:
-    """Repair a shard. Returns: in how many instances something was missing."""
-    repaired = 0
+def pages(store: Store, shard: int) -> Iterator[int]:
+    """Repair a shard, page by page. Gives for each page in how many instances something was missing."""
     for page in live_instances(store, shard):
         items = [{"i": place} for place in range(1, len(page) + 1)]
-        repaired += store.call(call_on(store.keys, _SWEEP, shard, page, {"items": items}))
-    if repaired:
-        _log.warning("repaired", extra={"shard": shard, "instances": repaired})
-    return repaired
+        repaired = store.call(call_on(store.keys, _SWEEP, shard, page, {"items": items}))
+        if repaired:
+            _log.warning("repaired", extra={"shard": shard, "instances": repaired})
+        yield repaired
+
+
+def sweep(store: Store, shard: int) -> int:
+    """Repair a whole shard. Returns: in how many instances something was missing."""
+    return sum(pages(store, shard))
 
 
 def retire(store: Store, shard: int, members: Sequence[str]) -> int:

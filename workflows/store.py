@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -213,6 +213,36 @@ class Store:
             line.disconnect()
             raise
 
+    def commands(self, commands: Sequence[list[Any]]) -> list[Any]:
+        """Several of them in one round trip; answers as they come from Redis."""
+        answers = self._send(list(commands))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def pop_first(self, lists: Sequence[str], seconds: float, *, alarm: str | None = None) -> str | None:
+        """Block until one of these lists has an element, and take it.
+
+        Args:
+            alarm: one of the lists, which gets an element when the time is over. A Redis with nothing else to do ends
+                a blocking call up to a tenth of a second late; with an alarm it ends in time.
+        Returns: the list's name; None when nothing came within ``seconds``.
+        """
+        # Less than a millisecond would be no timeout to Redis. With an alarm, its own is for when that cannot ring.
+        timeout = max(0.001, seconds) if alarm is None else seconds + 1.0
+        line = self._line()
+        try:
+            line.send_packed_command([hiredis.pack_command(cast("tuple[str]", ("BLPOP", *lists, timeout)))])
+            if alarm is not None and not line.can_read(max(0.0, seconds)):
+                with suppress(redis.ResponseError):  # out of memory
+                    self.redis.rpush(alarm, "1")
+            popped = line.read_response()
+        except BaseException:
+            line.disconnect()
+            raise
+        return None if popped is None else cast(bytes, popped[0]).decode()
+
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
         """Journal entries from ``start`` up to, not including, ``end``."""
         return cast("list[bytes]", self.command("LRANGE", self.keys.journal(instance), start, end - 1))
@@ -231,12 +261,8 @@ class Store:
         for prefix, after in beginnings.items():
             start = f"[{prefix}" if after is None else f"({after}"
             commands.append(["ZRANGEBYLEX", key, start, f"[{prefix}".encode() + b"\xff", "LIMIT", 0, most])
-        pages = {}
-        for prefix, page in zip(beginnings, self._send(commands), strict=True):
-            if isinstance(page, Exception):
-                raise page
-            pages[prefix] = [member.decode() for member in page]
-        return pages
+        found = self.commands(commands)
+        return {prefix: [member.decode() for member in page] for prefix, page in zip(beginnings, found, strict=True)}
 
     def stream(self, key: str, most: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """The oldest entries of a stream: id and fields."""
