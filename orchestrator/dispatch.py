@@ -52,9 +52,4 @@ def ring(store: Store, shard: int, members: Iterable[str]) -> int:
             "old": SEARCH_AFTER_MS,
         }
         calls.append(Call(_RING, declared, arguments))
-    pushed = 0
-    for answer in store.execute(calls) if calls else []:
-        if isinstance(answer, Exception):
-            raise answer
-        pushed += answer
-    return pushed
+    return sum(store.call_all(calls))

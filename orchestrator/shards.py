@@ -10,7 +10,6 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from workflows.store import Call, Store, call_on, script
 
@@ -45,7 +44,7 @@ class Shards:
         share = -(-keys.shards // max(1, alive))
         wanted = sorted(self.since)[:share]
         surplus = sorted(set(self.since) - set(wanted))
-        self._send([self._leaving(shard) for shard in surplus])
+        self.store.call_all([self._leaving(shard) for shard in surplus])
         for shard in surplus:
             self.since.pop(shard)
         new = self._take(wanted)
@@ -65,7 +64,7 @@ class Shards:
         new: list[int] = []
         arguments = {"t": self.token, "ttl": LEASE_MS, "p": self.former}
         calls = [call_on(keys, _OWN, shard, [], arguments) for shard in wanted]
-        for shard, answer in zip(wanted, self._send(calls), strict=True):
+        for shard, answer in zip(wanted, self.store.call_all(calls), strict=True):
             if answer[0] == 0:
                 if self.since.pop(shard, None) is not None:
                     _log.warning("shard lost", extra={"shard": shard})
@@ -85,16 +84,8 @@ class Shards:
     def leave(self) -> None:
         """Give everything up, so that others need not wait for the leases to run out."""
         gone = Call(_ALIVE, [self.store.keys.orchestrators], {"name": self.name, "ttl": 0, "leave": True})
-        self._send([*map(self._leaving, self.since), gone])
+        self.store.call_all([*map(self._leaving, self.since), gone])
         self.since.clear()
 
     def _leaving(self, shard: int) -> Call:
         return call_on(self.store.keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS, "leave": True})
-
-    def _send(self, calls: list[Call]) -> list[Any]:
-        """Several calls in one round trip. Raises redis.RedisError also where one of them was refused."""
-        answers = self.store.execute(calls)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers

@@ -152,9 +152,7 @@ def claim(
         asked.append((group, items))
         calls.append(call_on(store.keys, _CLAIM, shard, instances, {"w": worker, "items": items, "page": PAGE}))
     tasks = []
-    for (group, items), answer in zip(asked, store.execute(calls), strict=True):
-        if isinstance(answer, Exception):
-            raise answer
+    for (group, items), answer in zip(asked, store.call_all(calls), strict=True):
         if answer and answer[0] == b"no-lease":
             raise LeaseLost(worker)
         for (intent, instance), item, reply in zip(group, items, answer, strict=True):

@@ -122,9 +122,7 @@ class Lease:
                 arguments["leave"] = True
             calls.append(call_on(self._store.keys, _RENEW, shard, [], arguments))
         alive = True
-        for shard, answer in enumerate(self._store.execute(calls)):
-            if isinstance(answer, Exception):
-                raise answer
+        for shard, answer in enumerate(self._store.call_all(calls)):
             self._store.clock.observe(int(answer[0]))
             if answer[1] == b"lost":
                 alive = False

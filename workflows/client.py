@@ -136,10 +136,7 @@ def send(store: Store, request: Request[Answer]) -> Answer:
 def send_all(store: Store, batch: Sequence[Request[Answer]]) -> list[Answer]:
     """Send several requests in one round trip."""
     with requests.server_errors(store.redis):
-        answers = store.execute([request.call for request in batch])
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+        answers = store.call_all([request.call for request in batch])
     return [request.parse(answer) for request, answer in zip(batch, answers, strict=True)]
 
 

@@ -96,6 +96,13 @@ def _command(call: Call, clock: Clock) -> list[Any]:
     return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, clock.argument(), nonces.call(), arguments]
 
 
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
 class Store:
     """Blocking access to one namespace.
 
@@ -121,10 +128,15 @@ class Store:
         Raises:
             redis.RedisError: it may or may not have been executed; calling again is safe.
         """
-        answer = self.execute([call])[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.call_all([call])[0]
+
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Several calls in one round trip.
+
+        Raises:
+            redis.RedisError: any of them may or may not have been executed; calling them again is safe.
+        """
+        return _checked(self.execute(calls))
 
     def execute(self, calls: Sequence[Call]) -> list[Any]:
         """Several calls in one round trip; an answer may be an exception of its own call.
@@ -215,11 +227,7 @@ class Store:
 
     def commands(self, commands: Sequence[list[Any]]) -> list[Any]:
         """Several of them in one round trip; answers as they come from Redis."""
-        answers = self._send(list(commands))
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+        return _checked(self._send(list(commands)))
 
     def pop_first(self, lists: Sequence[str], seconds: float, *, alarm: str | None = None) -> str | None:
         """Block until one of these lists has an element, and take it.

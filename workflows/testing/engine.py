@@ -36,10 +36,10 @@ from workflows.clock import monotonic
 from workflows.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
 from workflows.keys import Instance, Keyspace
-from workflows.manifest import load_manifest, publish_manifest
+from workflows.manifest import load_manifest, publish_call
 from workflows.requests import Outcome
 from workflows.scripts import SEND_EVENT
-from workflows.store import Store, call_on, call_one, connection, open_keyspace, script, unpackb
+from workflows.store import Store, call_on, call_one, connection, keyspace_call, script, unpackb
 from workflows.testing.clock import TestClock
 from workflows.testing.env import TestEnv
 from workflows.testing.introspection import TIMEOUT_SECONDS
@@ -71,6 +71,7 @@ class Server:
         self._server = EmbeddedRedis(config={"appendonly": "no"}).start()
         self.url = self._server.url
         self.redis = connection(self.url)
+        self._clients: list[int] = []
 
     def close(self) -> None:
         """Stop it."""
@@ -84,18 +85,23 @@ class Server:
     def unblock(self) -> None:
         """Wake up everybody who blocks on a list, as if its time were over."""
         clients: Any = self.redis.client_list()
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for client in clients:
-                if "b" in client["flags"]:
-                    pipeline.client_unblock(int(client["id"]))
-            pipeline.execute()
+        self._clients = [int(client["id"]) for client in clients]
+        self._wake()
 
     def see_off(self, threads: Iterable[threading.Thread]) -> None:
         """Wait for threads that were asked to end and may be blocking on a list."""
+        self._wake()  # most often these are all: the connections of a pool live long
         for thread in threads:
+            thread.join(IMPATIENCE_SECONDS)
             while thread.is_alive():
                 self.unblock()
                 thread.join(IMPATIENCE_SECONDS)
+
+    def _wake(self) -> None:
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for client in self._clients:
+                pipeline.client_unblock(client)
+            pipeline.execute()
 
 
 class _EngineClient(Client):
@@ -193,7 +199,7 @@ class WorkflowEngine:
         self._exchange = threading.RLock()
         self._starting = threading.Lock()
         server.empty()
-        self.keys: Keyspace = open_keyspace(server.redis, app.name, 1)
+        self.keys = Keyspace(app.name, 1)
         self.store = self._store(Process("test"))
         self.client = _EngineClient(app, self.store)
         self.env = TestEnv(self)
@@ -226,7 +232,8 @@ class WorkflowEngine:
 
     def start(self) -> None:
         """Start everything. Raises: what the function under ``@app.bindings`` raises."""
-        publish_manifest(self.store, _Published(self.app, self._schedules))
+        published = publish_call(self.keys, _Published(self.app, self._schedules))
+        self.store.call_all([keyspace_call(self.keys.namespace, self.keys.shards), published])
         if not self._in_process:
             self._start_processes()
             return
@@ -510,6 +517,8 @@ class WorkflowEngine:
         deadline = monotonic() + timeout
         rest_since: float | None = None
         count = self.watch.ends if end else self.watch.changes
+        if end and not count.value:
+            count.wait(0, min(timeout, POLL_SECONDS))  # nothing here has ended so far
         while True:
             before, changes = count.value, self.watch.changes.value
             found = look()
