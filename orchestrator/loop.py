@@ -58,7 +58,6 @@ class Orchestrator:
         self._sweeps: list[Iterator[int]] = []
         self._sweeping_since = 0.0
         self._connected = False
-        self._run_id = ""
 
     def connect(self) -> None:
         """Take free shards in hand. ``run`` does it by itself; a caller may do it before, to know that they are.
@@ -66,10 +65,6 @@ class Orchestrator:
         Raises:
             redis.RedisError: Redis does not answer.
         """
-        run_id = str(self.store.command("INFO", "server")["run_id"])
-        if self._run_id and run_id != self._run_id:
-            _log.warning("redis was restarted", extra={"run_id": run_id})
-        self._run_id = run_id
         self._renew(monotonic())
         self._connected = True
 
@@ -87,6 +82,8 @@ class Orchestrator:
             try:
                 if not self._connected:
                     self.connect()
+                if failures:
+                    _log.warning("redis is back", extra={"failures": failures})
                 failures = 0
                 while not self._stop.is_set():
                     self.look(wait=True)

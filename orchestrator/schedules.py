@@ -17,7 +17,7 @@ from pathlib import Path
 from croniter import croniter
 
 from workflows import codec
-from workflows.manifest import Manifest, load_manifest
+from workflows.manifest import Manifest, read_manifest
 from workflows.scripts import CREATE
 from workflows.store import Call, Store, call_one, packb, script
 
@@ -76,8 +76,8 @@ def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
 def tick(store: Store, now_ms: int) -> int:
     """Create the instances that are due. Returns: how many firings were handled here."""
     created = 0
-    cursors = store.fields(store.keys.schedules)
-    for schedule in schedules_of(load_manifest(store)):
+    cursors, published = store.commands([["HGETALL", store.keys.schedules], ["HGETALL", store.keys.manifest]])
+    for schedule in schedules_of(read_manifest(published)):
         cursor = cursors.get(schedule.id.encode())
         if cursor is None:
             # First seen: fires from now on, not for the past.

@@ -184,15 +184,22 @@ class Store:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             return pipeline.execute(raise_on_error=False)
 
-    def _exchange(self, commands: list[list[Any]]) -> list[Any]:
-        """Send, then read as many answers. A line that failed in between is closed: its answers belong to nobody."""
+    def _exchange(self, commands: Sequence[list[Any]], *, shaped: bool = False) -> list[Any]:
+        """Send, then read as many answers, in redis-py's shapes or as they come.
+
+        A line that failed in between is closed: its answers belong to nobody.
+        """
         line = self._line()
         try:
             line.send_packed_command([b"".join([hiredis.pack_command(tuple(command)) for command in commands])])
             answers: list[Any] = []
-            for _ in commands:
+            for command in commands:
                 try:
-                    answers.append(line.read_response())
+                    answers.append(
+                        self.redis.parse_response(line, command[0])  # type: ignore[no-untyped-call]
+                        if shaped
+                        else line.read_response()
+                    )
                 except redis.ResponseError as error:
                     answers.append(error)
             return answers
@@ -213,21 +220,11 @@ class Store:
         Raises:
             redis.RedisError: as from a script call.
         """
-        if not self._hot:
-            return self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        line = self._line()
-        try:
-            line.send_packed_command([hiredis.pack_command(command)])
-            return self.redis.parse_response(line, command[0])  # type: ignore[no-untyped-call]
-        except redis.ResponseError:
-            raise
-        except BaseException:
-            line.disconnect()
-            raise
+        return self.commands([list(command)])[0]
 
     def commands(self, commands: Sequence[list[Any]]) -> list[Any]:
-        """Several of them in one round trip; answers as they come from Redis."""
-        return _checked(self._send(list(commands)))
+        """Several of them in one round trip."""
+        return _checked(self._exchange(commands, shaped=True) if self._hot else self._send(list(commands)))
 
     def pop_first(self, lists: Sequence[str], seconds: float, *, alarm: str | None = None) -> str | None:
         """Block until one of these lists has an element, and take it.

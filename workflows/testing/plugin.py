@@ -78,7 +78,7 @@ def workflow_app(request: pytest.FixtureRequest) -> App:
         pytest.fail(f"{error}\nOr write a fixture named workflow_app that returns the app.", pytrace=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def workflow_bindings() -> Mapping[str, Any]:
     """Bindings in the place of the app's own, by name. Override it to give steps a fake database, say."""
     return {}
