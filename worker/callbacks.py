@@ -67,17 +67,26 @@ class Callbacks:
 
     def stop(self) -> None:
         """Tear the bindings down and end the loop; plain callbacks still running are left behind."""
-        if self._closing is not None:
-            asyncio.run_coroutine_threadsafe(self._closing.__aexit__(None, None, None), self._loop).result(timeout=10)
         self._threads.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
+        closed = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        try:
+            closed.result(timeout=10)
+        finally:
+            self._thread.join(timeout=10)
+
+    async def _close(self) -> None:
+        try:
+            if self._closing is not None:
+                await self._closing.__aexit__(None, None, None)
+        finally:
+            self._loop.stop()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
+        # Also lets those who wait for a task that has just ended know.
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 

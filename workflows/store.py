@@ -120,7 +120,7 @@ class Store:
         self.clock: Clock = clock or ServerClock()
         self._hot = hot
         self._mine = threading.local()
-        self._lines: list[Any] = []
+        self._lines: list[tuple[threading.Thread, Any]] = []
 
     def call(self, call: Call) -> Any:
         """One script call.
@@ -191,7 +191,9 @@ class Store:
         """
         line = self._line()
         try:
-            line.send_packed_command([b"".join([hiredis.pack_command(tuple(command)) for command in commands])])
+            # A name may have two words, and redis-py knows its answer by both.
+            packed = [hiredis.pack_command((*command[0].split(), *command[1:])) for command in commands]
+            line.send_packed_command([b"".join(packed)])
             answers: list[Any] = []
             for command in commands:
                 try:
@@ -211,7 +213,7 @@ class Store:
         line = getattr(self._mine, "line", None)
         if line is None:
             line = self._mine.line = self.redis.connection_pool.get_connection()
-            self._lines.append(line)
+            self._lines.append((threading.current_thread(), line))
         return line
 
     def command(self, *command: Any) -> Any:
@@ -309,9 +311,13 @@ class Store:
         self.redis.close()
 
     def release(self) -> None:
-        """Give the connections kept for threads back to the pool; none of them may call any more."""
+        """Give the connections kept for threads back to the pool; no other thread may call any more."""
         while self._lines:
-            self.redis.connection_pool.release(self._lines.pop())
+            thread, line = self._lines.pop()
+            if thread.is_alive() and thread is not threading.current_thread():
+                line.disconnect()  # it may be in the middle of a call, so nobody else can have its connection
+            else:
+                self.redis.connection_pool.release(line)
         self._mine = threading.local()
 
 

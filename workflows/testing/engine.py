@@ -71,21 +71,21 @@ class Server:
         self._server = EmbeddedRedis(config={"appendonly": "no"}).start()
         self.url = self._server.url
         self.redis = connection(self.url)
-        self._clients: list[int] = []
+        self._store = Store(self.redis, Keyspace(""), hot=True)
+        self._clients: list[bytes] = []
 
     def close(self) -> None:
         """Stop it."""
-        self.redis.close()
+        self._store.close()
         self._server.stop()
 
     def empty(self) -> None:
         """Forget everything: each test has its namespace to itself."""
-        self.redis.flushall()
+        self._store.command("FLUSHALL")
 
     def unblock(self) -> None:
         """Wake up everybody who blocks on a list, as if its time were over."""
-        clients: Any = self.redis.client_list()
-        self._clients = [int(client["id"]) for client in clients]
+        self._clients = [client["id"] for client in self._store.command("CLIENT LIST")]
         self._wake()
 
     def see_off(self, threads: Iterable[threading.Thread]) -> None:
@@ -98,10 +98,7 @@ class Server:
                 thread.join(IMPATIENCE_SECONDS)
 
     def _wake(self) -> None:
-        with self.redis.pipeline(transaction=False) as pipeline:
-            for client in self._clients:
-                pipeline.client_unblock(client)
-            pipeline.execute()
+        self._store.commands([["CLIENT UNBLOCK", client] for client in self._clients])
 
 
 class _EngineClient(Client):
@@ -200,7 +197,8 @@ class WorkflowEngine:
         self._starting = threading.Lock()
         server.empty()
         self.keys = Keyspace(app.name, 1)
-        self.store = self._store(Process("test"))
+        self._process = Process("test")
+        self.store = self._store(self._process, hot=True)
         self.client = _EngineClient(app, self.store)
         self.env = TestEnv(self)
 
@@ -266,7 +264,7 @@ class WorkflowEngine:
             finally:
                 if orchestrator is not None:
                     self.server.see_off([orchestrator.thread])
-                for process in filter(None, (worker, orchestrator)):
+                for process in filter(None, (worker, orchestrator, self._process)):
                     process.end()
 
     @property
