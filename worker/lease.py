@@ -63,6 +63,7 @@ class Lease:
     def start(self) -> None:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
         self._renew(self.worker, born=True)
+        self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
     def stop(self) -> None:

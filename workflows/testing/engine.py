@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import redis
 from croniter import croniter
 
 import orchestrator.schedules as schedules
@@ -309,6 +308,7 @@ class WorkflowEngine:
         # In hand before it begins, so that firing does not have to wait for its first look, nor a test behind it.
         made.orchestrator.connect()
         made.orchestrator.look()
+        made.release()
         made.thread.start()
         return made
 
@@ -411,10 +411,7 @@ class WorkflowEngine:
                 intents: Any = self.server.redis.zrange(key, 0, -1)
                 if intents:
                     self.server.redis.zadd(key, dict.fromkeys(intents, 0), xx=True)
-                try:
-                    self._orchestrator.orchestrator.tend(shard)
-                except redis.RedisError:
-                    pass  # killed once more meanwhile
+            self._wake()
             self.server.unblock()
             time.sleep(0.01)
         self.watch.bump()
@@ -449,20 +446,14 @@ class WorkflowEngine:
         return min(due, default=None)
 
     def fire(self) -> None:
-        """Do what is due by now; its consequences follow by themselves."""
-        deadline = monotonic() + TIMEOUT_SECONDS
-        while True:
-            try:
-                for shard in range(self.keys.shards):
-                    self._orchestrator.orchestrator.tend(shard)
-                if self._schedules:
-                    schedules.tick(self.store, self.clock.now_ms())
-                return
-            except redis.RedisError:
-                # A crash test struck in here. Its successor does it, once it is there.
-                if monotonic() > deadline:
-                    raise
-                self.watch.changes.wait(self.watch.changes.value, POLL_SECONDS)
+        """Have done what is due by now; ``settle`` waits for it and its consequences."""
+        self._wake()
+        if self._schedules:
+            schedules.tick(self.store, self.clock.now_ms())
+
+    def _wake(self) -> None:
+        """Let the orchestrator look at every shard, as scripts do that leave work for it."""
+        self.store.commands([["RPUSH", self.keys.shard_key(shard, "wake"), "1"] for shard in range(self.keys.shards)])
 
     def is_quiet(self) -> bool:
         """Whether nothing goes on: every instance waits for time, for an event, or for nothing any more."""
@@ -476,6 +467,7 @@ class WorkflowEngine:
                 pipeline.zcard(self.keys.shard_key(shard, "held"))
                 pipeline.hlen(self.keys.shard_key(shard, "relay"))
                 pipeline.zcount(self.keys.shard_key(shard, "timers"), "-inf", now)
+                pipeline.zcount(self.keys.shard_key(shard, "retire"), "-inf", now)
             pipeline.xlen(self.keys.inbox)
             return not any(pipeline.execute())
 

@@ -46,6 +46,10 @@ class Process:
     def end(self) -> None:
         """Its threads are over: what it left running reaches nothing any more, and others get its connections."""
         self.dead = True
+        self.release()
+
+    def release(self) -> None:
+        """Give back its connections; those of its threads that go on get others."""
         for store in self.stores:
             store.release()
 
