@@ -38,7 +38,7 @@ from workflows.clock import monotonic
 from workflows.commands import Do
 from workflows.context import StepContext, StepName
 from workflows.errors import CorruptPayload, NonDeterminismError
-from workflows.keys import Instance
+from workflows.keys import Held, Instance
 from workflows.overrides import Overrides
 from workflows.replay import RunStalled
 from workflows.store import Store, call_on, script
@@ -229,6 +229,8 @@ class Engine:
         """
         self.draining.set()
         stuck = self.guardian.stuck()
+        not_begun = {attempt.token for attempt in (*self._starting, *self._suspects)}
+        ran = {attempt.token for attempt in self.attempts()} - not_begun
         store = self._connect()
         round = Round()
         for item in [*self._batch, *self._waiting()]:
@@ -240,20 +242,11 @@ class Engine:
             round = Round()
             # A claim on its way comes back in a moment, unless its connection hangs.
             self.claiming.acquire(timeout=1)
-            for shard in range(store.keys.shards):
-                for held in held_by(store, shard, self.lease.worker):
-                    instance = store.keys.instance(held.workflow, held.id)
-                    guilty = held.kind == "t" and instance == stuck
-                    round.release(
-                        held.worker,
-                        instance,
-                        kind=held.kind,
-                        generation=held.generation,
-                        seq=held.seq,
-                        token=held.token,
-                        how="strike" if guilty else "back",
-                        reason=STALLED if guilty else "",
-                    )
+            for held in self._held(store):
+                if held.kind == "t" and store.keys.instance(held.workflow, held.id) == stuck:
+                    round.release_held(store.keys, held, "strike", STALLED)
+                else:
+                    round.release_held(store.keys, held, "drain" if held.token in ran else "back")
             round.send(store)
         except redis.RedisError:
             _log.warning("left to the reaper")
@@ -693,18 +686,15 @@ class Engine:
             for item in waiting:
                 self._queue.put(item)
             found = Round()
-            for shard in range(self.store.keys.shards):
-                for held in [one for worker in self.lease.identities for one in held_by(self.store, shard, worker)]:
-                    if held.token not in mine:
-                        found.release(
-                            held.worker,
-                            self.store.keys.instance(held.workflow, held.id),
-                            kind=held.kind,
-                            generation=held.generation,
-                            seq=held.seq,
-                            token=held.token,
-                        )
+            for held in self._held(self.store):
+                if held.token not in mine:
+                    found.release_held(self.store.keys, held)
             found.send(self.store)
+
+    def _held(self, store: Store) -> list[Held]:
+        """What Redis says this worker holds, under its former names too."""
+        shards = range(store.keys.shards)
+        return [held for shard in shards for name in self.lease.identities for held in held_by(store, shard, name)]
 
 
 def _is_only_step(warm: WarmReplay, seq: int) -> bool:

@@ -409,6 +409,19 @@ def test_a_run_that_blocks_in_c_costs_its_process_and_others_go_on(cluster: Clus
     assert all(worker.alive for worker in workers)
 
 
+def test_a_step_whose_process_gave_itself_up_is_tried_again_under_the_next_number(cluster: Cluster) -> None:
+    """It did run: a step that asks for its attempt must not be told twice that it is the first."""
+    cluster.orchestrator()
+    cluster.ready(cluster.worker())
+    beside = cluster.create("gated", "gn", {"gate": "gn"})
+    _begun(cluster, "gn/work")
+    cluster.create("blocking", "bn", {"in_c": True})
+    _begun(cluster, "gn/work", 2)
+    cluster.ledger.open_gate("gn")
+    cluster.result(beside)
+    assert [begun.attempt for begun in cluster.ledger.of("gn/work")] == [1, 2]
+
+
 def test_a_run_that_holds_the_interpreter_costs_its_process_only(cluster: Cluster) -> None:
     """The process cannot even give itself up; its parent kills it, and the same code may be repaired meanwhile."""
     cluster.orchestrator()

@@ -14,6 +14,7 @@ Source: https://developers.cloudflare.com/workers/testing/vitest-integration/tes
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -71,10 +72,27 @@ def _engine_of(binding: Any) -> WorkflowEngine:
     return found
 
 
-class _Modifiable(AwaitsItself):
-    """What both kinds of introspector do with a function that mocks."""
+class _Introspector(AwaitsItself, ABC):
+    """What both kinds of introspector are: context managers, sync and async, that take functions that mock."""
 
     _unawaited = False
+
+    @abstractmethod
+    def _dispose(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._dispose()
 
     def _modify(self, function: Callable[[InstanceModifier], Any], modifier: InstanceModifier) -> Any:
         self._check_awaited()
@@ -274,8 +292,8 @@ class InstanceModifier:
     forceEventTimeout = force_event_timeout  # noqa: N815
 
 
-class InstanceIntrospector(_Modifiable):
-    """Looks into one instance; see ``introspect_workflow_instance``. A context manager, sync and async."""
+class InstanceIntrospector(_Introspector):
+    """Looks into one instance; see ``introspect_workflow_instance``."""
 
     def __init__(self, engine: WorkflowEngine, key: Key) -> None:
         self._engine = engine
@@ -416,20 +434,6 @@ class InstanceIntrospector(_Modifiable):
             raise IntrospectionError(f"{look.title} has no {what}: it is {look.status}.{more}\n{self.timeline()}")
         return look
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._dispose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._dispose()
-
     def __repr__(self) -> str:
         return f"<InstanceIntrospector {self._key[0]}/{self._key[1]}>"
 
@@ -441,8 +445,8 @@ class InstanceIntrospector(_Modifiable):
     getError = get_error  # noqa: N815
 
 
-class WorkflowIntrospector(_Modifiable):
-    """Looks into all new instances of one workflow; see ``introspect_workflow``. A context manager, sync and async."""
+class WorkflowIntrospector(_Introspector):
+    """Looks into all new instances of one workflow; see ``introspect_workflow``."""
 
     def __init__(self, engine: WorkflowEngine, workflow: str) -> None:
         self._engine = engine
@@ -488,20 +492,6 @@ class WorkflowIntrospector(_Modifiable):
         self._engine.mocks.close_session(self._workflow)
         for introspector in found:
             introspector._dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._dispose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._dispose()
 
     def __repr__(self) -> str:
         return f"<WorkflowIntrospector {self._workflow}>"
