@@ -8,9 +8,9 @@ if not I then
   return reply('unknown')
 end
 if FINAL[I.st] then
-  local v = redis.call('HMGET', I.h, 'out', 'err')
-  local outcome = {st = I.st}
-  if I.st == 'complete' then outcome.v = v[1] elseif I.st == 'terminated' then outcome.x = A.stopped else outcome.x = v[2] end
+  local e = cmsgpack.unpack(string.sub(redis.call('LINDEX', I.j, -1), 11))
+  local outcome = {st = I.st, v = e.v, x = e.x}
+  if I.st == 'terminated' then outcome.x = A.stopped end
   tell_parents({parents = cmsgpack.pack({A.parent}), wf = I.wf, id = I.id}, outcome)
   return reply('told')
 end

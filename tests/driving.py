@@ -65,7 +65,8 @@ class HandWorker:
         return found
 
     def entries(self, instance: Instance) -> list[journal.Entry]:
-        return [journal.decode(blob) for blob in self.store.redis.lrange(self.keys.journal(instance), 0, -1)]
+        blobs = self.store.redis.lrange(self.keys.journal(instance), 0, -1)
+        return [journal.decode(blob) for blob in blobs if blob[1:2] != b"Z"]
 
     def claim(self, instance: Instance, kind: str = "t", seq: int = 0) -> str:
         """Claim the instance's turn, or one attempt; returns the token."""

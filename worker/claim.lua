@@ -2,8 +2,8 @@
 -- Redis lost its last second, and two claims of it must not share a token (F42).
 -- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, n intent nonce, m member, t token,
 --        h entries the worker has already fed, [hn] nonce of the last of them}; page = most entries to send along
--- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob or '', header or '', nonce of the
---        last entry, decided position}
+-- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob or '', nonce of the last entry, decided
+--        position}
 --        entries is empty when there are more than `page`: the worker reads them itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not lease_is_live(A.w) then return reply({'no-lease'}) end
@@ -39,12 +39,7 @@ for at, a in ipairs(A.items) do
       local entries, last = {}, ''
       if upto - from <= A.page and upto > from then entries = redis.call('LRANGE', I.j, from, upto - 1) end
       if upto > 0 then last = string.sub(entries[#entries] or redis.call('LINDEX', I.j, upto - 1), 3, 10) end
-      local header
-      if from == 0 then
-        local v = redis.call('HMGET', I.h, 'params', 'sched')
-        header = {p = v[1], sched = v[2] or '', created = tonumber(I.created)}
-      end
-      task = {NOW, from, upto, entries, blob, header or '', last, I.pos}
+      task = {NOW, from, upto, entries, blob, last, I.pos}
     end
   end
   answers[at] = task

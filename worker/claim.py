@@ -37,15 +37,6 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """What a cold replay needs besides the journal."""
-
-    params: bytes
-    schedule: bytes
-    created_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Task:
     """One claimed attempt or turn.
 
@@ -72,7 +63,6 @@ class Task:
     position: int
     blobs: list[bytes]
     record: dict[bytes, Any] | None
-    header: Header | None
     nonce: str
     hinted: bool
 
@@ -163,7 +153,7 @@ def claim(
 
 
 def _task(worker: str, intent: Intent, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:
-    _, start, upto, blobs, record, header, nonce, position = reply
+    _, start, upto, blobs, record, nonce, position = reply
     return Task(
         kind=intent.kind,
         instance=instance,
@@ -176,7 +166,6 @@ def _task(worker: str, intent: Intent, instance: Instance, item: dict[str, Any],
         position=int(position),
         blobs=blobs,
         record=unpackb(record) if record else None,
-        header=Header(header[b"p"], header[b"sched"], int(header[b"created"])) if header else None,
         nonce=nonce.decode(),
         hinted=item["h"] > 0,
     )

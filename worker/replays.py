@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worker.claim import Header, Task
+from worker.claim import Task
 from worker.guardian import Guardian
 from worker.warm import WarmCache, WarmReplay
 from workflows import codec, journal
@@ -52,8 +52,7 @@ class Replays:
             warm.replay.close()
             warm = None
         if warm is None:
-            header = task.header or self._read_header(task.instance)
-            warm = WarmReplay(self._start(task.instance, task.generation, header), task.generation, "")
+            warm = WarmReplay(self._start(task), task.generation, "")
         if warm.replay.position < position:
             self.feed(task.instance, warm, self.blobs(task, warm.replay.position, position))
         return warm
@@ -115,18 +114,18 @@ class Replays:
             raise CorruptPayload(f"the journal ends at {at}, but {upto} entries were promised")
         return found
 
-    def _read_header(self, instance: Instance) -> Header:
-        params, schedule, created = self._store.header_fields(instance, "params", "sched", "created")
-        if params is None or created is None:
-            raise Gone(instance.id)
-        return Header(params, schedule or b"", int(created))
+    def _start(self, task: Task) -> Replay:
+        """A replay that nothing has been fed to.
 
-    def _start(self, instance: Instance, generation: str, header: Header) -> Replay:
+        Raises: Gone, CorruptPayload.
+        """
+        instance = task.instance
+        start = journal.decode_start(self.blobs(task, 0, 1)[0])
         definition = self._app.definition(instance.workflow)
-        schedule = unpackb(header.schedule) if header.schedule else None
+        schedule = unpackb(start.schedule) if start.schedule else None
         event: WorkflowEvent[Any] = WorkflowEvent(
-            definition.load_params(codec.decode(header.params)),
-            timestamp=moment(header.created_ms),
+            definition.load_params(codec.decode(start.params)),
+            timestamp=moment(start.at_ms),
             instance_id=instance.id,
             workflow_name=instance.workflow,
             schedule=Schedule(schedule[b"cron"].decode(), ScheduledTime.from_ms(int(schedule[b"at"])))
@@ -137,7 +136,7 @@ class Replays:
             definition.workflow_class,
             event,
             env=self._env,
-            generation=generation,
+            generation=task.generation,
             defaults=self._app.defaults,
             step_limit=definition.step_limit,
             directory=self._app,

@@ -22,12 +22,11 @@ for at, a in ipairs(A.items) do
     answers[at] = same and 'created' or 'exists'
   else
     redis.call('HSET', KEYS[k], 'v', 1, 'wf', a.wf, 'id', a.id, 'gen', a.gen, 'st', 'queued', 'want', '', 'pos', 0,
-      'turn', '', 'act', 0, 'queue', a.qu, 'created', NOW, 'params', a.p, 'keep_ok', a.ok, 'keep_err', a.err)
+      'turn', '', 'act', 0, 'queue', a.qu, 'created', NOW, 'keep_ok', a.ok, 'keep_err', a.err)
     if a.cid then redis.call('HSET', KEYS[k], 'cid', a.cid) end
-    if a.sched then redis.call('HSET', KEYS[k], 'sched', a.sched) end
     if a.parent then redis.call('HSET', KEYS[k], 'parents', cmsgpack.pack({a.parent})) end
     instances[a.i] = nil
-    redis.call('RPUSH', KEYS[k + 1], '\1' .. '0' .. entry_nonce() .. cmsgpack.pack({t = NOW}))
+    redis.call('RPUSH', KEYS[k + 1], '\1' .. '0' .. entry_nonce() .. cmsgpack.pack({t = NOW, p = a.p, sc = a.sched}))
     local I = instance(a.i)
     redis.call('ZADD', INDEX, 0, index_member(I))
     pump(I)

@@ -4,6 +4,10 @@ The journal is a Redis list; each element is one blob: a format byte, a kind byt
 msgpack map. Scripts append, this module reads. Only what ``run`` must see is here (protocol: journal): failed
 attempts that will be retried live in the open record of their step and are copied into its ``Settled`` entry.
 
+What an instance was created with stands in its first entry, and what it ended with in one more element behind the last
+(kind ``Z``), which is no entry: only ``read.lua`` and ``watch.lua`` look at it. In the header a value of more than 64
+bytes would make Redis take three times the memory for all of it.
+
 An entry is identified by its position in the list. The nonce tells two timelines apart: after Redis lost its last
 second, position 7 may exist again with other content, and only the nonce shows it (F42).
 """
@@ -24,9 +28,16 @@ HEADER_BYTES = 2 + NONCE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The instance was created; always entry 0, so that the first turn is a turn like any other."""
+    """The instance was created; always entry 0, so that the first turn is a turn like any other.
+
+    Attributes:
+        params: the codec blob of what it was created with.
+        schedule: what created it at which moment, for one that a cron line made.
+    """
 
     at_ms: int
+    params: bytes = b""
+    schedule: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,18 @@ def nonce_of(blob: bytes) -> str:
     return blob[2:HEADER_BYTES].decode()
 
 
+def decode_start(blob: bytes) -> Start:
+    """Read entry 0.
+
+    Raises:
+        CorruptPayload: it is none.
+    """
+    entry = decode(blob)
+    if not isinstance(entry, Start):
+        raise CorruptPayload("the journal does not begin with the start of the instance")
+    return entry
+
+
 def decode(blob: bytes) -> Entry:
     """Read one entry.
 
@@ -157,7 +180,7 @@ def decode(blob: bytes) -> Entry:
     try:
         body = msgpack.unpackb(blob[HEADER_BYTES:], raw=True, strict_map_key=False)
         if kind == b"0":
-            return Start(int(body[b"t"]))
+            return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
             case b"S":

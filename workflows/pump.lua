@@ -258,9 +258,7 @@ local function finish(I, status, outcome)
   set_status(I, status)
   set(I, 'ended', NOW)
   set(I, 'want', '')
-  if outcome.v then set(I, 'out', outcome.v) end
-  if outcome.x then set(I, 'err', outcome.x) end
-  if outcome.w then set(I, 'warn', outcome.w) end
+  append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, t = NOW})
   local keep = tonumber(status == 'complete' and I.keep_ok or I.keep_err) or 0
   redis.call('ZADD', RETIRE, NOW + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
   tell_parents(I, {v = outcome.v, x = outcome.x, st = status})

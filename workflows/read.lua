@@ -1,16 +1,32 @@
 -- Reads an instance in one moment; writes nothing.
--- ARGV   fields = names of header fields; [from] = first journal entry wanted, page = most entries, bytes = no further
---        entries once there are so many bytes
--- Reply  false when there is no such instance | {now, header values, length of the journal, entries, open records}
+-- ARGV   fields = names of header fields, and params, sched, out, err, warn, which the first and last element of the
+--        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
+--        are so many bytes
+-- Reply  false when there is no such instance | {now, values, length of the journal, entries, open records}
 -- Open records come with the end of the journal only: then no step is missing from both and none is in both.
 local values = redis.call('HMGET', KEYS[10], unpack(A.fields))
 if redis.call('EXISTS', KEYS[10]) == 0 then return reply(false) end
-local entries, records, length = {}, {}, 0
+local length = redis.call('LLEN', KEYS[11])
+local function body(at) return cmsgpack.unpack(string.sub(redis.call('LINDEX', KEYS[11], at), 11)) end
+local places, start, ending = {params = 'p', sched = 'sc', out = 'v', err = 'x', warn = 'w'}, nil, {}
+if redis.call('HEXISTS', KEYS[10], 'ended') == 1 then
+  ending = body(-1)
+  length = length - 1
+end
+for n, name in ipairs(A.fields) do
+  local place = places[name]
+  if place == 'p' or place == 'sc' then
+    start = start or body(0)
+    values[n] = start[place] or false
+  elseif place then
+    values[n] = ending[place] or false
+  end
+end
+local entries, records = {}, {}
 if A.from then
-  length = redis.call('LLEN', KEYS[11])
   local at, bytes = A.from, 0
   while at < length and #entries < A.page and bytes < A.bytes do
-    local some = redis.call('LRANGE', KEYS[11], at, at + math.min(20, A.page - #entries) - 1)
+    local some = redis.call('LRANGE', KEYS[11], at, math.min(at + 20, at + A.page - #entries, length) - 1)
     for _, blob in ipairs(some) do
       entries[#entries + 1] = blob
       bytes = bytes + #blob

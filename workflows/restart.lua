@@ -6,15 +6,16 @@ if not I then return reply('unknown') end
 if remembered(I, A.cid) then return reply('queued') end
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
 clear(I, false)
+local start = cmsgpack.unpack(string.sub(redis.call('LINDEX', I.j, 0), 11))
 redis.call('UNLINK', I.j)
-redis.call('HDEL', I.h, 'out', 'err', 'warn', 'reason', 'ended', 'paused_at', 'started')
+redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started')
 set(I, 'gen', A.gen)
 set(I, 'pos', 0)
 set(I, 'strikes', 0)
 set(I, 'want', '')
 I.len, I.started = 0, ''
 set_status(I, 'queued')
-append(I, '0', {t = tonumber(I.created)})
+append(I, '0', start)
 pump(I)
 remember(I, A.cid, 'queued')
 flush()

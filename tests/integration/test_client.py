@@ -423,6 +423,26 @@ def test_status_tells_every_kind_of_step(client: Client, worker: HandWorker, clo
     assert waiting.event_type == "t"
 
 
+def test_large_params_and_outputs_do_not_swell_the_header(client: Client, worker: HandWorker) -> None:
+    """A value of more than 64 bytes in a hash makes Redis keep all of it in three times the memory."""
+    params, output = {"text": "p" * 500}, "o" * 500
+    instance = client.workflow("order").create(params=params)
+    header = client.store.keys.header(of(instance))
+    worker.complete(of(instance), output, warnings=["w" * 500])
+    assert client.store.redis.object("encoding", header) in (b"listpack", b"ziplist")
+    status = instance.status()
+    assert (status.params, status.output, status.warnings) == (params, output, ("w" * 500,))
+    assert instance.result() == output
+
+    instance.restart()
+    worker.fail(of(instance), ValueError("e" * 500))
+    assert client.store.redis.object("encoding", header) in (b"listpack", b"ziplist")
+    status = instance.status()
+    assert (status.params, status.output) == (params, None)
+    assert status.error is not None
+    assert status.error.message == "e" * 500
+
+
 def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step once, whatever the size of a page."""
     monkeypatch.setattr("workflows.requests.PAGE_ENTRIES", 3)

@@ -32,7 +32,7 @@ from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPE, FLAKY, HANGS, app
 from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
-from worker.claim import Header, Task
+from worker.claim import Task
 from worker.engine import Engine, Settings
 from workflows import codec, failure, journal, nonces, retries
 from workflows.commands import Command
@@ -306,13 +306,14 @@ def _name_of(item: Any) -> str:
 
 @dataclass(slots=True)
 class Seen:
-    """One instance as stored."""
+    """One instance as stored; ``outcome`` is what stands behind the journal of one that has ended."""
 
     instance: Instance
     header: dict[str, bytes]
     journal: list[bytes]
     records: dict[int, dict[bytes, Any]]
     mail: dict[str, bytes]
+    outcome: dict[bytes, Any]
 
     def text(self, name: str) -> str:
         return self.header.get(name, b"").decode()
@@ -360,11 +361,11 @@ class Oracle:
     """Replays one life of one instance, entry by entry, and remembers what it said after each."""
 
     def __init__(self, seen: Seen) -> None:
-        header = Header(seen.header["params"], b"", int(seen.header["created"]))
+        start = journal.decode_start(seen.journal[0])
         definition = app.definition(seen.instance.workflow)
         event: WorkflowEvent[Any] = WorkflowEvent(
-            codec.decode(header.params),
-            timestamp=moment(header.created_ms),
+            codec.decode(start.params),
+            timestamp=moment(start.at_ms),
             instance_id=seen.instance.id,
             workflow_name=seen.instance.workflow,
         )
@@ -970,12 +971,14 @@ class World:
             header, entries, records, mail = pipe.execute()
         if not header:
             return None
+        outcome = unpackb(entries.pop()[journal.HEADER_BYTES :]) if b"ended" in header else {}
         return Seen(
             instance,
             {name.decode(): value for name, value in header.items()},
             entries,
             {int(seq): unpackb(blob) for seq, blob in records.items()},
             {name.decode(): value for name, value in mail.items()},
+            outcome,
         )
 
     def look(self, kind: str) -> State:
@@ -1227,10 +1230,10 @@ class World:
         if seen.status is Status.COMPLETE:
             demand(isinstance(prefix.end, Returned), "complete, but run() has not returned")
             assert isinstance(prefix.end, Returned)
-            stored = codec.decode(seen.header["out"])
+            stored = codec.decode(seen.outcome[b"v"])
             demand(stored == codec.decode(codec.encode(prefix.end.value, what="")), f"the output is {stored}")
         elif seen.status is Status.ERRORED:
-            stalled = failure.Failure.from_blob(seen.header["err"]).name == "StalledError"
+            stalled = failure.Failure.from_blob(seen.outcome[b"x"]).name == "StalledError"
             demand(isinstance(prefix.end, Raised) or stalled, "errored, but run() has not raised")
 
     def _oracle(self, seen: Seen) -> Oracle:

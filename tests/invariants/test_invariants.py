@@ -123,7 +123,7 @@ def test_i3_the_journal_only_grows(client: Client, worker: HandWorker, clock: Ha
     check()
     worker.complete(place)
     check()
-    assert len(before) == 3
+    assert len(before) == 4
 
 
 def test_i4_a_turn_is_committed_once(client: Client, worker: HandWorker) -> None:

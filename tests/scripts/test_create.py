@@ -37,7 +37,7 @@ def test_a_created_instance_is_queued_and_has_one_turn_to_be_claimed(store: Stor
     header = redis.hgetall(store.keys.header(instance))
     assert (header[b"st"], header[b"pos"], header[b"want"]) == (b"queued", b"0", b"")
     assert [journal.decode(blob) for blob in redis.lrange(store.keys.journal(instance), 0, -1)] == [
-        journal.Start(int(header[b"created"]))
+        journal.Start(int(header[b"created"]), codec.encode({"n": 1}, what="params"))
     ]
     (member,) = redis.zrange(store.keys.shard_key(0, "intents"), 0, -1)
     intent = Intent.parse(member.decode())
