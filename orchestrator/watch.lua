@@ -4,22 +4,18 @@
 -- Reply  'watching' | 'told' | 'unknown'
 local I = instance(1)
 if not I then
-  tell_parents({parents = cmsgpack.pack({A.parent}), wf = A.wf, id = A.id}, {x = A.missing, st = 'unknown'})
+  tell({A.parent}, A.wf, A.id, {x = A.missing, st = 'unknown'})
   return reply('unknown')
 end
 if FINAL[I.st] then
-  local e = cmsgpack.unpack(string.sub(redis.call('LINDEX', I.j, -1), 11))
+  local e = entry_body(I, -1)
   local outcome = {st = I.st, v = e.v, x = e.x}
   if I.st == 'terminated' then outcome.x = A.stopped end
-  tell_parents({parents = cmsgpack.pack({A.parent}), wf = I.wf, id = I.id}, outcome)
+  tell({A.parent}, I.wf, I.id, outcome)
   return reply('told')
 end
-local parents = I.parents ~= '' and cmsgpack.unpack(I.parents) or {}
-for _, p in ipairs(parents) do
-  if p.wf == A.parent.wf and p.id == A.parent.id and p.gen == A.parent.gen and p.seq == A.parent.seq then
-    return reply('watching')
-  end
-end
+local parents = parents_of(I)
+if is_among(parents, A.parent) then return reply('watching') end
 parents[#parents + 1] = A.parent
 set(I, 'parents', cmsgpack.pack(parents))
 flush()

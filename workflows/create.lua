@@ -11,22 +11,18 @@ for at, a in ipairs(A.items) do
   if known then
     local same = a.cid and redis.call('HGET', known.h, 'cid') == a.cid
     if a.parent and not same then
-      for _, p in ipairs(known.parents ~= '' and cmsgpack.unpack(known.parents) or {}) do
-        if p.wf == a.parent.wf and p.id == a.parent.id and p.gen == a.parent.gen and p.seq == a.parent.seq then same = true end
-      end
+      same = is_among(parents_of(known), a.parent)
       -- Silence would hang the parent for ever, so a taken id is an outcome too.
-      if not same then
-        tell_parents({parents = cmsgpack.pack({a.parent}), wf = a.wf, id = a.id}, {x = a.taken, st = 'errored'})
-      end
+      if not same then tell({a.parent}, a.wf, a.id, {x = a.taken, st = 'errored'}) end
     end
     answers[at] = same and 'created' or 'exists'
   else
     redis.call('HSET', KEYS[k], 'v', 1, 'wf', a.wf, 'id', a.id, 'gen', a.gen, 'st', 'queued', 'want', '', 'pos', 0,
       'turn', '', 'act', 0, 'queue', a.qu, 'created', NOW, 'keep_ok', a.ok, 'keep_err', a.err)
     if a.cid then redis.call('HSET', KEYS[k], 'cid', a.cid) end
-    if a.parent then redis.call('HSET', KEYS[k], 'parents', cmsgpack.pack({a.parent})) end
+    if a.parent then redis.call('HSET', KEYS[k], 'parents', 'creator') end
     instances[a.i] = nil
-    redis.call('RPUSH', KEYS[k + 1], '\1' .. '0' .. entry_nonce() .. cmsgpack.pack({t = NOW, p = a.p, sc = a.sched}))
+    redis.call('RPUSH', KEYS[k + 1], '\1' .. '0' .. entry_nonce() .. cmsgpack.pack({t = NOW, p = a.p, sc = a.sched, pa = a.parent}))
     local I = instance(a.i)
     redis.call('ZADD', INDEX, 0, index_member(I))
     pump(I)

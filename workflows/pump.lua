@@ -231,15 +231,32 @@ end
 
 -- Ends ------------------------------------------------------------------------------------------------------------
 
-local function tell_parents(I, outcome)
-  if I.parents == '' then return end
-  for _, p in ipairs(cmsgpack.unpack(I.parents)) do
-    local message = {op = 'outcome', sh = p.sh, wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = I.wf, cid = I.id}
+local function entry_body(I, at) return cmsgpack.unpack(string.sub(redis.call('LINDEX', I.j, at), 11)) end
+
+-- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
+local function parents_of(I)
+  if I.parents == '' then return {} end
+  return I.parents == 'creator' and {entry_body(I, 0).pa} or cmsgpack.unpack(I.parents)
+end
+
+local function is_among(parents, parent)
+  for _, p in ipairs(parents) do
+    if p.wf == parent.wf and p.id == parent.id and p.gen == parent.gen and p.seq == parent.seq then return true end
+  end
+  return false
+end
+
+local function tell(parents, wf, id, outcome)
+  if #parents == 0 then return end
+  for _, p in ipairs(parents) do
+    local message = {op = 'outcome', sh = p.sh, wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = wf, cid = id}
     for field, value in pairs(outcome) do message[field] = value end
     redis.call('HSET', RELAY, 'o|' .. p.wf .. '|' .. p.id .. '|' .. p.gen .. '|' .. p.seq, cmsgpack.pack(message))
   end
   wake()
 end
+
+local function tell_parents(I, outcome) tell(parents_of(I), I.wf, I.id, outcome) end
 
 -- Removes everything open. `W` entries say so in the journal, unless the journal goes too.
 local function clear(I, keep_journal)

@@ -53,6 +53,16 @@ def test_a_created_instance_is_queued_and_has_one_turn_to_be_claimed(store: Stor
     assert redis.zrange(store.keys.shard_key(0, "index"), 0, -1) == [b"queued|order|" + header[b"created"] + b"|a1"]
 
 
+def test_who_waits_for_a_child_does_not_swell_its_header(store: Store, redis: redis_py.Redis) -> None:
+    """See decision 0013."""
+    parent = {"sh": 0, "wf": "w" * 60, "id": "p" * 60, "gen": "g" * 12, "seq": 7}
+    assert create(store, item("a1", parent=parent, cid="c1")) == ["created"]
+    header = store.keys.header(store.keys.instance("order", "a1"))
+    assert redis.object("encoding", header) in (b"listpack", b"ziplist")
+    assert create(store, item("a1", parent=parent)) == ["created"]
+    assert create(store, item("a1", parent={**parent, "seq": 8})) == ["exists"]
+
+
 def test_the_same_call_twice_is_created_twice_and_changes_nothing(store: Store, redis: redis_py.Redis) -> None:
     create(store, item("a1"))
     before = dump(redis)
