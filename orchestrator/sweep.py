@@ -47,11 +47,6 @@ def pages(store: Store, shard: int) -> Iterator[int]:
         yield repaired
 
 
-def sweep(store: Store, shard: int) -> int:
-    """Repair a whole shard. Returns: in how many instances something was missing."""
-    return sum(pages(store, shard))
-
-
 def retire(store: Store, shard: int, members: Sequence[str]) -> int:
     """Delete instances whose retention is over (F55, F56). Returns: how many are gone."""
     gone = 0

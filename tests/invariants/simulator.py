@@ -802,7 +802,7 @@ class World:
 
     def _sweep(self) -> str:
         try:
-            n = sum(sweep.sweep(self.client_store, shard) for shard in range(self.keys.shards))
+            n = sum(sum(sweep.pages(self.client_store, shard)) for shard in range(self.keys.shards))
         except redis_py.RedisError as error:
             return str(error)
         demand(n == 0, "the sweep found something to repair on a healthy shard")

@@ -179,10 +179,10 @@ def test_i10_the_sweep_brings_back_lost_intents_and_timers(
     before = (worker.intents(place), timers(client.store, place))
     for lost in ("intents", "timers", "wake"):
         client.store.redis.delete(client.store.keys.shard_key(place.shard, lost))
-    assert sweep.sweep(worker.store, place.shard) == 1
+    assert sum(sweep.pages(worker.store, place.shard)) == 1
     assert (worker.intents(place), timers(client.store, place)) == before
     clock.ms += 1000
     (timer,) = before[1]
     item = {"i": 1, "m": timer, "k": "s", "g": worker.header(place, "gen"), "s": 2}
     assert worker.store.call(call_one(worker.keys, FIRE, place, {"items": [item]})) == 1
-    assert sweep.sweep(worker.store, place.shard) == 0
+    assert sum(sweep.pages(worker.store, place.shard)) == 0

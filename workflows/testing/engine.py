@@ -236,7 +236,7 @@ class WorkflowEngine:
             return
         self.clock.attach(self)
         self._current_worker = self._new_worker()
-        self._current_orchestrator = self._new_orchestrator()
+        self._current_orchestrator = self._new_orchestrator(looked=True)
         if self._schedules:
             schedules.tick(self.store, self.clock.now_ms())
 
@@ -249,6 +249,7 @@ class WorkflowEngine:
             thread.join()
         if not self._in_process:
             self._stop_processes()
+            self._process.end()
             return
         with self._exchange:
             worker, orchestrator = self._current_worker, self._current_orchestrator
@@ -303,11 +304,12 @@ class WorkflowEngine:
         made.engine.start()
         return made
 
-    def _new_orchestrator(self) -> _OrchestratorProcess:
+    def _new_orchestrator(self, *, looked: bool = False) -> _OrchestratorProcess:
         made = _OrchestratorProcess(lambda process: Orchestrator(self._store(process, hot=True), bridge=False))
-        # In hand before it begins, so that firing does not have to wait for its first look, nor a test behind it.
+        # In hand before it begins, so that a test does not have to wait for its first look.
         made.orchestrator.connect()
-        made.orchestrator.look()
+        if looked:
+            made.orchestrator.look()
         made.release()
         made.thread.start()
         return made
