@@ -49,6 +49,7 @@ def mutants() -> list[Mutant]:
             "settle",
             "if I.want ~= '' then\n        -- Time",
             "if false then\n        -- Time",
+            program="retry",
         ),
         Mutant(
             "settle: the entry is written, nobody is woken",
@@ -69,6 +70,7 @@ def mutants() -> list[Mutant]:
             "",
             "if index >= f then redis.call('HSET', I.m, 'v:' .. index, 1) end",
             "",
+            program="race-wait",
         ),
         Mutant(
             "an event of a detached wait is put back before its entry is fed",

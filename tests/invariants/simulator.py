@@ -11,6 +11,7 @@ where every call passes, ``Store._send``. A run depends on its seed alone.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import secrets
@@ -416,10 +417,15 @@ def _told(command: Command) -> tuple[str, str, int, Any]:
 
 
 class Mutant:
-    """A change of the scripts' text: ``old`` becomes ``new`` in the script ``name`` ('' = in any)."""
+    """A change of the scripts' text: ``old`` becomes ``new`` in the script ``name`` ('' = in any).
 
-    def __init__(self, title: str, name: str, old: str, new: str, *more: tuple[str, str]) -> None:
+    Args:
+        program: the program that shows it, for a change that few seeds would come across.
+    """
+
+    def __init__(self, title: str, name: str, old: str, new: str, *more: tuple[str, str], program: str = "") -> None:
         self.title = title
+        self.program = program
         self.name = name
         self.changes = ((old, new), *more)
         self.applied = [0] * len(self.changes)
@@ -503,6 +509,9 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         self.setup = setup_of(self.rng)
+        if mutant is not None and mutant.program:
+            aimed = (mutant.program,) * len(self.setup.programs)
+            self.setup = dataclasses.replace(self.setup, programs=aimed, events=max(3, self.setup.events))
         self.clock = SimClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
