@@ -8,7 +8,7 @@ if not I then
   return reply('unknown')
 end
 if FINAL[I.st] then
-  local e = entry_body(I, -1)
+  local e = body_of(I.j, -1)
   local outcome = {st = I.st, v = e.v, x = e.x}
   if I.st == 'terminated' then outcome.x = A.stopped end
   tell({A.parent}, I.wf, I.id, outcome)

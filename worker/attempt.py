@@ -62,10 +62,10 @@ class Attempt:
         self.deadline = monotonic() + self.config.timeout_ms / 1000
 
     @property
-    def held(self) -> str:
-        """The text under which Redis knows that this worker holds it."""
+    def held(self) -> Held:
+        """Under what Redis knows that this worker holds it."""
         instance = self.instance
-        return Held(self.worker, "a", instance.workflow, instance.id, self.generation, self.seq, self.token).member
+        return Held(self.worker, "a", instance.workflow, instance.id, self.generation, self.seq, self.token)
 
     def take_outcome(self) -> bool:
         """True for the first caller only: a callback that ends while its timeout is being settled has no say (F19)."""

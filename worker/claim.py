@@ -66,6 +66,12 @@ class Task:
     nonce: str
     hinted: bool
 
+    @property
+    def held(self) -> Held:
+        """Under what Redis knows that this worker holds it."""
+        instance = self.instance
+        return Held(self.worker, self.kind, instance.workflow, instance.id, self.generation, self.seq, self.token)
+
 
 def pop_call(namespace: str, queue_name: str, most: int) -> Call:
     """A call that takes up to ``most`` doorbells off an RQ queue."""

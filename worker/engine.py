@@ -243,10 +243,11 @@ class Engine:
             # A claim on its way comes back in a moment, unless its connection hangs.
             self.claiming.acquire(timeout=1)
             for held in self._held(store):
-                if held.kind == "t" and store.keys.instance(held.workflow, held.id) == stuck:
-                    round.release_held(store.keys, held, "strike", STALLED)
+                instance = store.keys.instance(held.workflow, held.id)
+                if held.kind == "t" and instance == stuck:
+                    round.release(instance, held, "strike", STALLED)
                 else:
-                    round.release_held(store.keys, held, "drain" if held.token in ran else "back")
+                    round.release(instance, held, "drain" if held.token in ran else "back")
             round.send(store)
         except redis.RedisError:
             _log.warning("left to the reaper")
@@ -368,7 +369,7 @@ class Engine:
                     self._settle(item, round, alone=per_instance[item.attempt.instance] == 1)
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
-                    self._release(item, round)
+                    round.release(item.instance, item.held)
                 case Task():
                     self._take_up(item, round)
                 case _Lost():
@@ -376,7 +377,7 @@ class Engine:
                 case _Reconcile():
                     self._reconcile(round, forget=item.forget)
                 case _GiveBack():
-                    self._release(item.task, round)
+                    round.release(item.task.instance, item.task.held)
         if stop:
             self._give_back(round)
         try:
@@ -424,7 +425,7 @@ class Engine:
         except Gone:
             pass
         except RunStalled:
-            self._release(task, round, "strike", STALLED)
+            round.release(task.instance, task.held, "strike", STALLED)
         except (NonDeterminismError, CorruptPayload) as error:
             self._park(task, round, str(error))
         except redis.RedisError:
@@ -448,7 +449,7 @@ class Engine:
         if callback is None or not isinstance(command, Do) or (command.name, command.count) != (name, count):
             if replay.position > task.upto:
                 # This replay has gone on since the claim and given the step up; the record is gone, or goes now.
-                self._release(task, round)
+                round.release(task.instance, task.held)
                 self._replays.keep(task.instance, warm)
                 return False
             replay.close()
@@ -626,38 +627,18 @@ class Engine:
 
     def _park(self, task: Task, round: Round, reason: str) -> None:
         _log.error("parked", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "reason": reason})
-        self._release(task, round, "park", reason)
-
-    def _release(self, task: Task, round: Round, how: str = "back", reason: str = "") -> None:
-        round.release(
-            task.worker,
-            task.instance,
-            kind=task.kind,
-            generation=task.generation,
-            seq=task.seq,
-            token=task.token,
-            how=how,
-            reason=reason,
-        )
+        round.release(task.instance, task.held, "park", reason)
 
     def _give_back(self, round: Round) -> None:
         """The drain's grace is over: what still runs goes to others at once, and its late result is void."""
         for attempt in self.attempts():
             self.callbacks.cancel(attempt)
-            round.release(
-                attempt.worker,
-                attempt.instance,
-                kind="a",
-                generation=attempt.generation,
-                seq=attempt.seq,
-                token=attempt.token,
-                how="drain",
-            )
+            round.release(attempt.instance, attempt.held, "drain")
 
     def _cancel(self, members: frozenset[str]) -> None:
         """Attempts that Redis took away: cancelled, reaped, restarted, terminated."""
         for attempt in self.attempts():
-            if attempt.held in members:
+            if attempt.held.member in members:
                 self.callbacks.cancel(attempt)
 
     def _recover(self, batch: list[Any], failures: int) -> None:
@@ -688,7 +669,7 @@ class Engine:
             found = Round()
             for held in self._held(self.store):
                 if held.token not in mine:
-                    found.release_held(self.store.keys, held)
+                    found.release(self.store.keys.instance(held.workflow, held.id), held)
             found.send(self.store)
 
     def _held(self, store: Store) -> list[Held]:

@@ -113,7 +113,7 @@ class Lease:
         held: dict[int, list[str]] = {}
         for attempt in self._attempts():
             if attempt.worker == worker:
-                held.setdefault(attempt.instance.shard, []).append(attempt.held)
+                held.setdefault(attempt.instance.shard, []).append(attempt.held.member)
         calls = []
         for shard in range(self._store.keys.shards):
             arguments: dict[str, Any] = {"w": worker, "ttl": self._lease_ms, "held": held.get(shard, [])}

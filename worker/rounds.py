@@ -11,7 +11,7 @@ from typing import Any
 from workflows import failure
 from workflows.batches import numbered
 from workflows.errors import StalledError
-from workflows.keys import Held, Instance, Keyspace
+from workflows.keys import Held, Instance
 from workflows.store import Store, call_on, script
 
 _HERE = Path(__file__).parent
@@ -50,34 +50,17 @@ class Round:
         """Add a turn's decision; answered with ``[code, now]``."""
         self._commits[instance.shard, worker].append((instance, item, answered))
 
-    def release(
-        self,
-        worker: str,
-        instance: Instance,
-        *,
-        kind: str,
-        generation: str,
-        seq: int,
-        token: str,
-        how: str = "back",
-        reason: str = "",
-    ) -> None:
-        """Give an attempt (``a``) or turn (``t``) back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``."""
-        item = {"k": kind, "g": generation, "s": seq, "t": token, "how": how, "reason": reason[:4_000]}
-        self._releases[instance.shard, worker].append((instance, item, _no_answer))
-
-    def release_held(self, keys: Keyspace, held: Held, how: str = "back", reason: str = "") -> None:
-        """The same for what Redis says a worker holds."""
-        self.release(
-            held.worker,
-            keys.instance(held.workflow, held.id),
-            kind=held.kind,
-            generation=held.generation,
-            seq=held.seq,
-            token=held.token,
-            how=how,
-            reason=reason,
-        )
+    def release(self, instance: Instance, held: Held, how: str = "back", reason: str = "") -> None:
+        """Give an attempt or turn back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``."""
+        item = {
+            "k": held.kind,
+            "g": held.generation,
+            "s": held.seq,
+            "t": held.token,
+            "how": how,
+            "reason": reason[:4_000],
+        }
+        self._releases[instance.shard, held.worker].append((instance, item, _no_answer))
 
     def send(self, store: Store) -> None:
         """Settles first, so that a commit of the same instance sees them.

@@ -231,12 +231,10 @@ end
 
 -- Ends ------------------------------------------------------------------------------------------------------------
 
-local function entry_body(I, at) return cmsgpack.unpack(string.sub(redis.call('LINDEX', I.j, at), 11)) end
-
 -- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
 local function parents_of(I)
   if I.parents == '' then return {} end
-  return I.parents == 'creator' and {entry_body(I, 0).pa} or cmsgpack.unpack(I.parents)
+  return I.parents == 'creator' and {body_of(I.j, 0).pa} or cmsgpack.unpack(I.parents)
 end
 
 local function is_among(parents, parent)

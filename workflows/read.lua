@@ -7,16 +7,15 @@
 local values = redis.call('HMGET', KEYS[10], unpack(A.fields))
 if redis.call('EXISTS', KEYS[10]) == 0 then return reply(false) end
 local length = redis.call('LLEN', KEYS[11])
-local function body(at) return cmsgpack.unpack(string.sub(redis.call('LINDEX', KEYS[11], at), 11)) end
 local places, start, ending = {params = 'p', sched = 'sc', out = 'v', err = 'x', warn = 'w'}, nil, {}
 if redis.call('HEXISTS', KEYS[10], 'ended') == 1 then
-  ending = body(-1)
+  ending = body_of(KEYS[11], -1)
   length = length - 1
 end
 for n, name in ipairs(A.fields) do
   local place = places[name]
   if place == 'p' or place == 'sc' then
-    start = start or body(0)
+    start = start or body_of(KEYS[11], 0)
     values[n] = start[place] or false
   elseif place then
     values[n] = ending[place] or false

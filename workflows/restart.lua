@@ -6,7 +6,7 @@ if not I then return reply('unknown') end
 if remembered(I, A.cid) then return reply('queued') end
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
 clear(I, false)
-local start = entry_body(I, 0)
+local start = body_of(I.j, 0)
 redis.call('UNLINK', I.j)
 redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started')
 set(I, 'gen', A.gen)
