@@ -16,6 +16,9 @@ local function entry_nonce()
   nonces = nonces + 1
   return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
 end
--- What stands in an element of a journal, behind its format, kind and nonce.
-local function body_of(journal, at) return cmsgpack.unpack(string.sub(redis.call('LINDEX', journal, at), 11)) end
+-- What stands in an element of a journal, behind its format, kind and nonce; nothing where the journal was lost.
+local function body_of(journal, at)
+  local blob = redis.call('LINDEX', journal, at)
+  return blob and cmsgpack.unpack(string.sub(blob, 11)) or {}
+end
 local function reply(value) return cmsgpack.pack(value) end

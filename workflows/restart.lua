@@ -4,9 +4,10 @@
 local I = instance(1)
 if not I then return reply('unknown') end
 if remembered(I, A.cid) then return reply('queued') end
+local start = body_of(I.j, 0)
+if not start.p then return redis.error_reply('ERR the params are lost with the journal: delete this instance') end
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
 clear(I, false)
-local start = body_of(I.j, 0)
 redis.call('UNLINK', I.j)
 redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started')
 set(I, 'gen', A.gen)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.driving import HandClock, HandWorker, sleep, step, wait
+from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
 from workflows import codec
 from workflows.client import Client, WorkflowInstance
 from workflows.embedded import EmbeddedRedis
@@ -441,6 +441,18 @@ def test_large_params_and_outputs_do_not_swell_the_header(client: Client, worker
     assert (status.params, status.output) == (params, None)
     assert status.error is not None
     assert status.error.message == "e" * 500
+
+
+def test_an_instance_whose_journal_is_lost_can_still_be_looked_at_and_deleted(client: Client) -> None:
+    """After manual damage, say."""
+    instance = client.workflow("order").create(params={"n": 1})
+    client.store.redis.delete(client.store.keys.journal(of(instance)))
+    assert instance.status().status == "queued"
+    before = dump(client.store.redis)
+    with pytest.raises(redis_py.ResponseError, match="lost with the journal"):
+        instance.restart()
+    assert dump(client.store.redis) == before
+    instance.delete()
 
 
 def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch) -> None:
