@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -292,8 +293,9 @@ class Cluster:
             raise AssertionError(f"{instance} is {seen}, not {status}, after {seconds} s") from None
 
     def cli(self, *arguments: str) -> str:
-        """What ``redis-cli`` says."""
-        command = ["redis-cli", "-s", str(self.redis_server.directory / "redis.sock"), *arguments]
+        """What ``redis-cli`` says; where the machine has none, the one that came with the packaged server."""
+        program = shutil.which("redis-cli") or str(Path(sys.executable).with_name("redis-cli"))
+        command = [program, "-s", str(self.redis_server.directory / "redis.sock"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     # Looking back
