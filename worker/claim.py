@@ -19,6 +19,8 @@ _DECLINE = script(Path(__file__).with_name("decline.lua"))
 
 # Entries sent along with a claim. A longer delta is read in pages, so that no reply is unbounded (F50).
 PAGE = 256
+# Ids taken off a queue by one pop, beyond those that are doorbells: the rest waits for the next one.
+JUNK_PER_POP = 200
 FORGED_KEPT_SECONDS = 7 * 24 * 3600
 DECLINE_MS = 2_000
 
@@ -79,6 +81,7 @@ def pop_call(namespace: str, queue_name: str, most: int) -> Call:
     declared = [keys.rq_queue(queue_name), keys.rq_handover(queue_name), keys.rq_failed(queue_name)]
     arguments = {
         "n": most,
+        "looks": most + JUNK_PER_POP,
         "prefix": keys.rq_job_prefix(),
         "envelope": head,
         "tail": tail,
@@ -92,10 +95,10 @@ def intents_of(answer: Any) -> tuple[list[Intent], list[str]]:
     found = []
     for member in answer[0]:
         try:
-            found.append(Intent.parse(member.decode()))
+            found.append(Intent.parse(member))
         except ValueError:
             continue
-    return found, [id.decode() for id in answer[1]]
+    return found, [id.decode(errors="backslashreplace") for id in answer[1]]
 
 
 def decline(store: Store, intents: Sequence[Intent]) -> None:

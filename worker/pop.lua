@@ -1,12 +1,14 @@
 -- Takes doorbells off one RQ queue. RQ's keys have no hash tag of ours; with RQ_KEY_PREFIX={rq} they share one slot.
 -- The job keys of popped ids cannot be declared before the pop: the one exception to declared keys.
 -- KEYS   queue, hand-over list, registry of failed jobs
--- ARGV   n = most to take, prefix of job keys, envelope = how the data of our jobs begins and `tail` how it ends,
---        keep = seconds a forged job stays visible
+-- ARGV   n = most to take, looks = most ids to look at, prefix of job keys, envelope = how the data of our jobs begins
+--        and `tail` how it ends, keep = seconds a forged job stays visible
 -- Reply  {list of intent members, list of forged job ids}
 -- A forged job is never run: it goes to RQ's registry of failed jobs. A crash right after: intents are rung again.
 local members, forged = {}, {}
-while #members < A.n do
+local looks = 0
+while #members < A.n and looks < A.looks do
+  looks = looks + 1
   local id = redis.call('LPOP', KEYS[2]) or redis.call('LPOP', KEYS[1])
   if not id then break end
   local job = A.prefix .. id

@@ -30,9 +30,10 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
@@ -151,6 +152,22 @@ def rq_failed(queue_name: str) -> str:
     return f"{RQ_KEY_PREFIX}:failed:{queue_name}"
 
 
+# What a member may be made of. The number fits wherever it goes to, msgpack and Lua's floats included.
+_NAME, _NUMBER = r"[A-Za-z0-9_-]{1,100}", r"[0-9]{1,9}"
+_WHO = rf"({_NAME})\|({_NAME})\|({_NAME})\|({_NUMBER})"
+_INTENT = re.compile(rf"([at])\|{_WHO}\|({_NAME})\|({_NAME})")
+_HELD = re.compile(rf"({_NAME})\|([at])\|{_WHO}\|({_NAME})")
+_TIMER = re.compile(rf"([sbw])\|{_WHO}")
+
+
+def _parts(shape: re.Pattern[str], member: str | bytes, what: str) -> tuple[Any, ...]:
+    """Raises ValueError: anybody who reaches Redis can write members, and one that is none may not stop the others."""
+    match = shape.fullmatch(member if isinstance(member, str) else member.decode("ascii", "replace"))
+    if match is None:
+        raise ValueError(f"not {what}: {member!r:.100}")
+    return match.groups()
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One unclaimed attempt (``a``) or turn (``t``), as written into the shard's intents."""
@@ -164,11 +181,9 @@ class Intent:
     queue: str
 
     @classmethod
-    def parse(cls, member: str) -> Intent:
+    def parse(cls, member: str | bytes) -> Intent:
         """Raises ValueError when the text is not an intent."""
-        kind, workflow, id, generation, seq, nonce, queue = member.split("|")
-        if kind not in ("a", "t"):
-            raise ValueError(f"not an intent: {member!r}")
+        kind, workflow, id, generation, seq, nonce, queue = _parts(_INTENT, member, "an intent")
         return cls(kind, workflow, id, generation, int(seq), nonce, queue)
 
     @property
@@ -189,8 +204,9 @@ class Held:
     token: str
 
     @classmethod
-    def parse(cls, member: str) -> Held:
-        worker, kind, workflow, id, generation, seq, token = member.split("|")
+    def parse(cls, member: str | bytes) -> Held:
+        """Raises ValueError when the text is not of that form."""
+        worker, kind, workflow, id, generation, seq, token = _parts(_HELD, member, "a held attempt or turn")
         return cls(worker, kind, workflow, id, generation, int(seq), token)
 
     @property
@@ -209,8 +225,9 @@ class Timer:
     seq: int
 
     @classmethod
-    def parse(cls, member: str) -> Timer:
-        kind, workflow, id, generation, seq = member.split("|")
+    def parse(cls, member: str | bytes) -> Timer:
+        """Raises ValueError when the text is not a timer."""
+        kind, workflow, id, generation, seq = _parts(_TIMER, member, "a timer")
         return cls(kind, workflow, id, generation, int(seq))
 
 

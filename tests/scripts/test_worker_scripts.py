@@ -430,9 +430,10 @@ def test_declining_what_is_gone_brings_nothing_back(world: World) -> None:
         assert world.call("decline", [world.a], items=[{"i": 1, "m": member}], delay=5_000) == 0
 
 
-def pop(world: World, most: int = 10) -> Any:
+def pop(world: World, most: int = 10, looks: int = 100) -> Any:
     declared = [keys.rq_queue("q"), keys.rq_handover("q"), keys.rq_failed("q")]
-    return world.plain("pop", declared, n=most, prefix=keys.rq_job_prefix(), envelope='["in", "', tail='"]', keep=60)
+    arguments = {"n": most, "looks": looks, "prefix": keys.rq_job_prefix(), "keep": 60}
+    return world.plain("pop", declared, **arguments, envelope='["in", "', tail='"]')
 
 
 def put(world: World, id: str, data: str | None) -> None:
@@ -462,6 +463,15 @@ def test_a_doorbell_whose_job_is_gone_is_passed_over(world: World) -> None:
     put(world, "j1", None)
     put(world, "j2", '["in", "m2"]')
     assert pop(world, 1) == [[b"m2"], []]
+
+
+def test_a_queue_full_of_junk_is_looked_through_in_several_pops(world: World) -> None:
+    """Otherwise 400,000 ids that name nothing would stop Redis for more than a second."""
+    world.client.rpush(keys.rq_queue("q"), *(f"junk{n}" for n in range(250)))
+    put(world, "j1", '["in", "m1"]')
+    assert [pop(world), pop(world)] == [[[], []], [[], []]]
+    assert world.client.llen(keys.rq_queue("q")) == 51
+    assert pop(world) == [[b"m1"], []]
 
 
 def test_a_forged_job_is_put_aside(world: World) -> None:
