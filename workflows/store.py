@@ -212,9 +212,17 @@ class Store:
     def _line(self) -> Any:
         line = getattr(self._mine, "line", None)
         if line is None:
+            self._take_from_ended_threads()
             line = self._mine.line = self.redis.connection_pool.get_connection()
             self._lines.append((threading.current_thread(), line))
         return line
+
+    def _take_from_ended_threads(self) -> None:
+        """Give back what nobody can call through any more: a pool has a limit, and threads come and go."""
+        for kept in [kept for kept in self._lines if not kept[0].is_alive()]:
+            with suppress(ValueError):  # another thread was faster
+                self._lines.remove(kept)
+                self.redis.connection_pool.release(kept[1])
 
     def command(self, *command: Any) -> Any:
         """A single command that is no script, for engine parts; the answer is bytes in redis-py's shapes.

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+# An inner run forgets what it was the first to import; a second one would then meet two copies of the same class.
+import workflows.testing.crash
+import workflows.testing.engine  # noqa: F401
 from tests.testing import shop
 from workflows import App
 

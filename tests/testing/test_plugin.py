@@ -178,6 +178,64 @@ def test_runs():
     assert ran.ret != 0
 
 
+def test_crashes_leave_no_connections_behind(run_inner: Run) -> None:
+    tests = """
+@pytest.mark.crash_matrix
+def test_it(env, clock):
+    instance = env.SMALL.create()
+    clock.advance("7 days")
+    assert instance.result() == 3
+
+def test_connections(workflow_server):
+    assert workflow_server.redis.info("clients")["connected_clients"] < 20
+"""
+    ran = run_inner(tests, "-rP")
+    ran.assert_outcomes(passed=2)
+    ran.stdout.re_match_lines([r"[4-9]\d crashes survived"])
+
+
+def test_a_worker_that_cannot_be_started_again_after_a_crash_fails_the_test(run_inner: Run) -> None:
+    app = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+made = []
+
+@app.bindings
+def bindings():
+    made.append(1)
+    if len(made) == 3:
+        raise OSError("no such database")
+    return {}
+
+@app.workflow
+class Small(WorkflowEntrypoint):
+    async def run(self, event, step):
+        return await step.do("one", lambda: 1)
+"""
+    tests = """
+@pytest.mark.crash_matrix
+def test_it(env):
+    assert env.SMALL.create().result() == 1
+"""
+    ran = run_inner(tests, "--crash-point", "worker:settle:1:before", app=app)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["*After a crash nothing could be started again: OSError: no such database*"])
+
+
+def test_a_crash_that_comes_when_the_test_is_over_is_not_played(run_inner: Run) -> None:
+    """It would bring back, in a thread of its own, what is being stopped."""
+    tests = """
+def test_it(workflow_engine, env):
+    env.SMALL.create()
+    worker = workflow_engine._worker
+    workflow_engine.stop()
+    assert not workflow_engine.crash_later(worker)
+    assert not workflow_engine.lose_reply(worker)
+"""
+    run_inner(tests).assert_outcomes(passed=1)
+
+
 @pytest.mark.slow
 def test_processes_of_xdist_do_not_meet(run_inner: Run) -> None:
     tests = """

@@ -127,15 +127,10 @@ class Plan:
     def _strike(self, engine: WorkflowEngine, process: Process, hit: bool, whens: Sequence[When]) -> None:
         if not hit or self.point is None or self.point.when not in whens:
             return
+        strike = engine.lose_reply if self.point.when == "lost" else engine.crash_later
+        if not strike(process):
+            return  # the test is over
         self.struck = True
-        if self.point.when == "lost":
-            if process.role == "orchestrator":
-                # It goes on under a new token, and its own leases are in its way until they run out.
-                engine.release_shards()
-            engine.hurry_later()
-        else:
-            process.dead = True
-            engine.revive_later(process)
         raise redis.ConnectionError(f"crash test: {self.point.shown}")
 
 

@@ -194,6 +194,7 @@ class WorkflowEngine:
         self._current_orchestrator: _OrchestratorProcess | None = None
         self._exchange = threading.RLock()
         self._starting = threading.Lock()
+        self._stopping = False
         server.empty()
         self.keys = Keyspace(app.name, 1)
         self._process = Process("test")
@@ -241,11 +242,15 @@ class WorkflowEngine:
             schedules.tick(self.store, self.clock.now_ms())
 
     def stop(self) -> None:
-        """Stop everything; callbacks in flight are cancelled. Raises: what the bindings' clean-up raises."""
+        """Stop everything; callbacks in flight are cancelled. Again, it does nothing. Raises: what the bindings'
+        clean-up raises."""
         self.watch.fault = None
         with self._starting:
-            reviving = list(self._reviving)
-        for thread in reviving:
+            if self._stopping:
+                return
+            # From here on no crash is played: it would bring back what is being stopped.
+            self._stopping = True
+        for thread in self._reviving:
             thread.join()
         if not self._in_process:
             self._stop_processes()
@@ -292,7 +297,7 @@ class WorkflowEngine:
                 self.app,
                 lambda: self._store(process, hot=True),
                 settings,
-                on_hopeless=self._give_up,
+                on_hopeless=lambda reason: self._give_up(f"The worker gave up: {reason}"),
                 bindings={
                     **bindings_of(self.app, lambda: _EngineClient(self.app, self._store(process))),
                     **self._extra,
@@ -354,22 +359,35 @@ class WorkflowEngine:
     def crash_worker(self) -> None:
         """Kill the worker, as SIGKILL would, and start another after its lease has run out. Mocks stay."""
         self._needs_threads("crash_worker()")
-        self._worker.dead = True
-        self._revive(self._worker)
+        process = self._worker
+        process.dead = True
+        self._revive(process)
 
     def crash_orchestrator(self) -> None:
         """Kill the orchestrator and start another after its leases have run out."""
         self._needs_threads("crash_orchestrator()")
-        self._orchestrator.dead = True
-        self._revive(self._orchestrator)
+        process = self._orchestrator
+        process.dead = True
+        self._revive(process)
 
-    def revive_later(self, process: Process) -> None:
-        """The same from a thread of the process that has just been killed."""
-        self._in_background(lambda: self._revive(process))
+    def crash_later(self, process: Process) -> bool:
+        """The same from a thread of the process. Returns: False, and nothing happens, once the engine is stopping."""
 
-    def hurry_later(self) -> None:
-        """Have lost doorbells rung and blocked processes woken, which would otherwise take seconds."""
-        self._in_background(self._hurry)
+        def die() -> None:
+            process.dead = True
+
+        return self._in_background(die, lambda: self._revive(process))
+
+    def lose_reply(self, process: Process) -> bool:
+        """Have lost doorbells rung and blocked processes woken, which would otherwise take seconds. Returns: as
+        ``crash_later``."""
+
+        def lose() -> None:
+            if process.role == "orchestrator":
+                # It goes on under a new token, and its own leases are in its way until they run out.
+                self.release_shards()
+
+        return self._in_background(lose, self._hurry)
 
     def release_shards(self) -> None:
         """Let the owner leases of the orchestrator run out."""
@@ -379,15 +397,25 @@ class WorkflowEngine:
                 arguments = {"t": token.decode(), "ttl": 0, "leave": True}
                 self.store.call(call_on(self.keys, _OWN, shard, [], arguments))
 
-    def _in_background(self, act: Callable[[], None]) -> None:
-        thread = threading.Thread(target=act, name="after a crash", daemon=True)
+    def _in_background(self, now: Callable[[], None], later: Callable[[], None]) -> bool:
+        def act() -> None:
+            try:
+                later()
+            except Exception as error:
+                self._give_up(f"After a crash nothing could be started again: {type(error).__name__}: {error}")
+
         with self._starting:
+            if self._stopping:
+                return False
+            now()
+            thread = threading.Thread(target=act, name="after a crash", daemon=True)
             self._reviving.append(thread)
             thread.start()
+        return True
 
     def _revive(self, process: Process) -> None:
         with self._exchange:
-            if isinstance(process, _WorkerProcess) and process is self._worker:
+            if isinstance(process, _WorkerProcess) and process is self._current_worker:
                 process.engine.draining.set()
                 self.server.see_off(process.engine.fetchers)
                 process.engine.kill()
@@ -395,8 +423,12 @@ class WorkflowEngine:
                 for shard in range(self.keys.shards):
                     arguments = {"w": process.engine.lease.worker, "ttl": -1, "held": []}
                     self.store.call(call_on(self.keys, _RENEW, shard, [], arguments))
-                self._current_worker = self._new_worker()
-            elif isinstance(process, _OrchestratorProcess) and process is self._orchestrator:
+                try:
+                    self._current_worker = self._new_worker()
+                except BaseException:
+                    self._current_worker = None  # what was killed cannot be stopped as well
+                    raise
+            elif isinstance(process, _OrchestratorProcess) and process is self._current_orchestrator:
                 process.orchestrator.stop()
                 self.server.see_off([process.thread])
                 process.end()
@@ -533,7 +565,7 @@ class WorkflowEngine:
         if ended:
             raise IntrospectionError(f"A process has ended: {ended[0].args!r}")
         if self._hopeless:
-            raise IntrospectionError(f"The worker gave up: {self._hopeless}.\n{self.report()}")
+            raise IntrospectionError(f"{self._hopeless}.\n{self.report()}")
 
     def _stuck(self, key: Key, what: str, how: str) -> str:
         found = self.look(key)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FIXTURES = frozenset({"workflow_engine"})
 _OPTIONS = frozenset({"warm", "schedules", "processes"})
 _ENGINE = pytest.StashKey["WorkflowEngine"]()
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,7 +111,8 @@ def workflow_engine(
         engine.start()
         request.node.stash[_ENGINE] = engine
         yield engine
-        crash.end(request.node, engine)
+        if not request.node.stash.get(_FAILED, False):
+            crash.end(request.node, engine)
     finally:
         engine.stop()
         if _ENGINE in request.node.stash:
@@ -167,6 +169,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the instances of a failed test have done."""
     report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
     engine = item.stash.get(_ENGINE, None)
     if engine is not None and report.when == "call" and report.failed:
         try:
