@@ -31,7 +31,7 @@ from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round
 from worker.turn import Decision, decide, only_step
-from worker.warm import WarmCache, WarmReplay
+from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import nonces, retries
 from workflows.app import App
 from workflows.clock import monotonic
@@ -67,6 +67,8 @@ class Settings:
         concurrency: attempts at once, and threads for plain callbacks.
         warm: suspended replays kept; 0 replays every turn from scratch.
         warm_bytes: bytes of journal they may have been fed.
+        recheck: replay from the start although a replay is kept, as often as takes time in proportion to the journal,
+            and always before an instance ends. For tests.
         grace_seconds: how long a drain waits for attempts in flight.
         stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
         lease_ms: how long after its last sign of life a worker is taken for dead.
@@ -77,6 +79,7 @@ class Settings:
     concurrency: int = 64
     warm: int = 10_000
     warm_bytes: int = 256 * 1024 * 1024
+    recheck: bool = False
     grace_seconds: float = 10.0
     stall_seconds: float = 2.0
     lease_ms: int = 10_000
@@ -167,9 +170,8 @@ class Engine:
         )
         self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost, self._look_over)
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
-        self._replays = Replays(
-            app, self.store, WarmCache(settings.warm, settings.warm_bytes), self.guardian, lambda: self._bindings
-        )
+        cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
+        self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.fetchers = [Fetcher(name, connect, self.lease, self, app.definitions) for name in settings.queues]
 
@@ -492,7 +494,8 @@ class Engine:
         wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
         fused: tuple[WarmReplay, Decision] | None = None
         token = ""
-        if alone and "e" in wire:
+        # What was decided here could not be rechecked: the entry is not in the journal yet.
+        if alone and "e" in wire and not self.settings.recheck:
             fused = self._decide_ahead(attempt, wire["e"])
         if fused is not None:
             warm, decision = fused
@@ -593,10 +596,10 @@ class Engine:
 
     def _turn(self, task: Task, round: Round) -> None:
         """Feed the journal up to where it stood at the claim, and commit what ``run`` asks for."""
-        warm = self._replays.reach(task, task.position)
-        before = warm.replay.snapshot() if task.position else None
-        self._replays.feed(task.instance, warm, self._replays.blobs(task, task.position, task.upto), live=True)
-        decision = decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
+        warm, decision = self._decide(task)
+        if self.settings.recheck and warm.resumed and "e" in decision:
+            warm.replay.close()
+            warm, decision = self._decide(task, live=False)
         warm.streak = 0
         token = self._eager_token(warm, decision) if len(self._slots) < self.settings.concurrency else ""
         wire: dict[str, Any] = {
@@ -622,6 +625,12 @@ class Engine:
             self._replays.keep(task.instance, warm)
 
         round.commit(task.worker, task.instance, wire, answered)
+
+    def _decide(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
+        warm = self._replays.reach(task, task.position)
+        before = warm.replay.snapshot() if task.position else None
+        self._replays.feed(task.instance, warm, self._replays.blobs(task, task.position, task.upto), live=live)
+        return warm, decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
 
     # Giving back ------------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 
 from worker.claim import Known
 from workflows.keys import Instance
 from workflows.replay import Replay
+
+# What replaying from the start may cost an instance in a ``RecheckedCache``, in entries taken in and commands asked
+# for: about a tenth of a second at first, and then with every ninth part that it grows by.
+RECHECK_COST: Final = 10_000
+RECHECK_SHARE: Final = 8
 
 
 @dataclass(slots=True)
@@ -21,6 +27,7 @@ class WarmReplay:
     Attributes:
         nonce: nonce of the last entry fed, which tells timelines apart (F42).
         size: bytes of journal fed.
+        resumed: whether it has been in a cache, so that ``run`` did not begin in the present turn.
         streak: steps in a row that did not pass through a queue, and when the streak began.
     """
 
@@ -28,6 +35,7 @@ class WarmReplay:
     generation: str
     nonce: str
     size: int = 0
+    resumed: bool = False
     streak: int = 0
     streak_since: float = 0.0
 
@@ -57,6 +65,7 @@ class WarmCache:
         warm = self._kept.pop(instance, None)
         if warm is not None:
             self._bytes -= warm.size
+            warm.resumed = True
         return warm
 
     def put(self, instance: Instance, warm: WarmReplay) -> None:
@@ -80,3 +89,26 @@ class WarmCache:
         """After a reconnect no memory counts any more: Redis may have lost its last second (M8)."""
         for instance in list(self._kept):
             self.drop(instance)
+
+
+class RecheckedCache(WarmCache):
+    """Keeps a replay only where another one from the start would cost too much.
+
+    So ``run`` begins again at every turn of a short instance, which finds code that does not do the same twice, and at
+    a few turns of a long one, whose time stays in proportion to its length.
+    """
+
+    def __init__(self, capacity: int, capacity_bytes: int) -> None:
+        super().__init__(capacity, capacity_bytes)
+        self._spent: dict[tuple[Instance, str], int] = {}
+
+    def put(self, instance: Instance, warm: WarmReplay) -> None:
+        """Keep a replay, or drop it so that the next one begins at the start."""
+        life, cost = (instance, warm.generation), warm.replay.cost
+        spent = self._spent.get(life, 0) + cost
+        if spent > RECHECK_COST + RECHECK_SHARE * cost:
+            super().put(instance, warm)
+            return
+        self._spent[life] = spent
+        self.drop(instance)
+        warm.replay.close()

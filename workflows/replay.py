@@ -165,6 +165,11 @@ class Replay:
         return self._position
 
     @property
+    def cost(self) -> int:
+        """What another replay up to here would take: entries taken in, and commands asked for."""
+        return self._position + self._asked
+
+    @property
     def end(self) -> Returned | Raised | None:
         """How ``run`` ended; None while it has not."""
         return self._end

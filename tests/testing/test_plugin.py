@@ -291,3 +291,85 @@ def test_a_fresh_project_needs_an_install_and_ten_lines(tmp_path: Path) -> None:
         env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+LONG_APP = """
+import asyncio
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+asked = []
+
+@app.workflow
+class Fan(WorkflowEntrypoint):
+    async def run(self, event, step):
+        def ask(n):
+            asked.append(n)
+            return step.do(f"part {n}", lambda: n)
+        return sum(await asyncio.gather(*[ask(n) for n in range(event.payload)]))
+
+@app.workflow
+class Chain(WorkflowEntrypoint):
+    async def run(self, event, step):
+        for n in range(event.payload):
+            asked.append(n)
+            await step.do(f"link {n}", lambda: n)
+
+@app.workflow
+class Forgetful(WorkflowEntrypoint):
+    async def run(self, event, step):
+        for n in range(event.payload):
+            await step.do(f"link {n}", lambda: n)
+        asked.append(n)
+        await step.do(f"the end, asked for {len(asked)} times", lambda: n)
+"""
+
+
+def test_a_long_instance_is_replayed_in_proportion_to_its_length(run_inner: Run) -> None:
+    tests = """
+from inner_app import asked
+
+@pytest.mark.parametrize("binding", ["FAN", "CHAIN"])
+def test_it(env, binding):
+    counts = []
+    for length in (400, 800):
+        asked.clear()
+        env[binding].create(params=length).result("30s")
+        counts.append(len(asked))
+    assert counts[1] < 2.5 * counts[0], counts
+
+def test_a_short_one_from_the_start_each_time(env):
+    asked.clear()
+    env.CHAIN.create(params=30).result()
+    assert asked.count(0) >= 30
+
+@pytest.mark.workflows(warm=True)
+def test_production(env):
+    asked.clear()
+    env.FAN.create(params=400).result()
+    assert len(asked) == 400
+"""
+    run_inner(tests, app=LONG_APP).assert_outcomes(passed=4)
+
+
+def test_the_last_turn_of_a_long_instance_is_replayed_from_the_start(run_inner: Run) -> None:
+    tests = """
+def test_it(env):
+    env.FORGETFUL.create("f", 400).result("30s")
+"""
+    ran = run_inner(tests, app=LONG_APP)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["*paused*", '*-*do "the end, asked for 1 times"*', '*+*do "the end, asked for*'])
+
+
+def test_the_timeline_of_a_long_instance_leaves_out_what_is_complete(run_inner: Run) -> None:
+    tests = """
+def test_it(env):
+    env.FORGETFUL.create("f", 400).result("30s")
+"""
+    ran = run_inner(
+        tests, "--workflows-warm", app=LONG_APP.replace('await step.do(f"the end', 'assert False, (f"the end')
+    )
+    ran.assert_outcomes(failed=1)
+    ran.stdout.re_match_lines([r' +1 .*"link 0"', r"  … 3\d\d complete steps", r' +400 .*"link 399"'])
+    assert sum("link" in line for line in ran.outlines) < 100

@@ -289,7 +289,7 @@ class WorkflowEngine:
 
     def _new_worker(self) -> _WorkerProcess:
         settings = Settings(
-            queues=tuple(self.app.queues), warm=WARM if self._warm else 0, grace_seconds=0.0, trial_seconds=0.0
+            queues=tuple(self.app.queues), warm=WARM, recheck=not self._warm, grace_seconds=0.0, trial_seconds=0.0
         )
 
         def make(process: _WorkerProcess) -> Engine:

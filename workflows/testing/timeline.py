@@ -23,6 +23,8 @@ from workflows.replay import Replay
 from workflows.requests import Snapshot
 from workflows.status import FINAL, Status
 
+SHOWN_STEPS: Final = 60
+SHOWN_REASONS: Final = 10
 _KIND_WIDTH: Final = 5
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 80
@@ -87,15 +89,36 @@ def timeline(look: Look, app: App | None = None) -> str:
     """
     created = history.moment(look.snapshot.header["created"])
     lines = [f"{look.snapshot.instance.workflow}/{look.snapshot.instance.id}: {look.status}{_outcome(look)}"]
-    lines += [f"  {line}" for line in (_line(step, created, look.snapshot.now_ms) for step in look.steps)]
+    last = 0
+    shown = _steps_to_show(look.steps)
+    for number, step in enumerate(look.steps):
+        if number in shown:
+            lines += [f"  … {number - last} complete steps"] * (number > last)
+            lines.append(f"  {_line(step, created, look.snapshot.now_ms)}")
+            last = number + 1
     lines += [f"  waits: {reason}" for reason in waits_for(look)]
     if app is not None and look.snapshot.text("want") == "park":
         lines += [f"  {line}" for line in disagreement(look, app)]
     return "\n".join(lines)
 
 
+def _steps_to_show(steps: Sequence[StepStatus]) -> frozenset[int]:
+    """The places of the first and the last steps and of those that are not complete: a test may have thousands."""
+    if len(steps) <= SHOWN_STEPS:
+        return frozenset(range(len(steps)))
+    third = SHOWN_STEPS // 3
+    unusual = [number for number, step in enumerate(steps[:-third]) if step.status != "complete"]
+    return frozenset([*range(third), *unusual[:third], *range(len(steps) - third, len(steps))])
+
+
 def waits_for(look: Look) -> list[str]:
     """Why an instance does not move, each reason with what would move it."""
+    reasons = _reasons(look)
+    more = len(reasons) - SHOWN_REASONS
+    return [*reasons[:SHOWN_REASONS], f"{more} more of the kind"] if more > 0 else reasons
+
+
+def _reasons(look: Look) -> list[str]:
     if look.ended:
         return []
     snapshot = look.snapshot
@@ -213,5 +236,6 @@ def disagreement(look: Look, app: App) -> list[str]:
     now = [f"{seq:>3} {asked[seq]}" for seq in sorted(asked)]
     if known == now or not any(isinstance(entry, Start) for entry in look.entries):
         return [error] if error else []
-    diff = [line for line in difflib.ndiff(known, now) if not line.startswith("?")]
+    hunks = list(difflib.unified_diff(known, now, lineterm=""))[2:]
+    diff = ["  …" if line.startswith("@@") else f"{line[0]} {line[1:]}" for line in hunks]
     return ["- what the journal holds", "+ what the code asks for now", *diff, *([error] if error else [])]
