@@ -8,15 +8,16 @@ import click
 import redis
 
 from orchestrator.loop import Orchestrator
+from workflows.address import URL_VARIABLES
 from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, WorkflowError
 from workflows.logs import configure
-from workflows.parent import end_with_parent
+from workflows.parent import end_with_parent, named, patiently
 from workflows.store import Store, connection, open_keyspace
 
 
 @click.command()
-@click.option("--redis-url", envvar=["WORKFLOWS_REDIS_URL", "REDIS_URL"], required=True, help="Where Redis is.")
+@click.option("--redis-url", envvar=list(URL_VARIABLES), required=True, help="Where Redis is.")
 @click.option("--namespace", envvar="WORKFLOWS_NAMESPACE", required=True, help="The app's name.")
 @click.option("--shards", type=int, help="Number of shards; fixed at the first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
@@ -24,15 +25,20 @@ from workflows.store import Store, connection, open_keyspace
 def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_level: str) -> None:
     """Hand out steps and turns, fire timers, reap dead workers. Holds no user code."""
     configure(log_level)
-    client = connection(redis_url)
-    try:
+
+    def begin() -> Store:
+        client = connection(redis_url)
         keys = open_keyspace(client, namespace, shards)
         boot_guard(client, unsafe=unsafe)
+        return Store(client, keys, hot=True)
+
+    try:
+        store = patiently(begin, named(), lambda text: click.echo(text, err=True))
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
     except redis.RedisError as error:
         raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
-    orchestrator = Orchestrator(Store(client, keys, hot=True))
+    orchestrator = Orchestrator(store)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: orchestrator.stop())
     end_with_parent(orchestrator.stop)

@@ -14,12 +14,13 @@ import threading
 import click
 import redis
 
+from workflows.address import URL_VARIABLES
 from workflows.clock import monotonic
 from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.load import load_app
 from workflows.logs import configure
-from workflows.parent import end_with_parent
+from workflows.parent import end_with_parent, named, patiently
 from workflows.store import connection, open_keyspace
 
 # A process that dies sooner than this after its start is started again only after a pause, which doubles.
@@ -34,7 +35,7 @@ SILENT_LEASES = 2
 
 @click.command()
 @click.argument("app")
-@click.option("--redis-url", envvar=["WORKFLOWS_REDIS_URL", "REDIS_URL"], required=True, help="Where Redis is.")
+@click.option("--redis-url", envvar=list(URL_VARIABLES), required=True, help="Where Redis is.")
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True)
 @click.option("-p", "--processes", type=click.IntRange(1, 256), default=1, show_default=True)
@@ -76,7 +77,9 @@ def main(
     configure(log_level)
     if child is None:
         _check(app, redis_url, queues, unsafe)
-        command = [sys.executable, "-P", "-m", "worker", *sys.argv[1:], "--child", str(os.getpid())]
+        # To the children through the environment: it may hold a password, and everybody may read command lines.
+        os.environ[URL_VARIABLES[0]] = redis_url
+        command = [sys.executable, "-P", "-m", "worker", *_without_url(sys.argv[1:]), "--child", str(os.getpid())]
         raise SystemExit(Parent(command, processes, SILENT_LEASES * lease).run())
     from worker.engine import Settings
     from worker.worker import WorkflowWorker
@@ -89,7 +92,7 @@ def main(
         grace_seconds=grace,
         lease_ms=int(lease * 1000),
     )
-    keys = open_keyspace(connection(redis_url), loaded.name)
+    keys = patiently(lambda: open_keyspace(connection(redis_url), loaded.name), child, _say)
     WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pulse=pulse).work()
 
 
@@ -104,7 +107,7 @@ def _check(app: str, redis_url: str, queues: tuple[str, ...], unsafe: bool) -> N
                 f"Name it in App(queues=…)."
             )
         client = connection(redis_url)
-        open_keyspace(client, loaded.name)
+        patiently(lambda: open_keyspace(client, loaded.name), named(), _say)
         boot_guard(client, unsafe=unsafe)
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
@@ -112,6 +115,21 @@ def _check(app: str, redis_url: str, queues: tuple[str, ...], unsafe: bool) -> N
         raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
     for finding in loaded.findings:
         click.echo(f"warning: {finding}", err=True)
+
+
+def _without_url(arguments: list[str]) -> list[str]:
+    kept: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        if argument == "--redis-url":
+            next(given, None)
+        elif not argument.startswith("--redis-url="):
+            kept.append(argument)
+    return kept
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 class Parent:

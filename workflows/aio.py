@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import durations, names, requests
+from workflows.address import redis_url
 from workflows.clock import Clock, monotonic
 from workflows.codec import InstanceRef
 from workflows.errors import ConfigError, InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.history import StepStatus
 from workflows.keys import Instance, Keyspace
 from workflows.manifest import Manifest, read_manifest
+from workflows.outage import server_errors
 from workflows.requests import (
     CreateOptions,
     History,
@@ -37,7 +38,7 @@ from workflows.requests import (
     Target,
 )
 from workflows.scripts import unring_calls
-from workflows.store import SOCKET_TIMEOUT_SECONDS, AsyncStore, Call
+from workflows.store import AsyncStore, Call, async_producer
 
 if TYPE_CHECKING:
     from workflows.app import App
@@ -63,7 +64,7 @@ class AsyncClient:
         self._clock = clock
         self._owned = connection is None
         self._connection: redis.asyncio.Redis = (
-            _connect(requests.redis_url(url)) if connection is None else requests.checked_connection(connection)
+            async_producer(redis_url(url)) if connection is None else requests.checked_connection(connection)
         )
         self._store: AsyncStore | None = None
 
@@ -114,13 +115,13 @@ class AsyncClient:
 
     async def _manifest(self) -> Manifest:
         store = await self.store()
-        with requests.server_errors(store.redis):
+        with server_errors(store.redis):
             fields: Any = await store.redis.hgetall(store.keys.manifest)
         return read_manifest(fields)
 
 
 async def _call(store: AsyncStore, call: Call) -> Any:
-    with requests.server_errors(store.redis):
+    with server_errors(store.redis):
         return await store.call(call)
 
 
@@ -292,11 +293,9 @@ class AsyncWorkflowInstance:
 
     async def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
-        with requests.server_errors(self._store.redis):
-            async with self._store.redis.pubsub() as channel:
-                await channel.subscribe(self._store.keys.ended_channel(self._instance))
-                # The look must come after Redis has confirmed: an end in between would be missed.
-                await channel.get_message(timeout=requests.POLL_SECONDS)
+        channel = self._store.keys.ended_channel(self._instance)
+        with server_errors(self._store.redis):
+            async with self._store.listening(channel) as heard:
                 while True:
                     found = await self._outcome()
                     left = requests.POLL_SECONDS
@@ -304,7 +303,7 @@ class AsyncWorkflowInstance:
                         left = min(left, deadline - monotonic())
                     if isinstance(found, Outcome) or left <= 0:
                         return found
-                    await channel.get_message(timeout=left)
+                    await heard(left)
 
     async def _reason(self, snapshot: Snapshot) -> str | None:
         reason = requests.known_reason(snapshot)
@@ -312,7 +311,7 @@ class AsyncWorkflowInstance:
         if reason or not queues:
             return reason
         client, keys = self._store.redis, self._store.keys
-        with requests.server_errors(client):
+        with server_errors(client):
             workers = {}
             for queue in queues:
                 members: Any = await client.smembers(WORKERS_BY_QUEUE_KEY % keys.queue(queue))
@@ -349,17 +348,3 @@ class AsyncSteps:
     async def __aiter__(self) -> AsyncIterator[StepStatus]:
         for step in await self.all():
             yield step
-
-
-def _connect(url: str) -> redis.asyncio.Redis:
-    options: dict[str, Any] = {
-        "retry": Retry(requests.RESEND_BACKOFF, requests.RESENDS),
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-    }
-    if not url.startswith("unix:"):
-        options["socket_keepalive"] = True
-    try:
-        client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, **options)
-    except ValueError as error:
-        raise ConfigError(f"cannot read the Redis URL: {error}") from error
-    return client

@@ -24,6 +24,7 @@ import click
 import redis
 
 from workflows import dev_state, diagnosis, doctor, names
+from workflows.address import URL_VARIABLES
 from workflows.app import App
 from workflows.client import Client, LazySteps, WorkflowHandle, WorkflowInstance
 from workflows.durations import format_ms
@@ -31,7 +32,8 @@ from workflows.errors import ConfigError, InstanceNotFound, WorkflowError
 from workflows.history import ErrorInfo, StepStatus, jsonable
 from workflows.load import load_app
 from workflows.manifest import KnownWorkflow, Manifest, load_manifest, publish_manifest, read_manifest
-from workflows.requests import LIST_LIMIT, URL_VARIABLES, InstanceStatus, server_errors
+from workflows.outage import server_errors
+from workflows.requests import LIST_LIMIT, InstanceStatus
 from workflows.status import FINAL, Status
 from workflows.store import connection
 

@@ -16,16 +16,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import redis
-from redis.retry import Retry
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import durations, names, requests
+from workflows.address import redis_url
 from workflows.clock import Clock, monotonic
 from workflows.codec import InstanceRef
 from workflows.errors import ConfigError, InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.history import StepStatus
 from workflows.keys import Instance, Keyspace
 from workflows.manifest import load_manifest
+from workflows.outage import server_errors
 from workflows.requests import (
     CreateOptions,
     History,
@@ -37,8 +38,7 @@ from workflows.requests import (
     Target,
 )
 from workflows.scripts import unring_calls
-from workflows.store import Store
-from workflows.store import connection as connect
+from workflows.store import Store, producer
 
 if TYPE_CHECKING:
     from workflows.app import App
@@ -75,8 +75,7 @@ class Client:
         if connection is not None:
             self._connection: redis.Redis = requests.checked_connection(connection)
         else:
-            retry = Retry(requests.RESEND_BACKOFF, requests.RESENDS)
-            self._connection = connect(requests.redis_url(url), resend=True, retry=retry)
+            self._connection = producer(redis_url(url))
 
     @cached_property
     def store(self) -> Store:
@@ -101,14 +100,14 @@ class Client:
             raise ConfigError(
                 f"A client made from the name {self.namespace!r} knows workflows by name only; make it from the app"
             )
-        with requests.server_errors(self._connection):
+        with server_errors(self._connection):
             return WorkflowHandle(self.store, load_manifest(self.store).workflow(workflow))
 
     def workflows(self) -> list[str]:
         """The names of the known workflows."""
         if self.app is not None:
             return sorted(name for name, definition in self.app.definitions.items() if not definition.hidden)
-        with requests.server_errors(self._connection):
+        with server_errors(self._connection):
             return load_manifest(self.store).names()
 
     def close(self) -> None:
@@ -128,14 +127,14 @@ class Client:
 
 def send(store: Store, request: Request[Answer]) -> Answer:
     """Send one request and read its answer."""
-    with requests.server_errors(store.redis):
+    with server_errors(store.redis):
         answer = store.call(request.call)
     return request.parse(answer)
 
 
 def send_all(store: Store, batch: Sequence[Request[Answer]]) -> list[Answer]:
     """Send several requests in one round trip."""
-    with requests.server_errors(store.redis):
+    with server_errors(store.redis):
         answers = store.call_all([request.call for request in batch])
     return [request.parse(answer) for request, answer in zip(batch, answers, strict=True)]
 
@@ -299,7 +298,7 @@ class WorkflowInstance:
         doorbells = send(self._store, requests.delete(self._store.keys, self._instance))
         calls = unring_calls(self._store.keys, self._instance.shard, doorbells)
         if calls:
-            with requests.server_errors(self._store.redis):
+            with server_errors(self._store.redis):
                 self._store.execute(calls)
 
     def send_event(self, type: str, payload: Any = None, *, id: str | None = None) -> str:
@@ -336,7 +335,7 @@ class WorkflowInstance:
     def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
         channel = self._store.keys.ended_channel(self._instance)
-        with requests.server_errors(self._store.redis), self._store.listening(channel) as heard:
+        with server_errors(self._store.redis), self._store.listening(channel) as heard:
             # The look comes after Redis has confirmed the subscription: an end in between would be missed.
             while True:
                 found = self._outcome()
@@ -352,7 +351,7 @@ class WorkflowInstance:
         queues = requests.unclaimed_queues(snapshot)
         if reason or not queues:
             return reason
-        with requests.server_errors(self._store.redis):
+        with server_errors(self._store.redis):
             workers = {queue: live_workers(self._store, queue) for queue in queues}
             return requests.nobody_there(self._store.keys, workers, live_orchestrators(self._store))
 

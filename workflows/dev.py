@@ -24,7 +24,7 @@ from workflows.clock import monotonic
 from workflows.dev_state import FOLDER, STATE_FILE, find_running
 from workflows.embedded import EmbeddedRedis
 from workflows.manifest import Described, publish_manifest
-from workflows.requests import server_errors
+from workflows.outage import server_errors
 from workflows.store import Store, connection, open_keyspace
 
 # Children get this long to end politely; workers drain within less.

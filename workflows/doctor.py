@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis
-from redis.exceptions import NoPermissionError
 
-from workflows.errors import ServerUnavailable, ServerUnsuitable
+from workflows.errors import ServerUnsuitable
+from workflows.outage import location, server_errors
 
 VERSION_MIN = (6, 2)
 VERSION_FULL = (7, 0)
@@ -83,14 +83,10 @@ def check_server(client: redis.Redis, *, unsafe: bool = False) -> list[Finding]:
     Raises:
         ServerUnavailable: it does not answer, or refuses the credentials.
     """
-    try:
+    with server_errors(client):
         info: Mapping[str, Any] = client.info("everything")
         config = _config(client)
         flags = _default_user(client)
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise ServerUnavailable(f"Redis at {location(client)} does not answer: {error}") from error
-    except NoPermissionError as error:
-        raise ServerUnavailable(f"This user may not run INFO on Redis at {location(client)}: {error}") from error
     return judge(info, config, flags, unsafe=unsafe)
 
 
@@ -110,14 +106,6 @@ def boot_guard(client: redis.Redis, *, unsafe: bool = False) -> list[Finding]:
             + "Change this, or start with --unsafe to accept the risk."
         )
     return findings
-
-
-def location(client: redis.Redis) -> str:
-    """Where a client connects to, for people; never with credentials."""
-    settings = client.connection_pool.connection_kwargs
-    if "path" in settings:
-        return str(settings["path"])
-    return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 
 def _config(client: redis.Redis) -> dict[str, str] | None:

@@ -165,7 +165,13 @@ class ServerError(WorkflowError):
 
 
 class ServerUnavailable(ServerError):
-    """Redis does not answer."""
+    """Redis does not answer, or does not do what is asked of it.
+
+    Attributes:
+        passing: whether it may be over in a moment; a wrong password is not, a server that is still starting is.
+    """
+
+    passing = False
 
 
 class ServerUnsuitable(ServerError):

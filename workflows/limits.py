@@ -54,3 +54,7 @@ STEP_NAME_CHARACTERS: Final = 256  # (model)
 # Schedules
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
 SCHEDULE_CHARACTERS: Final = 256  # one cron expression (model: 256)
+
+# Clients
+CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
+CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)

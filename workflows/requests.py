@@ -7,26 +7,19 @@ once per request, so that a request whose reply was lost can be sent again (M2).
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
-
-import redis
-import redis.asyncio
-from redis.backoff import ExponentialBackoff
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from workflows import codec, failure, history, journal, limits, names
 from workflows.batches import numbered
 from workflows.codec import InstanceRef
-from workflows.doctor import location
 from workflows.errors import (
     BadParams,
     ConfigError,
@@ -36,7 +29,6 @@ from workflows.errors import (
     InstanceNotFound,
     InstanceTerminated,
     InvalidTransition,
-    ServerUnavailable,
     WorkflowError,
 )
 from workflows.failure import Failure
@@ -58,12 +50,6 @@ _RESTART = script(_HERE / "restart.lua")
 _READ = script(_HERE / "read.lua", pump=False)
 _LIST = script(_HERE / "list.lua", pump=False)
 _META = script(_HERE / "meta.lua", pump=False)
-
-URL_VARIABLES: Final = ("WORKFLOWS_REDIS_URL", "REDIS_URL")
-
-# A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
-RESENDS: Final = 3
-RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
 
 # result() lives through a restart of Redis that takes no longer than this.
 OUTAGE_SECONDS: Final = 30.0
@@ -626,18 +612,6 @@ def reference(instance: Instance) -> InstanceRef:
 # Redis ---------------------------------------------------------------------------------------------------------------
 
 
-def redis_url(url: str | None) -> str:
-    """Where Redis is: as given, else from the environment.
-
-    Raises:
-        ConfigError: neither.
-    """
-    for found in (url, *(os.environ.get(name) for name in URL_VARIABLES)):
-        if found:
-            return found
-    raise ConfigError(f"No Redis URL: pass url=, or set {' or '.join(URL_VARIABLES)}")
-
-
 def checked_connection(client: Any) -> Any:
     """A connection made by somebody else.
 
@@ -647,57 +621,6 @@ def checked_connection(client: Any) -> Any:
     if client.get_encoder().decode_responses:
         raise ConfigError("The connection was made with decode_responses=True; values are bytes, make one without")
     return client
-
-
-@contextmanager
-def server_errors(client: redis.Redis | redis.asyncio.Redis) -> Iterator[None]:
-    """Turn what Redis or the network says about itself into one clear error; everything else passes.
-
-    Raises:
-        ServerUnavailable: with what is wrong and what to do, from the original error.
-    """
-    try:
-        yield
-    except redis.RedisError as error:
-        text = _unavailable(error)
-        if text is None:
-            raise
-        raise ServerUnavailable(f"Redis at {location(cast(redis.Redis, client))} {text}: {error}") from error
-
-
-# An error inside a script comes as its text: Redis before 7 wraps it, so the word is looked for anywhere.
-_SERVER_WORDS: Final = {
-    "OOM": "is out of memory and takes no writes; raise maxmemory or delete instances",
-    "READONLY": "is a read-only replica; use the URL of the primary",
-    "MISCONF": "cannot write to its disk and takes no writes",
-    "LOADING": "is still loading its data; try again in a moment",
-    "MASTERDOWN": "is a replica without its primary",
-    "NOREPLICAS": "has too few replicas and takes no writes",
-    "CLUSTERDOWN": "is a cluster that is down",
-    "NOPERM": "does not allow this user to do that; check its ACL rules",
-    "NOAUTH": "wants a password; put it into the URL",
-    "BUSY": "is busy with a script of somebody else",
-}
-
-
-def _unavailable(error: redis.RedisError) -> str | None:
-    match error:
-        case redis.exceptions.AuthenticationError():
-            return "refuses the credentials in the URL"
-        case redis.exceptions.BusyLoadingError():
-            return _SERVER_WORDS["LOADING"]
-        case redis.TimeoutError():
-            return "does not answer in time"
-        case redis.exceptions.ConnectionError():
-            return "does not answer; is it running, and is the URL right?"
-        case redis.exceptions.OutOfMemoryError():
-            return _SERVER_WORDS["OOM"]
-        case redis.exceptions.ReadOnlyError():
-            return _SERVER_WORDS["READONLY"]
-        case redis.exceptions.NoPermissionError():
-            return _SERVER_WORDS["NOPERM"]
-    words = re.findall(r"\b[A-Z]{3,}\b", str(error))
-    return next((_SERVER_WORDS[word] for word in words if word in _SERVER_WORDS), None)
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------

@@ -7,32 +7,42 @@ to call twice, because redis-py re-sends commands silently unless told otherwise
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import hiredis
 import msgpack
 import redis
 import redis.asyncio
-from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from workflows import nonces
+from workflows import address, limits, nonces
+from workflows.address import SOCKET_TIMEOUT_SECONDS
 from workflows.clock import Clock, ServerClock, monotonic
-from workflows.errors import ConfigError, ServerUnavailable
+from workflows.errors import ConfigError
 from workflows.keys import DEFAULT_SHARDS, Instance, Keyspace
+from workflows.outage import server_errors
 
 _HERE = Path(__file__).parent
 
-# A connection that has said nothing for this long is taken for dead (F48). Blocking reads stay well below it.
-SOCKET_TIMEOUT_SECONDS = 10.0
+# A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
+RESENDS: Final = 3
+RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
+
+_PRODUCER: Final = {"max_connections": limits.CONNECTIONS, "timeout": limits.CONNECTION_WAIT_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +129,14 @@ class Store:
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
         self._hot = hot
+        self._start_afresh()
+        _stores.add(self)
+
+    def _start_afresh(self) -> None:
+        """No connections; also in a forked process, where those of its parent would have two readers."""
         self._mine = threading.local()
         self._lines: list[tuple[threading.Thread, Any]] = []
+        self._listeners = _Listeners()
 
     def call(self, call: Call) -> Any:
         """One script call.
@@ -290,11 +306,15 @@ class Store:
     @contextmanager
     def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
         """Subscribed to a channel for the length of the block. Gives a function that waits up to so many seconds for
-        a message, and says whether one came. Each thread keeps its connection: making one costs more than a look.
+        a message, and says whether one came.
+
+        Connections that listen are kept: making one costs more than a look. They take half of the pool at most, so
+        that those who wait leave room for calls; who gets none hears nothing and looks when the time is over.
         """
-        line = getattr(self._mine, "listener", None)
+        line = self._listeners.take(self.redis)
         if line is None:
-            line = self._mine.listener = self.redis.pubsub()  # type: ignore[no-untyped-call]
+            yield _deaf
+            return
         try:
             line.subscribe(channel)
             deadline = monotonic() + SOCKET_TIMEOUT_SECONDS
@@ -310,12 +330,13 @@ class Store:
             yield heard
             line.unsubscribe(channel)
         except BaseException:
-            self._mine.listener = None
-            line.close()
+            self._listeners.drop(line)
             raise
+        self._listeners.give_back(line)
 
     def close(self) -> None:
         self.release()
+        self._listeners.close()
         self.redis.close()
 
     def release(self) -> None:
@@ -329,6 +350,59 @@ class Store:
         self._mine = threading.local()
 
 
+class _Listeners:
+    """Connections that listen, for one thread at a time each."""
+
+    def __init__(self) -> None:
+        self._idle: list[Any] = []
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def take(self, client: redis.Redis) -> Any:
+        """An idle one, or a new one; None when there are as many as there may be."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._made >= most_listeners(client):
+                return None
+            self._made += 1
+        return client.pubsub()  # type: ignore[no-untyped-call]
+
+    def give_back(self, line: Any) -> None:
+        with self._lock:
+            self._idle.append(line)
+
+    def drop(self, line: Any) -> None:
+        with self._lock:
+            self._made -= 1
+        line.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self.drop(self._idle.pop())
+
+
+def most_listeners(client: redis.Redis | redis.asyncio.Redis) -> int:
+    """How many of a pool's connections may listen at a time: half, so that calls find the others."""
+    return int(client.connection_pool.max_connections) // 2
+
+
+def _deaf(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for store in list(_stores):
+        store._start_afresh()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class AsyncStore:
     """The same for asyncio."""
 
@@ -336,6 +410,7 @@ class AsyncStore:
         self.redis = connection
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
+        self._listeners = 0
 
     async def call(self, call: Call) -> Any:
         """One script call; see ``Store.call``."""
@@ -347,28 +422,68 @@ class AsyncStore:
             answer = await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
         return unpackb(answer)
 
+    @asynccontextmanager
+    async def listening(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[Any]]]:
+        """See ``Store.listening``."""
+        if self._listeners >= most_listeners(self.redis):
+            yield asyncio.sleep
+            return
+        self._listeners += 1
+        try:
+            async with self.redis.pubsub() as line:
+                await line.subscribe(channel)
+                # The first look comes after Redis has confirmed: an end in between would be missed.
+                await line.get_message(timeout=SOCKET_TIMEOUT_SECONDS)
+                yield lambda seconds: line.get_message(timeout=seconds)
+        finally:
+            self._listeners -= 1
+
     async def close(self) -> None:
         await self.redis.aclose()
 
 
-def connection(url: str, *, resend: bool = False, **options: Any) -> redis.Redis:
-    """A blocking connection pool.
+def connection(url: str, **options: Any) -> redis.Redis:
+    """A connection pool for the processes, which must know of every reply that was lost: nothing is sent again.
 
     Args:
-        url: redis://, rediss:// or unix:// with password and database.
-        resend: let redis-py repeat commands whose reply was lost. Producers may, their calls carry command ids;
-            workers and orchestrators must know that a reply was lost (substrate: ten silent retries by default).
+        url: see ``address.read``.
+        options: of the client library's pool; they win over the URL.
+    Raises:
+        ConfigError: it cannot be read.
     """
-    if not resend:
-        options["retry"] = Retry(NoBackoff(), 0)
-    options.setdefault("socket_timeout", SOCKET_TIMEOUT_SECONDS)
-    options.setdefault("socket_keepalive", True)
-    if url.startswith("unix:"):
-        options.pop("socket_keepalive")
-    try:
-        return redis.Redis.from_url(url, **options)
-    except ValueError as error:
-        raise ConfigError(f"cannot read the Redis URL: {error}") from error
+    # What is meant for the clients' pools is left out: here each thread keeps one connection and waits for nobody.
+    found = {name: value for name, value in address.read(url).items() if name not in ("max_connections", "timeout")}
+    options = {**found, **options}
+    pool = redis.ConnectionPool(connection_class=address.kind(url), retry=Retry(NoBackoff(), 0), **options)
+    return redis.Redis.from_pool(pool)
+
+
+def producer(url: str) -> redis.Redis:
+    """A connection pool for producers: calls whose reply was lost are sent again, which is safe because they carry
+    ids, and calls wait for one of ``limits.CONNECTIONS`` connections.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+    retry = Retry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **address.read(url)}
+    pool = redis.BlockingConnectionPool(connection_class=address.kind(url), **options)  # type: ignore[no-untyped-call]
+    return redis.Redis.from_pool(pool)
+
+
+def _resent_errors(url: str) -> tuple[type[redis.RedisError], ...]:
+    # A handshake of TLS with a port that does not speak it ends in a timeout, and another one would too.
+    return (redis.ConnectionError,) if url.startswith("rediss:") else (redis.ConnectionError, redis.TimeoutError)
+
+
+def async_producer(url: str) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    retry = AsyncRetry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **address.read(url)}
+    kind = address.kind(url, redis.asyncio)
+    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind, **options)
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
+    return client
 
 
 def keyspace_call(namespace: str, shards: int | None = None) -> Call:
@@ -396,12 +511,8 @@ def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None
 
     Raises:
         ConfigError: see ``keyspace_of``.
-        ServerUnavailable: Redis does not answer.
+        ServerUnavailable: Redis does not answer, or refuses.
     """
-    try:
+    with server_errors(client):
         fixed = Store(client, Keyspace(namespace)).call(keyspace_call(namespace, shards))
-    except redis.ConnectionError as error:
-        raise ServerUnavailable(f"Redis does not answer: {error}. Is it running, and is the URL right?") from error
-    except redis.TimeoutError as error:
-        raise ServerUnavailable(f"Redis does not answer in time: {error}") from error
     return keyspace_of(namespace, shards, fixed)

@@ -171,3 +171,41 @@ def test_an_unreachable_redis_is_one_clear_error() -> None:
                 await client.workflow("order").create()
 
     asyncio.run(body())
+
+
+def test_calls_beyond_the_limit_of_connections_wait_for_one(run: Run) -> None:
+    async def body(client: AsyncClient) -> list[str]:
+        handle = client.workflow("order")
+        return [one.id for one in await asyncio.gather(*(handle.create(f"a{number}") for number in range(300)))]
+
+    assert run(body) == [f"a{number}" for number in range(300)]
+
+
+def test_those_who_wait_for_a_result_leave_connections_for_calls(run: Run, worker: HandWorker) -> None:
+    async def body(client: AsyncClient) -> list[Any]:
+        instance = await client.workflow("order").create("a1")
+        waiting = [asyncio.create_task(instance.result("20 seconds")) for _ in range(300)]
+        while (await instance._store.redis.pubsub_numsub(instance._store.keys.ended_channel(instance._instance)))[0][
+            1
+        ] < 50:
+            await asyncio.sleep(0)
+        worker.complete(instance._instance, 7)
+        return await asyncio.gather(*waiting)
+
+    assert run(body) == [7] * 300
+
+
+def test_a_call_that_gets_no_connection_says_that_and_not_that_redis_is_away(store: Store, redis_url: str) -> None:
+    async def body() -> None:
+        async with AsyncClient("shop", f"{redis_url}&max_connections=1&timeout=0.05") as client:
+            handle = client.workflow("order")
+            await handle.create("a1")
+            pool = client._connection.connection_pool
+            taken = await pool.get_connection()
+            with pytest.raises(ServerUnavailable, match="all connections of this client were in use") as caught:
+                await handle.create("a2")
+            assert "answer" not in str(caught.value)
+            await pool.release(taken)
+            await handle.create("a2")
+
+    asyncio.run(body())

@@ -252,7 +252,7 @@ def test_debug_shows_the_traceback(run: Run, client: Client, redis_url: str) -> 
             {"REDIS_URL": "redis://:secret@127.0.0.1:1/0"},
             "Redis at 127.0.0.1:1 does not",
         ),
-        (["--namespace", "shop", "list"], {"REDIS_URL": "http://x"}, "cannot read the Redis URL"),
+        (["--namespace", "shop", "list"], {"REDIS_URL": "http://x"}, "Cannot read the Redis URL"),
         (
             ["--app", "broken:app", "list"],
             {"REDIS_URL": "redis://127.0.0.1:1/0"},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -527,3 +529,94 @@ def test_a_connection_that_decodes_is_refused(redis_url: str) -> None:
         pytest.raises(ConfigError, match="decode_responses"),
     ):
         Client("shop", connection=decoding)
+
+
+def in_threads(many: int, act: Callable[[int], Any]) -> list[Any]:
+    """What so many threads that begin at the same moment return or raise."""
+    found: list[Any] = []
+    start = threading.Barrier(many)
+
+    def one(number: int) -> None:
+        start.wait()
+        try:
+            found.append(act(number))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(many)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_calls_beyond_the_limit_of_connections_wait_for_one(client: Client) -> None:
+    handle = client.workflow("order")
+    found = in_threads(150, lambda number: handle.create(f"a{number}").id)
+    assert sorted(found) == sorted(f"a{number}" for number in range(150))
+
+
+def test_those_who_wait_for_a_result_leave_connections_for_calls(client: Client, worker: HandWorker) -> None:
+    """Each of them listens; with the last connection in a listener's hand nobody could look any more."""
+    handle = client.workflow("order")
+    waiting = handle.create("a1")
+    ended = threading.Event()
+
+    def act(number: int) -> Any:
+        if number == 0:
+            worker.complete(of(waiting), 7)
+            ended.set()
+            return 7
+        return waiting.result("20 seconds")
+
+    assert in_threads(150, act) == [7] * 150
+
+
+def test_a_call_that_gets_no_connection_says_that_and_not_that_redis_is_away(client: Client, redis_url: str) -> None:
+    with Client("shop", f"{redis_url}&max_connections=1&timeout=0.05") as narrow:
+        handle = narrow.workflow("order")
+        pool = narrow._connection.connection_pool
+        taken = pool.get_connection()
+        with pytest.raises(ServerUnavailable, match="all connections of this client were in use") as caught:
+            handle.create("a1")
+        assert "answer" not in str(caught.value)
+        pool.release(taken)
+        handle.create("a1")
+
+
+def test_a_given_connection_without_room_says_so(client: Client, redis_url: str) -> None:
+    given = redis_py.Redis.from_url(redis_url, max_connections=1)
+    with given, Client("shop", connection=given) as narrow:
+        handle = narrow.workflow("order")
+        taken = given.connection_pool.get_connection()
+        with pytest.raises(ServerUnavailable, match="all connections of this client are in use"):
+            handle.create("a1")
+        given.connection_pool.release(taken)
+
+
+def test_a_forked_process_shares_no_connection_with_its_parent(client: Client, worker: HandWorker) -> None:
+    """One that listened in the parent would have two readers, who take each other's messages."""
+    first = client.workflow("order").create("a1")
+    worker.complete(of(first), 1)
+    assert first.result() == 1
+    second = client.workflow("order").create("a2")
+    with client.store.listening("warm"):
+        pass
+    before = {id(line) for line in client.store._listeners._idle}
+    assert before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process may have threads; the child needs none
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert not client.store._listeners._idle
+            assert client.workflow("order").get("a2").status().status == "queued"
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert {id(line) for line in client.store._listeners._idle} == before
+    worker.complete(of(second), 2)
+    assert second.result() == 2
