@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,10 @@ class Attempt:
         number: the attempt's number, from 1; a worker's crash uses one up.
         fails: how many attempts failed before, held against the retry limit.
         failures: the last of them: [number, started ms, ended ms, failure blob].
+        deadline: when it times out; never before its callback has begun, which something else may hold up.
+        queued: since when it waits for its thread or for the loop.
+        scope: the context variables its callback sees: none that another attempt has set.
+        handle: the task of an async callback, once it has begun.
         suspect: a worker died while it ran this step before.
     """
 
@@ -49,13 +54,13 @@ class Attempt:
     number: int = 1
     fails: int = 0
     failures: list[list[Any]] = field(default_factory=list)
-    deadline: float = 0.0
+    deadline: float = float("inf")
+    queued: float = 0.0
+    scope: Context = field(default_factory=Context)
     handle: Any = None
     suspect: bool = False
     _say: list[None] = field(default_factory=lambda: [None])
-
-    def __post_init__(self) -> None:
-        self.begin()
+    _start: list[None] = field(default_factory=lambda: [None])
 
     def begin(self) -> None:
         """Its time starts now."""
@@ -69,11 +74,16 @@ class Attempt:
 
     def take_outcome(self) -> bool:
         """True for the first caller only: a callback that ends while its timeout is being settled has no say (F19)."""
-        try:
-            self._say.pop()  # one operation of the interpreter, so that two threads cannot both have it
-        except IndexError:
-            return False
-        return True
+        return is_first(self._say)
+
+    def take_start(self) -> bool:
+        """True for the first caller only: who runs the callback, or who decides that it does not run here at all."""
+        return is_first(self._start)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether ``take_start`` has been called."""
+        return not self._start
 
     def settle_item(self, place: int, outcome: Outcome, ended_ms: int, nonce: str) -> dict[str, Any]:
         """The item of ``settle.lua`` for this attempt."""
@@ -98,3 +108,12 @@ class Attempt:
             config=self.config_blob,
         )
         return item
+
+
+def is_first(ticket: list[None]) -> bool:
+    """True for the first of all callers with this ticket."""
+    try:
+        ticket.pop()  # one operation of the interpreter, so that two threads cannot both have it
+    except IndexError:
+        return False
+    return True

@@ -1,21 +1,30 @@
 """Runs callbacks: async ones on one loop, plain ones in threads, so that neither blocks the engine.
 
-The bindings of the app live here too, made once per worker process on the same loop.
+The bindings of the app live here too, made once per worker process on the same loop. Every attempt has context
+variables of its own: what the bindings have set is there, what another attempt has set is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import logging
+import os
 import random
 import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from worker.attempt import Attempt, Outcome
+from worker.attempt import Attempt, Outcome, is_first
 from worker.threads import Threads
+from worker.vital import vital
 from workflows import codec, failure, limits, retries
 from workflows.app import App
+from workflows.clock import monotonic
 from workflows.context import running
 from workflows.durations import parse_ms
 from workflows.env import names_of
@@ -23,9 +32,28 @@ from workflows.errors import NonRetryableError, StepTimeout
 from workflows.failure import Failure
 from workflows.overrides import Occurrence, Overrides
 
+_log = logging.getLogger("workflows.worker")
+
+FORKED_RETURNED, FORKED_FAILED = 0, 70
+
 
 class NonRetryableDelayError(NonRetryableError):
     """The function that computes a step's retry delay failed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A user's function is being asked how long to wait before the next attempt."""
+
+    attempt: Attempt
+    blob: bytes
+    deadline: float
+    task: asyncio.Task[None] | None = None
+    _open: list[None] = field(default_factory=lambda: [None])
+
+    def take(self) -> bool:
+        """True for the first caller only: the answer and the end of its time may come together."""
+        return is_first(self._open)
 
 
 class Callbacks:
@@ -36,6 +64,7 @@ class Callbacks:
         deliver: called with each attempt and its outcome, from any thread.
         freed: called whenever an attempt's code has really ended, even if its outcome came earlier.
         overrides: what a test puts in the place of callbacks and delays.
+        on_death: called with the reason when the loop or a thread has ended that should not.
     """
 
     def __init__(
@@ -43,20 +72,35 @@ class Callbacks:
         concurrency: int,
         deliver: Callable[[Attempt, Outcome], None],
         freed: Callable[[Attempt], None],
-        overrides: Overrides | None = None,
+        overrides: Overrides | None,
+        on_death: Callable[[str], None],
     ) -> None:
         self._deliver = deliver
         self._freed = freed
         self._overrides = overrides
+        self._on_death = on_death
         self._loop = asyncio.new_event_loop()
-        self._threads = Threads(concurrency)
-        self._thread = threading.Thread(target=self._run_loop, name="callbacks", daemon=True)
+        self._threads = Threads(concurrency, on_death)
+        work = vital("callbacks", self._run_loop, on_death)
+        self._thread = threading.Thread(target=work, name="callbacks", daemon=True)
+        self._scope = contextvars.Context()
+        self._questions: set[_Question] = set()
         self._closing: Any = None
+        self._ending = False
+        self._pid = os.getpid()
+        _all.add(self)
 
     def start(self, app: App, bindings: dict[str, Any]) -> dict[str, Any]:
         """Start the loop and make the app's bindings on it; the given ones go before those of the same name."""
         self._thread.start()
-        return asyncio.run_coroutine_threadsafe(self._open(app, bindings), self._loop).result()
+        made: dict[str, Any] = asyncio.run_coroutine_threadsafe(
+            self._scoped(self._open(app, bindings)), self._loop
+        ).result()
+        return made
+
+    async def _scoped(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """In the context of the bindings: what their function sets at the start it may reset at the end."""
+        return await self._loop.create_task(coroutine, context=self._scope)
 
     async def _open(self, app: App, bindings: dict[str, Any]) -> dict[str, Any]:
         self._closing = app.open_bindings()
@@ -77,25 +121,38 @@ class Callbacks:
     async def _close(self) -> None:
         try:
             if self._closing is not None:
-                await self._closing.__aexit__(None, None, None)
+                await self._scoped(self._closing.__aexit__(None, None, None))
         finally:
+            self._ending = True
             self._loop.stop()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._ending:
+            self._run_until_stopped(self._loop.run_forever)
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         # Also lets those who wait for a task that has just ended know.
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._run_until_stopped(lambda: self._loop.run_until_complete(self._loop.shutdown_asyncgens()))
         self._loop.close()
+
+    def _run_until_stopped(self, run: Callable[[], None]) -> None:
+        """asyncio lets SystemExit and KeyboardInterrupt of any task out of the loop. Whoever awaits the task gets them
+        too, and everybody else must go on: what was ready and did not get its turn still is."""
+        try:
+            run()
+        except (SystemExit, KeyboardInterrupt) as error:
+            _log.warning("a task asked the process to exit", extra={"error": repr(error)})
 
     def run(self, attempt: Attempt) -> None:
         """Start an attempt; its outcome is delivered later."""
+        attempt.scope = self._scope.copy()
+        attempt.scope.run(running.set, attempt.context)
         if self._overrides is not None and self._is_replaced(attempt, self._overrides):
             return
+        attempt.queued = monotonic()
         if attempt.callback.is_async:
-            self._loop.call_soon_threadsafe(self._start_async, attempt)
+            self._loop.call_soon_threadsafe(self._start_async, attempt, None)
         else:
             self._threads.submit(self._run_plain, attempt)
 
@@ -103,7 +160,7 @@ class Callbacks:
         replacement = overrides.attempt(_occurrence(attempt), attempt.fails)
         if replacement is None:
             return False
-        if attempt.take_outcome():
+        if attempt.take_start() and attempt.take_outcome():
             if replacement.error is not None:
                 self._fail(attempt, replacement.error)
             else:
@@ -113,111 +170,196 @@ class Callbacks:
 
     def time_out(self, attempt: Attempt) -> None:
         """Settle an attempt as timed out, whatever its code is doing."""
-        attempt.context.cancelled.set()
-        handle = attempt.handle
-        if handle is not None:
-            self._loop.call_soon_threadsafe(handle.cancel)
-        if attempt.take_outcome():
+        # Before the code hears of it: one that takes the cancellation for its result must have no say any more.
+        mine = attempt.take_outcome()
+        self._interrupt(attempt)
+        if mine:
             self._fail(attempt, StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms"))
 
     def cancel(self, attempt: Attempt) -> None:
         """Tell an attempt that its result is not wanted any more."""
+        self._interrupt(attempt)
+
+    def _interrupt(self, attempt: Attempt) -> None:
         attempt.context.cancelled.set()
         handle = attempt.handle
         if handle is not None:
             self._loop.call_soon_threadsafe(handle.cancel)
 
-    def _start_async(self, attempt: Attempt) -> None:
-        attempt.handle = self._loop.create_task(self._run_async(attempt, None))
+    def look(self, now: float) -> None:
+        """To be called now and then by a thread that user code cannot hold up."""
+        for question in list(self._questions):
+            if now >= question.deadline:
+                task = question.task
+                if task is not None:
+                    self._loop.call_soon_threadsafe(task.cancel)
+                self._refuse(question, f"did not return within {limits.DELAY_FUNCTION_SECONDS} seconds")
+
+    # Attempts ---------------------------------------------------------------------------------------------------------
+
+    def _start_async(self, attempt: Attempt, awaitable: Awaitable[Any] | None) -> None:
+        self._loop.create_task(self._run_async(attempt, awaitable), context=attempt.scope)
 
     def _run_plain(self, attempt: Attempt) -> None:
-        running.set(attempt.context)
+        if not attempt.take_start():
+            return
+        attempt.begin()
         handed_on = False
         try:
-            result = attempt.callback.call(attempt.context)
-            if inspect.isawaitable(result):
+            found = attempt.scope.run(self._call_plain, attempt)
+            if not isinstance(found, bytes):
                 handed_on = True
-                self._loop.call_soon_threadsafe(self._go_on, attempt, result)
-                return
-            blob = _encode(attempt, result)
+                self._loop.call_soon_threadsafe(self._start_async, attempt, found)
+            elif attempt.take_outcome():
+                self._deliver(attempt, Outcome(value=found))
         except BaseException as error:
             # User code: whatever comes out of it is the step's failure, SystemExit included.
+            self._leave_if_forked(FORKED_FAILED)
             if attempt.take_outcome():
                 self._fail(attempt, error)
-        else:
-            if attempt.take_outcome():
-                self._deliver(attempt, Outcome(value=blob))
         finally:
             if not handed_on:
                 self._freed(attempt)
 
-    def _go_on(self, attempt: Attempt, awaitable: Any) -> None:
-        attempt.handle = self._loop.create_task(self._run_async(attempt, awaitable))
+    def _call_plain(self, attempt: Attempt) -> bytes | Awaitable[Any]:
+        result = attempt.callback.call(attempt.context)
+        self._leave_if_forked(FORKED_RETURNED)
+        return result if inspect.isawaitable(result) else _encode(attempt, result)
 
-    async def _run_async(self, attempt: Attempt, awaitable: Any) -> None:
-        running.set(attempt.context)
+    async def _run_async(self, attempt: Attempt, awaitable: Awaitable[Any] | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        # In this order, so that whoever takes the start away, or has just missed it, finds the task or is found here.
+        attempt.handle = task
+        if awaitable is None:
+            if not attempt.take_start():
+                return
+            attempt.begin()
+        if attempt.context.cancelled.is_set():
+            task.cancel()
         try:
             if awaitable is None:
                 awaitable = attempt.callback.call(attempt.context)
-            blob = _encode(attempt, await awaitable)
+            result = await awaitable
+            self._leave_if_forked(FORKED_RETURNED)
+            blob = _encode(attempt, result)
         except BaseException as error:
+            self._leave_if_forked(FORKED_FAILED)
             if attempt.take_outcome():
                 self._fail(attempt, error)
         else:
             if attempt.take_outcome():
                 self._deliver(attempt, Outcome(value=blob))
         finally:
+            attempt.handle = None
             self._freed(attempt)
 
+    def _leave_if_forked(self, status: int) -> None:
+        """A process that a callback has forked and that comes back from the callback ends here: going on it would be a
+        second worker on the first one's connections."""
+        if os.getpid() != self._pid:
+            _log.warning("a process forked by a step ends", extra={"pid": os.getpid(), "worker": self._pid})
+            os._exit(status)
+
+    def after_fork(self) -> None:
+        """In a process that one of these threads has forked. If that is the loop's, nothing but the callback that did
+        it may go on, and only until it waits for something."""
+        ready = getattr(self._loop, "_ready", None)
+        if threading.get_ident() == self._thread.ident and self._loop.is_running():
+            if ready is not None:
+                ready.clear()
+            self._loop.call_soon(self._leave_if_forked, FORKED_FAILED)
+
+    # Failures ---------------------------------------------------------------------------------------------------------
+
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
-        """Deliver a failure. Not through the loop, which user code may be blocking, unless a function says how long."""
+        """Deliver a failure. Not through the loop, which user code may be blocking."""
         blob = failure.capture(error)
         retry = attempt.config.retries
         if not retries.should_retry(attempt.config, attempt.fails + 1, Failure.from_blob(blob)):
             self._deliver(attempt, Outcome(error=blob))
         elif callable(retry.delay):
-            asyncio.run_coroutine_threadsafe(self._fail_dynamic(attempt, retry.delay, error, blob), self._loop)
+            question = _Question(attempt, blob, monotonic() + limits.DELAY_FUNCTION_SECONDS)
+            self._questions.add(question)
+            # A thread of its own, because it may never come back.
+            ask = vital("delay", partial(self._ask, question, retry.delay, error), self._on_death)
+            threading.Thread(target=ask, name="delay", daemon=True).start()
         else:
             self._deliver(attempt, Outcome(error=blob, retry_delay_ms=self._delay_ms(attempt)))
-
-    async def _fail_dynamic(
-        self, attempt: Attempt, function: Callable[[Any], Any], error: BaseException, blob: bytes
-    ) -> None:
-        try:
-            base = await self._dynamic_delay(attempt, function, error)
-        except NonRetryableDelayError as broken:
-            self._deliver(attempt, Outcome(error=failure.capture(broken)))
-        else:
-            self._deliver(attempt, Outcome(error=blob, retry_delay_ms=self._delay_ms(attempt, base)))
 
     def _delay_ms(self, attempt: Attempt, base_ms: int | None = None) -> int:
         delay = retries.delay_ms(attempt.config.retries, attempt.fails + 1, base_ms, random01=random.random())
         return delay if self._overrides is None else self._overrides.retry_delay_ms(_occurrence(attempt), delay)
 
-    async def _dynamic_delay(self, attempt: Attempt, function: Callable[[Any], Any], error: BaseException) -> int:
+    def _ask(self, question: _Question, function: Callable[[Any], Any], error: BaseException) -> None:
         """Ask the user's function how long to wait; it has 5 seconds to answer.
 
         Source: https://developers.cloudflare.com/workflows/build/sleeping-and-retrying/
         """
-        which = f'The delay function for step "{attempt.name}-{attempt.count}"'
+        attempt = question.attempt
+        scope = attempt.scope.copy()
+        context = attempt.context.after(attempt.fails + 1)
         try:
-            async with asyncio.timeout(limits.DELAY_FUNCTION_SECONDS):
-                answer = await asyncio.to_thread(function, {"ctx": attempt.context, "error": error})
-                if inspect.isawaitable(answer):
-                    answer = await answer
-        except TimeoutError as late:
-            raise NonRetryableDelayError(
-                f"{which} did not return within {limits.DELAY_FUNCTION_SECONDS} seconds"
-            ) from late
-        except Exception as broken:
-            raise NonRetryableDelayError(f"{which} threw an error: {broken}") from broken
+            answer = scope.run(function, {"ctx": context, "error": error})
+            self._leave_if_forked(FORKED_RETURNED)
+            is_awaitable = inspect.isawaitable(answer)
+        except BaseException as broken:
+            # User code, as above.
+            self._leave_if_forked(FORKED_FAILED)
+            self._refuse(question, f"threw an error: {_message(broken)}", broken)
+            return
+        if is_awaitable:
+            self._loop.call_soon_threadsafe(self._start_waiting, question, answer, scope)
+        else:
+            self._answer(question, answer)
+
+    def _start_waiting(self, question: _Question, answer: Awaitable[Any], scope: contextvars.Context) -> None:
+        question.task = self._loop.create_task(self._wait(question, answer), context=scope)
+
+    async def _wait(self, question: _Question, awaitable: Awaitable[Any]) -> None:
         try:
-            return parse_ms(answer, what="a retry delay")
-        except Exception as broken:
-            raise NonRetryableDelayError(
-                f"{which} returned an invalid delay value "
-                f'(expected a number of ms or a duration string like "30 seconds")'
-            ) from broken
+            answer = await awaitable
+        except BaseException as broken:
+            # User code, as above.
+            self._refuse(question, f"threw an error: {_message(broken)}", broken)
+        else:
+            self._answer(question, answer)
+
+    def _answer(self, question: _Question, answer: Any) -> None:
+        try:
+            base = parse_ms(answer, what="a retry delay")
+        except BaseException as broken:
+            # An answer with methods of its own.
+            said = 'returned an invalid delay value (expected a number of ms or a duration string like "30 seconds")'
+            self._refuse(question, said, broken)
+            return
+        if question.take():
+            self._questions.discard(question)
+            attempt = question.attempt
+            self._deliver(attempt, Outcome(error=question.blob, retry_delay_ms=self._delay_ms(attempt, base)))
+
+    def _refuse(self, question: _Question, what: str, cause: BaseException | None = None) -> None:
+        if question.take():
+            self._questions.discard(question)
+            attempt = question.attempt
+            error = NonRetryableDelayError(f'The delay function for step "{attempt.name}-{attempt.count}" {what}')
+            error.__cause__ = cause
+            self._deliver(attempt, Outcome(error=failure.capture(error)))
+
+
+_all: weakref.WeakSet[Callbacks] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for callbacks in _all:
+        callbacks.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _message(error: BaseException) -> str:
+    return Failure.from_blob(failure.capture(error)).message
 
 
 def _encode(attempt: Attempt, value: Any) -> bytes:

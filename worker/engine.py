@@ -31,6 +31,7 @@ from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round
 from worker.turn import Decision, decide, only_step
+from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import nonces, retries
 from workflows.app import App
@@ -126,8 +127,8 @@ class Engine:
         app: the user's app.
         connect: makes a new store; the engine, the lease and every queue have a connection of their own.
         settings: see ``Settings``.
-        on_hopeless: called when ``run`` blocks and cannot be interrupted, or too many slots never become free; a
-            worker process exits there and its parent starts another.
+        on_hopeless: called with the reason when ``run`` blocks and cannot be interrupted, too many slots never become
+            free, or a thread has died; a worker process exits there and its parent starts another.
         bindings: what ``self.env`` holds besides the app's own bindings, or in the place of those of the same name.
         overrides: what a test puts in the place of callbacks, durations and delays.
     """
@@ -148,7 +149,6 @@ class Engine:
         self.claiming = threading.Lock()
         self.draining = threading.Event()
         self._connect = connect
-        self._on_hopeless = on_hopeless
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._batch: list[Any] = []
         self._attempts: dict[str, Attempt] = {}
@@ -166,14 +166,16 @@ class Engine:
         self._killed = False
         self._bindings: dict[str, Any] = {}
         self.callbacks = Callbacks(
-            settings.concurrency, self._deliver, lambda attempt: self._free_slot(attempt.token), overrides
+            settings.concurrency, self._deliver, lambda attempt: self._free_slot(attempt.token), overrides, on_hopeless
         )
-        self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost, self._look_over)
+        self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost, self._look_over, on_hopeless)
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
         self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self.fetchers = [Fetcher(name, connect, self.lease, self, app.definitions) for name in settings.queues]
+        self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
+        self.fetchers = [
+            Fetcher(name, connect, self.lease, self, app.definitions, on_hopeless) for name in settings.queues
+        ]
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -336,11 +338,6 @@ class Engine:
             except RunStalled:
                 # Injected a moment too late: run() had just come back by itself.
                 self._recover(batch, failures)
-            except Exception:
-                # Without this thread nothing moves while the lease is renewed for ever: better a new process.
-                _log.exception("engine failed")
-                self._on_hopeless("the engine met an error it does not know")
-                return
 
     def _next_batch(self) -> list[Any]:
         """Everything that has arrived; waits for something, or for the end of a trial that others wait for."""
@@ -695,7 +692,14 @@ def _is_only_step(warm: WarmReplay, seq: int) -> bool:
 
 def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
     key = f"{instance.workflow}/{instance.id}/{generation}/{command.seq}"
-    return StepContext(StepName(command.name, command.count), number, config, key)
+    return StepContext(
+        StepName(command.name, command.count),
+        number,
+        config,
+        key,
+        workflow_name=instance.workflow,
+        instance_id=instance.id,
+    )
 
 
 @lru_cache(maxsize=1024)

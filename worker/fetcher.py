@@ -11,6 +11,7 @@ import redis
 
 from worker.claim import Known, LeaseLost, Task, claim, decline, intents_of, pop_call
 from worker.lease import Lease
+from worker.vital import vital
 from workflows.keys import Instance, Intent, rq_handover, rq_queue
 from workflows.store import Store
 
@@ -45,19 +46,26 @@ class Fetcher(threading.Thread):
 
     Args:
         workflows: names this worker has code for; others are put back.
+        on_death: called with the reason when it ends although nobody asked it to.
     """
 
     def __init__(
-        self, queue: str, connect: Callable[[], Store], lease: Lease, taker: Taker, workflows: Collection[str]
+        self,
+        queue: str,
+        connect: Callable[[], Store],
+        lease: Lease,
+        taker: Taker,
+        workflows: Collection[str],
+        on_death: Callable[[str], None],
     ) -> None:
-        super().__init__(name=f"fetch-{queue}", daemon=True)
+        super().__init__(target=vital(f"fetch-{queue}", self._fetch, on_death), name=f"fetch-{queue}", daemon=True)
         self._queue = queue
         self._connect = connect
         self._lease = lease
         self._taker = taker
         self._workflows = workflows
 
-    def run(self) -> None:
+    def _fetch(self) -> None:
         store = self._connect()
         name = store.keys.queue(self._queue)
         failures = 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from worker.vital import vital
 from workflows.clock import monotonic
 from workflows.keys import Instance
 from workflows.replay import RunStalled
@@ -47,7 +48,7 @@ class Guardian:
         self._since = 0.0
         self._interrupted = False
         self._hopeless = False
-        self._thread = threading.Thread(target=self._run, name="guardian", daemon=True)
+        self._thread = threading.Thread(target=vital("guardian", self._run, on_hopeless), name="guardian", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -90,6 +91,7 @@ class Guardian:
                 if now >= attempt.deadline:
                     attempt.deadline = float("inf")
                     self._engine.time_out(attempt)
+            self._engine.callbacks.look(now)
             self._look_at_run(now)
             if self._engine.stuck_slots() * 2 >= self._engine.settings.concurrency:
                 self._give_up("half of the threads are taken by steps that ignore their timeout")

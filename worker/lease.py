@@ -16,6 +16,7 @@ from typing import Any
 import redis
 
 from worker.attempt import Attempt
+from worker.vital import vital
 from workflows.store import Store, call_on, script
 
 _RENEW = script(Path(__file__).with_name("renew.lua"))
@@ -32,6 +33,7 @@ class Lease:
         lost: called with held members that were taken away.
         look_over: called now and then, to compare all that is held with all that is known: whatever a bug or a lost
             reply left behind would otherwise be held for as long as this worker lives (I10).
+        on_death: called with the reason when its thread has died.
         beat: called after every renewal, for RQ's own heartbeat.
     """
 
@@ -42,6 +44,7 @@ class Lease:
         attempts: Callable[[], list[Attempt]],
         lost: Callable[[Iterable[str]], None],
         look_over: Callable[[], None],
+        on_death: Callable[[str], None],
     ) -> None:
         self.worker = _new_id()
         self.beat: Callable[[], None] = lambda: None
@@ -53,7 +56,7 @@ class Lease:
         self._former: set[str] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._thread = threading.Thread(target=vital("lease", self._run, on_death), name="lease", daemon=True)
 
     @property
     def identities(self) -> tuple[str, ...]:

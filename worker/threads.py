@@ -11,12 +11,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from worker.vital import vital
+
 
 class Threads:
-    """At most ``size`` daemon threads; more calls than that wait."""
+    """At most ``size`` daemon threads; more calls than that wait.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        on_death: called with the reason if a call raises in spite of its promise.
+    """
+
+    def __init__(self, size: int, on_death: Callable[[str], None]) -> None:
         self._size = size
+        self._on_death = on_death
         self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any] | None] = queue.SimpleQueue()
         self._started = 0
         self._open = 0
@@ -29,7 +36,8 @@ class Threads:
             start = self._started < min(self._open, self._size)
             self._started += start
         if start:
-            threading.Thread(target=self._work, name=f"step-{self._started}", daemon=True).start()
+            work = vital("step", self._work, self._on_death)
+            threading.Thread(target=work, name=f"step-{self._started}", daemon=True).start()
         self._calls.put((call, argument))
 
     def close(self) -> None:

@@ -139,6 +139,9 @@ class WorkflowWorker(rq.Worker):
 
     def _give_up(self, reason: str) -> None:
         """Save finished outcomes as far as possible, then leave; the parent starts another process."""
-        self.engine.rescue()
-        _log.critical("exit", extra={"reason": reason})
-        os._exit(EX_SOFTWARE)
+        try:
+            self.engine.rescue()
+        finally:
+            # Also when Redis held something that could not be read: a process that stayed would serve nothing.
+            _log.critical("exit", extra={"reason": reason})
+            os._exit(EX_SOFTWARE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from contextvars import ContextVar
@@ -57,19 +58,41 @@ class StepContext:
 
     Attributes:
         step: name and count.
-        attempt: 1 for the first try.
+        workflow_name, instance_id: whose step it is.
+        attempt: 1 for the first try. A try that ended with its worker counts, though not against the retry limit. A
+            function that computes a retry delay sees here how many tries have failed, from 1.
         idempotency_key: the same for every attempt of one step occurrence, and for no other: hand it to the payment
             provider, and a repeated attempt charges once.
         cancelled: set when the result is not wanted any more (timeout, lost race, terminate); check it in long loops.
     Source: https://developers.cloudflare.com/workflows/build/step-context/
     """
 
-    __slots__ = ("_commands", "_settings", "attempt", "cancelled", "idempotency_key", "step")
+    __slots__ = (
+        "_commands",
+        "_settings",
+        "attempt",
+        "cancelled",
+        "idempotency_key",
+        "instance_id",
+        "step",
+        "workflow_name",
+    )
 
-    def __init__(self, step: StepName, attempt: int, settings: StepConfig, idempotency_key: str) -> None:
+    def __init__(
+        self,
+        step: StepName,
+        attempt: int,
+        settings: StepConfig,
+        idempotency_key: str,
+        *,
+        workflow_name: str = "",
+        instance_id: str = "",
+    ) -> None:
         self.step = step
         self.attempt = attempt
         self.idempotency_key = idempotency_key
+        self.workflow_name = workflow_name
+        self.instance_id = instance_id
         self.cancelled = Cancelled()
         self._settings = settings
         self._commands = itertools.count()
@@ -87,10 +110,17 @@ class StepContext:
         """Whether to go on: False once the attempt is cancelled."""
         return not self.cancelled.is_set()
 
+    def after(self, failed: int) -> StepContext:
+        """The same for the function that computes a retry delay: ``attempt`` counts tries that have failed."""
+        context = copy.copy(self)
+        context.attempt = failed
+        return context
+
     def __getitem__(self, key: str) -> Any:
-        if key in ("step", "attempt", "config", "idempotency_key", "cancelled"):
+        if key in _KEYS:
             return getattr(self, key)
         raise KeyError(key)
 
 
+_KEYS = frozenset({"step", "attempt", "config", "idempotency_key", "cancelled", "workflow_name", "instance_id"})
 running: ContextVar[StepContext | None] = ContextVar("running", default=None)

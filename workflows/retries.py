@@ -44,6 +44,7 @@ class Retry:
         limit: retries after the first attempt, 0 to 10,000; 0 means one attempt.
         delay: wait before the first retry: a duration (bare numbers are milliseconds), or a function, plain or async,
             called with ``{"ctx": ..., "error": ...}`` after each failed attempt that returns one within 5 seconds.
+            There ``ctx.attempt`` is how many attempts have failed so far, 1 after the first.
             Left out, it is the app's default, which is 10 seconds unless the app says otherwise.
         backoff: how the wait grows with the n-th failure: ``"constant"`` d, ``"linear"`` d * n, ``"exponential"``
             d * 2 ** (n - 1). It also applies to what a function returned.

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -337,6 +338,22 @@ def die(key: str) -> None:
     """As a segmentation fault would."""
     note(key, "start")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.workflow
+class Deadly(WorkflowEntrypoint[Any]):
+    """Params: ``thread``, the name of a thread of its worker, which its step ends at the first attempt."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return await step.do("end a thread", end_thread, event.params["thread"])
+
+
+def end_thread(name: str, ctx: StepContext) -> int:
+    """Raise what nobody expects in another thread, as a bug would."""
+    if ctx.attempt == 1:
+        (thread,) = [one for one in threading.enumerate() if one.name == name]
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(MemoryError))
+    return ctx.attempt
 
 
 @app.workflow

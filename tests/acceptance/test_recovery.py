@@ -111,6 +111,20 @@ def test_a_killed_worker_process_is_started_again_by_its_parent(cluster: Cluster
     assert cluster.result(cluster.create("chain", "c1")) == 3
 
 
+@pytest.mark.parametrize("thread", ["engine", "fetch-default", "lease", "guardian", "callbacks"])
+def test_a_worker_that_loses_a_thread_ends_loudly_and_another_takes_its_place(cluster: Cluster, thread: str) -> None:
+    """With its lease renewed and one thread gone it would look alive for ever, and serve nothing."""
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker())
+    cluster.create("deadly", "d1", {"thread": thread})
+    after = cluster.create("chain", "c1")
+    cluster.wait_until(lambda: f"thread_name='{thread}'" in worker.text(), what="a word about the thread")
+    cluster.wait_until(lambda: "ended with 70, starting another" in worker.text(), what="the end of the process")
+    cluster.wait_until(lambda: worker.text().count("worker ready") == 2)
+    assert cluster.result(after) == 3
+    worker.log.write_text("")  # it tells of the thread's end with a traceback, as it should
+
+
 def test_worker_processes_end_when_their_parent_is_killed(cluster: Cluster) -> None:
     """Nobody would start them again, so they drain and leave."""
     worker = cluster.ready(cluster.worker("-p", "2"))

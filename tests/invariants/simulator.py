@@ -159,7 +159,8 @@ class HandCallbacks:
         concurrency: int,
         deliver: Callable[[Attempt, Outcome], None],
         freed: Callable[[Attempt], None],
-        overrides: object = None,
+        overrides: object,
+        on_death: Callable[[str], None],
     ) -> None:
         self.deliver = deliver
         self.freed = freed
