@@ -19,7 +19,7 @@ for _, a in ipairs(A.items) do
       else
         redis.call('HDEL', I.o, r.s)
         if r.k == 'wait' then
-          remove_waiter(I, r)
+          redis.call('ZREM', I.q, waiter(r))
           answer(I, 'X', r, {ms = r.ms})
         else
           answer(I, 'T', r, {})

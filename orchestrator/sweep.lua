@@ -6,7 +6,7 @@ local repaired = 0
 for _, a in ipairs(A.items) do
   local I = instance(a.i)
   if I and not FINAL[I.st] then
-    local act, due, fixed = 0, {}, false
+    local act, fixed = 0, false
     redis.call('ZADD', INDEX, 0, index_member(I))
     for _, r in ipairs(records(I)) do
       if r.st == 'ready' then
@@ -23,11 +23,11 @@ for _, a in ipairs(A.items) do
           redis.call('ZREM', HELD, member)
           r.st, r.tok, r.by = 'due', nil, nil
           save(I, r)
-          due[#due + 1] = r.s
+          I.due[#I.due + 1] = r.s
           fixed = true
         end
       elseif r.st == 'due' then
-        due[#due + 1] = r.s
+        I.due[#I.due + 1] = r.s
       elseif r.k ~= 'child' and I.want == '' and not redis.call('ZSCORE', TIMERS, timer_member(I, r)) then
         arm(I, r)
         fixed = true
@@ -37,7 +37,6 @@ for _, a in ipairs(A.items) do
       set(I, 'act', act)
       fixed = true
     end
-    I.due = due
     local held, worker, token = string.match(I.turn, '^(h)|([^|]*)|(.*)$')
     if held then
       local member = held_member(I, worker, 't', 0, token)

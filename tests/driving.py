@@ -8,6 +8,7 @@ from typing import Any
 
 import redis as redis_py
 
+from worker.turn import events_among
 from workflows import codec, failure, journal
 from workflows.clock import Clock
 from workflows.keys import Instance, Keyspace
@@ -78,9 +79,10 @@ class HandWorker:
         assert answer[0] != 0, "the claim was refused"
         return token
 
-    def commit(self, instance: Instance, token: str, **decision: Any) -> int:
-        """Commit a turn over the whole journal: ``o`` to open, ``w`` to withdraw, ``e`` to end."""
-        blobs = self.store.redis.lrange(self.keys.journal(instance), 0, -1)
+    def commit(self, instance: Instance, token: str, *, fed: int | None = None, **decision: Any) -> int:
+        """Commit a turn over the journal or its first entries: ``o`` to open, ``w`` to withdraw, ``e`` to end."""
+        end = -1 if fed is None else fed - 1
+        blobs = self.store.redis.lrange(self.keys.journal(instance), 0, end)
         item = {
             "i": 1,
             "g": self.header(instance, "gen"),
@@ -88,7 +90,7 @@ class HandWorker:
             "b": int(self.header(instance, "pos")),
             "f": len(blobs),
             "n": journal.nonce_of(blobs[-1]),
-            "d": {"o": [], "w": [], **decision},
+            "d": decided(blobs, int(self.header(instance, "pos")), {"o": [], "w": [], **decision}),
         }
         code: int = self.store.call(call_one(self.keys, COMMIT, instance, {"w": self.name, "items": [item]}))[0][0]
         return code
@@ -154,6 +156,11 @@ def wait(seq: int, name: str, type: str, ms: int = 86_400_000) -> dict[str, Any]
 
 def sleep(seq: int, name: str, ms: int) -> dict[str, Any]:
     return {"s": seq, "k": "sleep", "n": name, "c": 1, "ms": ms}
+
+
+def decided(blobs: list[bytes], base: int, decision: dict[str, Any]) -> dict[str, Any]:
+    """A decision over these entries, as a worker sends it."""
+    return {**decision, "g": events_among(blobs[base:], base, decision)}
 
 
 def store_of(

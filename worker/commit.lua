@@ -9,7 +9,7 @@ for at, a in ipairs(A.items) do
       and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n then
     close_turn(I)
     set(I, 'strikes', 0)
-    local eager = apply(I, a.d, a.b, a.f, a.ea and {worker = A.w, token = a.ea})
+    local eager = apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
     pump(I)
     code = eager and 3 or FINAL[I.st] and 2 or 1
   end

@@ -30,7 +30,7 @@ from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round
-from worker.turn import Decision, decide, only_step
+from worker.turn import Decision, decide, events_among, only_step
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import nonces, retries
@@ -626,8 +626,11 @@ class Engine:
     def _decide(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
         warm = self._replays.reach(task, task.position)
         before = warm.replay.snapshot() if task.position else None
-        self._replays.feed(task.instance, warm, self._replays.blobs(task, task.position, task.upto), live=live)
-        return warm, decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
+        blobs = self._replays.blobs(task, task.position, task.upto)
+        self._replays.feed(task.instance, warm, blobs, live=live)
+        decision = decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
+        decision["g"] = events_among(blobs, task.position, decision)
+        return warm, decision
 
     # Giving back ------------------------------------------------------------------------------------------------------
 

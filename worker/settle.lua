@@ -33,7 +33,7 @@ for at, a in ipairs(A.items) do
       redis.call('RPUSH', I.j, a.e)
       I.len = I.len + 1
       if alone then
-        code = apply(I, a.d, a.b, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
+        code = apply(I, a.d, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
       end
     end
     pump(I)

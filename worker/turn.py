@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from workflows import codec, failure, retries
+from workflows import codec, failure, journal, retries
 from workflows.app import App
 from workflows.commands import Child, Do, Sleep, Wait
 from workflows.errors import PayloadError
+from workflows.journal import EventReceived
 from workflows.keys import Instance
 from workflows.overrides import Overrides
 from workflows.replay import Raised, Replay, Returned, Snapshot, delta
@@ -28,7 +30,8 @@ def decide(
     """What has to be committed after feeding: relative to the last decision, so that a step whose result is already in
     the journal but not yet fed is never opened again.
 
-    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them.
+    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them. A
+    turn adds the events it was decided over: ``g``, see ``events_among``.
     """
     if replay.end is not None:
         return {"w": [], "o": [], "e": _end(replay)}
@@ -37,6 +40,19 @@ def decide(
         "w": [_withdraw(replay, seq) for seq in withdrawn],
         "o": [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
     }
+
+
+def events_among(blobs: Sequence[bytes], start: int, decision: Decision) -> list[tuple[int, int]]:
+    """Events that a decision has made use of: seq of the wait and index of the entry. ``start`` is the index of the
+    first blob. Those it gives up are left out; they go back to the mailbox.
+    """
+    given_up = {item["s"] for item in decision["w"]}
+    found = []
+    for index, blob in enumerate(blobs, start):
+        entry = journal.decode(blob) if journal.kind_of(blob) == journal.EVENT else None
+        if isinstance(entry, EventReceived) and entry.seq not in given_up:
+            found.append((entry.seq, index))
+    return found
 
 
 def only_step(decision: Decision) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@
 -- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
 local answers = {}
 for at, a in ipairs(A.items) do
-  local k = 10 + 5 * (a.i - 1)
+  local k = place(a.i)
   local known = instance(a.i)
   if known then
     local same = a.cid and redis.call('HGET', known.h, 'cid') == a.cid

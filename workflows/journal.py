@@ -22,6 +22,7 @@ import msgpack
 from workflows.errors import CorruptPayload
 
 FORMAT = b"\x01"
+EVENT = b"E"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
@@ -149,6 +150,11 @@ def encode_settled(
     if config is not None:
         body["g"] = config
     return FORMAT + b"S" + nonce.encode() + msgpack.packb(body, use_bin_type=False)
+
+
+def kind_of(blob: bytes) -> bytes:
+    """The kind byte of an encoded entry."""
+    return blob[1:2]
 
 
 def nonce_of(blob: bytes) -> str:

@@ -8,8 +8,9 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:h                     hash    header: status, generation, position, params, result   retired, deleted
     I:j                     list    journal, one blob per entry                           restarted, retired, deleted
     I:o                     hash    open records by seq                                   empty at every end
-    I:m                     hash    mailbox: events not yet matched, waits by type         ended, restarted, deleted
+    I:m                     hash    mailbox: events not yet matched, by number            ended, restarted, deleted
     I:c                     hash    command id -> answer (create: in I:h), pruned at 256  retired, deleted
+    I:q                     zset    queues read by prefix: waits, mail, due (pump.lua)    ended, restarted, deleted
     T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
     T:wake                  list    at most one element: "there is something to hand out" popped
@@ -38,7 +39,7 @@ from typing import Any, Final, NamedTuple
 from rq.defaults import RQ_KEY_PREFIX
 
 SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner")
-INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c")
+INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
 PERMANENT: Final = ("owner", "meta", "manifest", "schedules")

@@ -1,7 +1,7 @@
 -- Put before every script that changes an instance. Facts first, then `pump`, then `flush`.
 --
 -- KEYS[1..9]            the shard: timers intents wake held workers relay index retire owner
--- KEYS[10+5*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids
+-- KEYS[10+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
 --
 -- `pump` is the only place that decides what happens next: it derives status, intents and the next turn from the
 -- facts, so no script can forget to wake an instance (I10). `match` is the only place where an event leaves the
@@ -12,17 +12,20 @@ local FINAL = {complete = true, errored = true, terminated = true}
 local FAILURES_KEPT = 10
 local DEATHS_MAX = 3
 local STRIKES_MAX = 3
-local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'due', 'queue', 'strikes', 'started', 'created',
+local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'started', 'created',
   'keep_ok', 'keep_err', 'parents'}
 
 local instances = {}
+
+-- Where the keys of the n-th instance begin.
+local function place(n) return 10 + 6 * (n - 1) end
 
 -- The n-th instance of this call, loaded once; nil when it does not exist.
 local function instance(n)
   local I = instances[n]
   if I ~= nil then return I or nil end
-  local k = 10 + 5 * (n - 1)
-  I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], changed = {}}
+  local k = place(n)
+  I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], q = KEYS[k + 5], changed = {}, due = {}}
   local v = redis.call('HMGET', I.h, unpack(FIELDS))
   if not v[1] then
     instances[n] = false
@@ -31,9 +34,6 @@ local function instance(n)
   for f = 1, #FIELDS do I[FIELDS[f]] = v[f] or '' end
   I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
   I.len = redis.call('LLEN', I.j)
-  local due = {}
-  for seq in string.gmatch(I.due, '%d+') do due[#due + 1] = tonumber(seq) end
-  I.due, I.had_due = due, #due > 0
   instances[n] = I
   return I
 end
@@ -43,10 +43,32 @@ local function set(I, field, value)
   I.changed[field] = value
 end
 
+-- Queues ----------------------------------------------------------------------------------------------------------
+--
+-- One sorted set per instance, whose members all have score 0 and are read by prefix, so that the first of each queue is
+-- found at once however long it is:
+--   w|type|seq       open waits            m|type|number   events kept, by order of acceptance
+--   g|seq|index      the wait `seq` got its event in entry `index`, which no turn has been decided over yet
+--   d|seq            steps to be handed out when paused time is over
+--   c|number|type    types whose oldest event, `number`, may have found a wait; never left over by a call
+
+-- A number as text whose order is that of the numbers: how many digits it has, as a letter, then the digits.
+local function ordered(n)
+  local digits = string.format('%.0f', n)
+  return string.char(64 + #digits) .. digits
+end
+
+local function enqueue(I, member) redis.call('ZADD', I.q, 0, member) end
+
+local function first_of(I, prefix)
+  local member = redis.call('ZRANGEBYLEX', I.q, '[' .. prefix, '(' .. prefix .. '\255', 'LIMIT', 0, 1)[1]
+  return member, member and tonumber(string.sub(member, #prefix + 2))
+end
+
 local function flush()
   for _, I in pairs(instances) do
     if I and not I.gone then
-      if #I.due > 0 or I.had_due then I.changed.due = table.concat(I.due, ',') end
+      for _, seq in ipairs(I.due) do enqueue(I, 'd|' .. ordered(seq)) end
       local args = {}
       for field, value in pairs(I.changed) do
         args[#args + 1] = field
@@ -133,9 +155,7 @@ local function disarm(I, r)
     redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
     set(I, 'act', I.act - 1)
   elseif r.st == 'due' then
-    for at, seq in ipairs(I.due) do
-      if seq == r.s then table.remove(I.due, at) break end
-    end
+    redis.call('ZREM', I.q, 'd|' .. ordered(r.s))
   elseif r.k ~= 'child' then
     redis.call('ZREM', TIMERS, timer_member(I, r))
   end
@@ -153,80 +173,67 @@ end
 
 -- Events ----------------------------------------------------------------------------------------------------------
 
-local function numbers(text)
-  local list = {}
-  for n in string.gmatch(text or '', '%d+') do list[#list + 1] = tonumber(n) end
-  return list
+local function waiter(r) return 'w|' .. r.ty .. '|' .. ordered(r.s) end
+
+-- Hands an event to an open wait. The entry stays noted until a turn has been decided over it: see `put_back`.
+local function give(I, seq, ty, number, e)
+  local r = record(I, seq)
+  redis.call('ZREM', I.q, waiter(r))
+  disarm(I, r)
+  redis.call('HDEL', I.o, seq)
+  enqueue(I, 'g|' .. ordered(seq) .. '|' .. I.len)
+  answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number})
 end
 
-local function put_list(I, field, list)
-  if #list == 0 then redis.call('HDEL', I.m, field) else redis.call('HSET', I.m, field, table.concat(list, ',')) end
+local function keep_event(I, ty, number, e)
+  redis.call('HSET', I.m, 'e:' .. number, cmsgpack.pack(e))
+  enqueue(I, 'm|' .. ty .. '|' .. ordered(number))
 end
 
-local function insert_sorted(list, n)
-  local at = 1
-  while at <= #list and list[at] < n do at = at + 1 end
-  if list[at] ~= n then table.insert(list, at, n) end
+local function look_for_mail(I, ty, number)
+  if number then enqueue(I, 'c|' .. ordered(number) .. '|' .. ty) end
 end
 
-local function add_waiter(I, r)
-  local list = numbers(redis.call('HGET', I.m, 'w:' .. r.ty))
-  insert_sorted(list, r.s)
-  put_list(I, 'w:' .. r.ty, list)
-end
-
-local function remove_waiter(I, r)
-  local list = numbers(redis.call('HGET', I.m, 'w:' .. r.ty))
-  for at, seq in ipairs(list) do
-    if seq == r.s then table.remove(list, at) break end
-  end
-  put_list(I, 'w:' .. r.ty, list)
-end
-
--- While a type has mail and an open wait, its oldest event goes to the wait that asked first (I6).
-local function match(I, ty)
-  local mail = numbers(redis.call('HGET', I.m, 't:' .. ty))
-  if #mail == 0 then return false end
-  local waiting = numbers(redis.call('HGET', I.m, 'w:' .. ty))
-  local matched = false
-  while #mail > 0 and #waiting > 0 do
-    local number, seq = table.remove(mail, 1), table.remove(waiting, 1)
-    local e = cmsgpack.unpack(redis.call('HGET', I.m, 'e:' .. number))
-    local r = record(I, seq)
-    redis.call('HDEL', I.m, 'e:' .. number)
-    disarm(I, r)
-    redis.call('HDEL', I.o, seq)
-    answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number})
-    matched = true
-  end
-  if matched then
-    put_list(I, 't:' .. ty, mail)
-    put_list(I, 'w:' .. ty, waiting)
-  end
-  return matched
-end
-
--- A wait that was given up may have received its event in entries nobody will use: that event goes back to its place.
--- wanted[seq] is the end of the entries to look at: all of them for a cancelled wait; those fed for a detached one,
--- because it may still be awaited again and then an entry beyond counts. An entry behind `f` is marked, because it will
--- be found to be in vain once more, when it is fed: the event may be elsewhere by then.
-local function put_back(I, base, f, wanted)
-  local types = {}
-  for at, blob in ipairs(redis.call('LRANGE', I.j, base, -1)) do
-    if string.sub(blob, 2, 2) == 'E' then
-      local e = cmsgpack.unpack(string.sub(blob, 11))
-      local index = base + at - 1
-      if wanted[e.q] and index < wanted[e.q] and redis.call('HDEL', I.m, 'v:' .. index) == 0 then
-        if index >= f then redis.call('HSET', I.m, 'v:' .. index, 1) end
-        redis.call('HSET', I.m, 'e:' .. e.ac, cmsgpack.pack({p = e.p, et = e.et, ev = e.ev}))
-        local mail = numbers(redis.call('HGET', I.m, 't:' .. e.ty))
-        insert_sorted(mail, e.ac)
-        put_list(I, 't:' .. e.ty, mail)
-        types[e.ty] = true
+-- While a type has mail and an open wait, its oldest event goes to the wait that asked first; of several types, the
+-- event that was accepted first goes first (I6).
+local function match(I)
+  while true do
+    local candidate = first_of(I, 'c|')
+    if not candidate then return end
+    redis.call('ZREM', I.q, candidate)
+    local ty = string.match(candidate, '^c|[^|]*|(.*)$')
+    local mail, number = first_of(I, 'm|' .. ty .. '|')
+    local _, seq = first_of(I, 'w|' .. ty .. '|')
+    if number and seq then
+      if 'c|' .. ordered(number) .. '|' .. ty == candidate then
+        local e = cmsgpack.unpack(redis.call('HGET', I.m, 'e:' .. number))
+        redis.call('HDEL', I.m, 'e:' .. number)
+        redis.call('ZREM', I.q, mail)
+        give(I, seq, ty, number, e)
+        _, number = first_of(I, 'm|' .. ty .. '|')
       end
+      look_for_mail(I, ty, number)
     end
   end
-  return types
+end
+
+-- A wait that was given up may have received its event in an entry nobody will use: that event goes back to its place.
+-- Of a detached wait only an entry that has been fed counts: one beyond `limit` may still be of use, if the wait is
+-- awaited again. An entry is found in vain once more when it is fed; the note is gone by then.
+local function put_back(I, seq, limit)
+  local found = false
+  local prefix = 'g|' .. ordered(seq) .. '|'
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', I.q, '[' .. prefix, '(' .. prefix .. '\255')) do
+    local index = tonumber(string.sub(member, #prefix + 1))
+    if index < limit then
+      redis.call('ZREM', I.q, member)
+      local e = body_of(I.j, index)
+      keep_event(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
+      look_for_mail(I, e.ty, e.ac)
+      found = true
+    end
+  end
+  return found
 end
 
 -- Ends ------------------------------------------------------------------------------------------------------------
@@ -265,7 +272,7 @@ local function clear(I, keep_journal)
   end
   I.due = {}
   set(I, 'act', 0)
-  redis.call('UNLINK', I.o, I.m)
+  redis.call('UNLINK', I.o, I.m, I.q)
 end
 
 local function finish(I, status, outcome)
@@ -295,10 +302,12 @@ local function pump(I)
   end
   for _, seq in ipairs(I.due) do
     local r = record(I, seq)
-    r.st, r.i = 'ready', nonce()
-    save(I, r)
-    set(I, 'act', I.act + 1)
-    add_intent(I, 'a', seq, r.i, r.qu)
+    if r and r.st == 'due' then
+      r.st, r.i = 'ready', nonce()
+      save(I, r)
+      set(I, 'act', I.act + 1)
+      add_intent(I, 'a', seq, r.i, r.qu)
+    end
   end
   I.due = {}
   if I.started == '' then
@@ -362,45 +371,43 @@ local function open(I, spec, born)
     r.due = spec.due or NOW + spec.ms
     if spec.k == 'wait' then
       r.ty = spec.ty
-      add_waiter(I, r)
+      enqueue(I, waiter(r))
+      look_for_mail(I, r.ty, select(2, first_of(I, 'm|' .. r.ty .. '|')))
     end
     save(I, r)
     arm(I, r)
   end
 end
 
--- Applies a decision taken over the journal's first `f` entries, relative to the decided position `base`.
+-- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
+-- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end.
 -- Returns true when the one opened step was born held.
-local function apply(I, D, base, f, born)
+local function apply(I, D, f, born)
   if D.e then
     set(I, 'pos', f)
     finish(I, D.e.st, D.e)
     return false
   end
   local tail = I.len == f
-  local answered, withdrawn, types = {}, 0, {}
+  local withdrawn, alone = 0, true
   for _, w in ipairs(D.w) do
     local r = record(I, w.s)
     if r then
       disarm(I, r)
-      if r.k == 'wait' then remove_waiter(I, r) end
+      if r.k == 'wait' then redis.call('ZREM', I.q, waiter(r)) end
       redis.call('HDEL', I.o, w.s)
       answer(I, 'W', r, {k = r.k, due = r.due})
       withdrawn = withdrawn + 1
     elseif w.k == 'wait' then
-      answered[w.s] = w.d and f or I.len
+      alone = not put_back(I, w.s, w.d and f or I.len) and alone
     end
   end
-  if next(answered) then types = put_back(I, base, f, answered) end
+  for _, note in ipairs(D.g or {}) do redis.call('ZREM', I.q, 'g|' .. ordered(note[1]) .. '|' .. note[2]) end
   set(I, 'pos', tail and f + withdrawn or f)
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
-  local eager = born and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and next(types) == nil
-      and lease_is_live(born.worker)
-  for _, spec in ipairs(D.o) do
-    open(I, spec, eager and born)
-    if spec.k == 'wait' then types[spec.ty] = true end
-  end
-  for ty in pairs(types) do match(I, ty) end
+  local eager = born and alone and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and lease_is_live(born.worker)
+  for _, spec in ipairs(D.o) do open(I, spec, eager and born) end
+  match(I)
   return eager or false
 end
 

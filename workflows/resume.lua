@@ -13,6 +13,10 @@ if I.want ~= '' and not FINAL[I.st] then
       arm(I, r)
     end
   end
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', I.q, '[d|', '(d|\255')) do
+    redis.call('ZREM', I.q, member)
+    I.due[#I.due + 1] = tonumber(string.sub(member, 4))
+  end
   pump(I)
   flush()
 end

@@ -16,18 +16,19 @@ for at, a in ipairs(A.items) do
     answers[at] = before
   elseif FINAL[I.st] then
     answers[at] = 'ended'
-  elseif redis.call('HLEN', I.m) >= A.max then
+  elseif redis.call('HLEN', I.m) > A.max then
     answers[at] = 'full'
   else
     local number = redis.call('HINCRBY', I.m, 'n', 1)
-    redis.call('HSET', I.m, 'e:' .. number, cmsgpack.pack({p = a.p, et = NOW, ev = a.ev}))
-    local mail = numbers(redis.call('HGET', I.m, 't:' .. a.ty))
-    insert_sorted(mail, number)
-    put_list(I, 't:' .. a.ty, mail)
-    match(I, a.ty)
+    local e = {p = a.p, et = NOW, ev = a.ev}
+    local _, seq = first_of(I, 'w|' .. a.ty .. '|')
+    if seq then
+      give(I, seq, a.ty, number, e)
+    else
+      keep_event(I, a.ty, number, e)
+    end
     pump(I)
-    local waits = redis.call('HEXISTS', I.m, 'e:' .. number) == 1
-    answers[at] = remember(I, a.ev, waits and 'buffered' or 'delivered')
+    answers[at] = remember(I, a.ev, seq and 'delivered' or 'buffered')
   end
 end
 flush()

@@ -21,7 +21,7 @@ HANGS = "hangs"
 FLAKY = "flaky"
 """A step of this name may fail."""
 
-EVENT_TYPE = "e"
+EVENT_TYPES = ("e", "f")
 
 
 def work(*inputs: object) -> Any:
@@ -33,9 +33,9 @@ def seen(event: Any) -> Any:
     return event.payload["event"]
 
 
-async def wait(step: WorkflowStep, name: str, timeout: str = "60 s") -> Any:
+async def wait(step: WorkflowStep, name: str, timeout: str = "60 s", type: str = EVENT_TYPES[0]) -> Any:
     try:
-        return seen(await step.wait_for_event(name, type=EVENT_TYPE, timeout=timeout))
+        return seen(await step.wait_for_event(name, type=type, timeout=timeout))
     except EventTimeout:
         return "late"
 
@@ -117,6 +117,19 @@ class Detached(WorkflowEntrypoint[Any]):
         two = await wait(step, "w2", "20 s")
         c = await step.do("C", work, one, two)
         return c["x"]
+
+
+@app.workflow(name="types")
+class Types(WorkflowEntrypoint[Any]):
+    """Busy while events of two types come, then waits for both at once."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = await step.do("A", work)
+        waits = [wait(step, f"w{n}", type=EVENT_TYPES[n % 2]) for n in range(3)]
+        first = await step.race(*waits) if a["x"] % 2 else await asyncio.gather(*waits)
+        two = await wait(step, "w", "20 s", EVENT_TYPES[1])
+        b = await step.do("B", work, str(first), two)
+        return b["x"]
 
 
 @app.workflow(name="retry")
@@ -240,6 +253,7 @@ NAMES = (
     "waits",
     "race-wait",
     "detached",
+    "types",
     "retry",
     "impatient",
     "sleeper",
@@ -248,5 +262,5 @@ NAMES = (
     "random",
 )
 
-WAITING = ("waits", "race-wait", "race-wait", "detached", "detached", "random")
+WAITING = ("waits", "race-wait", "race-wait", "detached", "detached", "types", "types", "random")
 """Those that events can go wrong in."""

@@ -155,6 +155,19 @@ def test_i6_an_event_of_an_abandoned_wait_goes_to_the_next_one(client: Client, w
     assert [(entry.seq, codec.decode(entry.payload)) for entry in received] == [(2, {"n": 1}), (3, {"n": 1})]
 
 
+def test_i6_events_of_several_types_are_answered_in_the_order_of_their_acceptance(
+    client: Client, worker: HandWorker
+) -> None:
+    """Whatever their types are called, and whichever wait asked first."""
+    instance, place = create(client)
+    types = ["refused", "paid", "assign", "b", "a", "shutdown", "c", "delete"]
+    for number, type in enumerate(types):
+        instance.send_event(type, number)
+    worker.turn(place, o=[wait(seq, type, type) for seq, type in enumerate(sorted(types), 1)])
+    received = [entry for entry in worker.entries(place) if isinstance(entry, EventReceived)]
+    assert [codec.decode(entry.payload) for entry in received] == list(range(len(types)))
+
+
 def test_i9_an_intent_is_claimed_once_and_only_with_a_lease(client: Client, worker: HandWorker) -> None:
     """A worker whose lease is gone gets nothing, and of two workers that heard one doorbell one gets the turn."""
     _, place = create(client)

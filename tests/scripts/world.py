@@ -12,7 +12,7 @@ import redis as redis_py
 import orchestrator
 import worker
 import workflows
-from tests.driving import HandClock, dump
+from tests.driving import HandClock, decided, dump
 from workflows import codec, failure, journal
 from workflows.keys import Instance, Intent, Keyspace, Timer
 from workflows.scripts import CREATE, SEND_EVENT
@@ -117,6 +117,7 @@ class World:
             "d": {"o": [], "w": []},
             **item,
         }
+        item["d"] = decided(blobs[: item["f"]], item["b"], item["d"])
         code: int = self.call("commit", [self.a], w=name, items=[item])[0][0]
         return code
 
@@ -196,6 +197,12 @@ class World:
 
     def _members(self, name: str) -> list[str]:
         return [member.decode() for member in self.client.zrange(self.key(name), 0, -1)]
+
+    def mailbox(self) -> set[bytes]:
+        return set(self.client.hkeys(self.keys.of_instance(self.a)[3]))
+
+    def queues(self) -> list[str]:
+        return [member.decode() for member in self.client.zrange(self.keys.of_instance(self.a)[5], 0, -1)]
 
     def intents(self) -> list[str]:
         return self._members("intents")
