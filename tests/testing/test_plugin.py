@@ -373,3 +373,120 @@ def test_it(env):
     ran.assert_outcomes(failed=1)
     ran.stdout.re_match_lines([r' +1 .*"link 0"', r"  … 3\d\d complete steps", r' +400 .*"link 399"'])
     assert sum("link" in line for line in ran.outlines) < 100
+
+
+FAILING_APP = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+
+@app.workflow
+class Small(WorkflowEntrypoint):
+    async def run(self, event, step):
+        return await step.do("one", lambda: 1)
+
+@app.workflow
+class Failing(WorkflowEntrypoint):
+    async def run(self, event, step):
+        await step.do("one", self.fail, retries={"limit": 0})
+
+    def fail(self):
+        raise KeyError("cents")
+"""
+
+
+def test_an_async_test_that_forgets_an_await_fails_and_names_the_line(run_inner: Run) -> None:
+    tests = """
+async def test_nothing_comes_of_it(env, clock):
+    env.SMALL.create("s").result()  # line 4
+    clock.advance("1 day")  # line 5
+
+async def test_before_another_failure(env):
+    env.SMALL.create("s").introspect().wait_for_status("complete")  # line 8
+    assert False, "something else"
+
+async def test_a_comparison(env):
+    assert env.SMALL.create("s").result() == 1  # line 12
+
+async def test_an_attribute(env):
+    assert env.SMALL.create("s").status().status == "complete"  # line 15
+
+async def test_a_truth(env):
+    instance = env.SMALL.create("s")
+    await instance.result()
+    assert instance.introspect().get_output()  # line 20
+
+async def test_an_async_modification(env):
+    async def mock(m):
+        import asyncio
+        await asyncio.sleep(0)
+    env.SMALL.introspect("s").modify(mock)  # line 26
+"""
+    ran = run_inner(tests, "-W", "error", app=FAILING_APP)
+    ran.assert_outcomes(failed=6)
+    ran.stdout.fnmatch_lines(
+        [
+            "not awaited: test_inner.py:4, test_inner.py:5. In an async test, put `await` before the call.",
+            "*something else*",
+            "*not awaited: test_inner.py:8. *",
+            "*test_inner.py:12: this call was not awaited. *",
+            "*test_inner.py:15: this call was not awaited. *",
+            "*test_inner.py:20: this call was not awaited. *",
+            "not awaited: test_inner.py:26. *",
+        ]
+    )
+
+
+def test_calls_that_wait_can_be_given_to_tasks_and_gathered(run_inner: Run) -> None:
+    tests = """
+import asyncio
+
+async def test_it(env):
+    first, second, third = env.SMALL.create("a"), env.SMALL.create("b"), env.SMALL.create("c")
+    task = asyncio.create_task(first.result())
+    assert await asyncio.gather(second.result(), asyncio.wait_for(third.result(), 10)) == [1, 1]
+    assert await task == 1
+
+async def test_one_that_is_cancelled_before_it_begins(env):
+    task = asyncio.ensure_future(env.SMALL.create("a").result())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+"""
+    run_inner(tests, "-W", "error", app=FAILING_APP).assert_outcomes(passed=2)
+
+
+def test_a_failure_is_shown_without_the_frames_of_the_engine(run_inner: Run) -> None:
+    tests = """
+def test_what_a_step_raised(env):
+    env.FAILING.create().result()
+
+async def test_the_same_awaited(env):
+    await env.FAILING.create().introspect().wait_for_step_result("one")
+
+def test_what_the_engine_refuses(env, clock):
+    clock.advance("7 flies")
+
+def test_as_a_cause(env):
+    try:
+        env.FAILING.create().result()
+    except KeyError as error:
+        raise RuntimeError("no receipt") from error
+"""
+    ran = run_inner(tests, app=FAILING_APP)
+    ran.assert_outcomes(failed=4)
+    assert not [line for line in ran.outlines if line.startswith("/") and "/workflows/" in line], ran.outlines
+    assert len([line for line in ran.outlines if line.startswith("test_inner.py:")]) == 5
+    whole = run_inner(tests, "--full-trace", "-k", "refuses", app=FAILING_APP)
+    whole.stdout.fnmatch_lines(["*/workflows/durations.py:*"])
+
+
+def test_an_error_of_the_engine_itself_is_shown_with_all_frames(run_inner: Run) -> None:
+    tests = """
+def test_it(env, workflow_engine, monkeypatch):
+    monkeypatch.setattr(workflow_engine, "client", None)
+    env.SMALL.create()
+"""
+    ran = run_inner(tests, app=FAILING_APP)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["*/workflows/testing/env.py:*: AttributeError"])

@@ -9,26 +9,113 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Generator
-from typing import Any, Generic, Self, TypeVar
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, NoReturn, Self, TypeVar
+
+from workflows.testing.mocks import IntrospectionError
 
 T = TypeVar("T")
 
+_HERE = str(Path(__file__).parent)
 
-class Ready(Generic[T]):
+
+class _ForAwait:
+    """What a call gives in an async test. Good for ``await``; whatever else is done with it says so.
+
+    Without that, ``assert introspector.get_output()`` would be true for every output.
+
+    Attributes:
+        begun: whether it was awaited, as far as that is kept; for ``forgotten``.
+    """
+
+    __slots__ = ("_where", "begun")
+
+    def __init__(self) -> None:
+        self.begun = False
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+            frame = frame.f_back
+        self._where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        self.begun = True  # told once
+        raise IntrospectionError(f"{self._where}: this call was not awaited. In an async test, put `await` before it.")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = _refuse
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python itself looks for
+            raise AttributeError(name)
+        self._refuse()
+
+
+class Ready(_ForAwait, Generic[T]):
     """A value that is there already, for ``await``."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        super().__init__()
+        self._value = value
 
     def __await__(self) -> Generator[Any, Any, T]:
         yield from ()
-        return self.value
+        return self._value
 
     def __repr__(self) -> str:
-        return f"<await it: {self.value!r}>"
+        return f"<to be awaited: {self._value!r:.200}>"
+
+
+class Pending(_ForAwait, Coroutine[Any, Any, T]):
+    """A call that waits, in a thread, once it is awaited."""
+
+    __slots__ = ("_act", "_inner")
+
+    def __init__(self, act: Callable[[], T]) -> None:
+        super().__init__()
+        self._act = act
+        self._inner: Coroutine[Any, Any, T] | None = None
+        _pending.append(self)
+
+    def _coroutine(self) -> Coroutine[Any, Any, T]:
+        self.begun = True
+        if self._inner is None:
+            self._inner = asyncio.to_thread(self._act)
+        return self._inner
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine().__await__()
+
+    def send(self, value: Any) -> Any:
+        """See ``Coroutine``; for tasks."""
+        return self._coroutine().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
+        """See ``Coroutine``; for tasks."""
+        return self._coroutine().throw(typ if val is None else val)
+
+    def close(self) -> None:
+        """See ``Coroutine``."""
+        if self._inner is not None:
+            self._inner.close()
+
+    def __repr__(self) -> str:
+        return "<a call that was not awaited>" if not self.begun else "<a call that is awaited>"
+
+
+_pending: list[Any] = []
+
+
+def forgotten() -> list[str]:
+    """Where calls were made since the last question that should have been awaited and were not."""
+    found = [call._where for call in _pending if not call.begun]
+    _pending.clear()
+    return found
 
 
 class AwaitsItself:
@@ -56,10 +143,10 @@ def at_once(act: Callable[[], T]) -> Any:
 
 def waiting(act: Callable[[], T]) -> Any:
     """Act and block, or in an async test return what does so when awaited."""
-    return asyncio.to_thread(act) if is_async() else act()
+    return Pending(act) if is_async() else act()
 
 
-class Begun:
+class Begun(_ForAwait):
     """A coroutine that has run as far as it can without its loop; the rest needs ``await``.
 
     Attributes:
@@ -67,13 +154,18 @@ class Begun:
         done: called when it has run to its end.
     """
 
+    __slots__ = ("_coroutine", "_given", "done", "result")
+
     def __init__(self, coroutine: Any, given: Any) -> None:
+        super().__init__()
         self.result: Any = None
         self.done: Callable[[], None] = lambda: None
         self._coroutine = coroutine
         self._given = given
+        _pending.append(self)
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        self.begun = True
         given = self._given
         try:
             while True:

@@ -152,7 +152,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an async test of ours on a loop of its own, where no other plugin has."""
-    if not _FIXTURES & set(pyfuncitem.fixturenames) or not inspect.iscoroutinefunction(pyfuncitem.obj):
+    if not _is_ours(pyfuncitem) or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     if any(pyfuncitem.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")):
         return None
@@ -164,10 +164,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail an async test that forgets an ``await``: what it seems to have waited for may never have happened."""
+    if _ENGINE not in item.stash:
+        return (yield)
+    from workflows.testing import calls
+
+    calls.forgotten()
+    try:
+        result = yield
+    except BaseException as error:
+        if places := calls.forgotten():
+            error.add_note(_not_awaited(places))
+        raise
+    if places := calls.forgotten():
+        pytest.fail(_not_awaited(places), pytrace=False)
+    return result
+
+
+def _not_awaited(places: list[str]) -> str:
+    return f"not awaited: {', '.join(places)}. In an async test, put `await` before the call."
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the instances of a failed test have done."""
+    """Show what the instances of a failed test have done, and not how the engine was called."""
+    if call.excinfo is not None and _is_ours(item) and not item.config.getoption("fulltrace", False):
+        from workflows.testing import frames
+
+        frames.hide(call.excinfo)
     report = yield
     if report.when == "call":
         item.stash[_FAILED] = report.failed
@@ -180,6 +207,10 @@ def pytest_runtest_makereport(
         if text:
             report.sections.append(("workflow instances", text))
     return report
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and not _FIXTURES.isdisjoint(item.fixturenames)
 
 
 def _options(node: pytest.Item) -> dict[str, Any]:
