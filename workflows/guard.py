@@ -3,8 +3,9 @@
 ``run`` is executed again and again over its journal, so anything it does to the outside world would be done again and
 again. A process-wide audit hook (installed with the first replay; the interpreter offers no way to remove one) looks at
 the flag of the current thread and raises before a socket is opened, a process or thread started, a file written.
-Imports and reading files are allowed, because they repeat without harm. Step callbacks run on other threads and are
-not touched.
+Imports and reading files are allowed, because they repeat without harm. So is whatever logging and tracing do, whose
+handlers open, rotate and reconnect when they please: refused there, records would be lost. Step callbacks run on other
+threads and are not touched.
 
 This catches honest mistakes. It is no sandbox: a connection opened earlier can still be written to.
 """
@@ -55,6 +56,17 @@ _FORBIDDEN: Final[dict[str, tuple[str, str]]] = {
     "os.mkdir": ("made a folder", _STEP),
     "os.rmdir": ("removed a folder", _STEP),
 }
+
+
+# Modules that pass on what a program says of itself, with those below them. Not the libraries that wrap the calls of
+# others, as instrumentations do: what is wrapped would be exempt as well.
+_REPORTING: Final = (
+    "logging",
+    "loguru._handler",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "sentry_sdk.transport",
+)
 
 
 class _Thread(threading.local):
@@ -121,7 +133,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "open" and not _is_for_writing(arguments):
         return
-    if _is_importing():
+    if _is_exempt():
         return
     what, way_out = rule
     raise ForbiddenInRun(f"run() {what} outside a step, which every replay would do again. {way_out}")
@@ -134,11 +146,17 @@ def _is_for_writing(arguments: tuple[Any, ...]) -> bool:
     return isinstance(flags, int) and bool(flags & _WRITING)
 
 
-def _is_importing() -> bool:
-    """Whether an import is under way: it may write byte code, and its module may do what it likes at its top level."""
+def _is_exempt() -> bool:
+    """Whether an import is under way, which may write byte code and whose module may do what it likes at its top level;
+    or a report."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
+            return True
+        module = frame.f_globals.get("__name__")
+        if module == "workflows.replay_loop":
+            return False  # run() is called from here, so nothing further out is its doing
+        if isinstance(module, str) and any(module == one or module.startswith(f"{one}.") for one in _REPORTING):
             return True
         frame = frame.f_back
     return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import logging.handlers
 import os
 import socket
 import sqlite3
@@ -17,8 +19,9 @@ from typing import Any
 import pytest
 
 from tests.replaying import Driver
-from workflows import guard
+from workflows import get_logger, guard
 from workflows.errors import ForbiddenInRun
+from workflows.journal import Start
 
 EFFECTS: dict[str, Any] = {
     "socket": lambda path: socket.socket(),
@@ -65,6 +68,87 @@ def test_reading_and_importing_are_allowed(tmp_path: Path, monkeypatch: pytest.M
         return json.loads((tmp_path / "config.json").read_text())
 
     assert Driver(run).start().result == [1]
+
+
+class _Eventful(logging.Handler):
+    """Does all that handlers out there do: looks up its server, starts its thread, writes its file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        socket.getaddrinfo("localhost", 80)
+        time.sleep(0.001)
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        with self.path.open("a") as file:
+            file.write(f"{self.format(record)}\n")
+
+
+def _delayed(path: Path) -> logging.Handler:
+    return logging.FileHandler(path, delay=True)
+
+
+def _watched(path: Path) -> logging.Handler:
+    handler = logging.handlers.WatchedFileHandler(path)
+    path.rename(path.with_suffix(".1"))  # as logrotate does
+    return handler
+
+
+def _rotating(path: Path) -> logging.Handler:
+    return logging.handlers.RotatingFileHandler(path, maxBytes=30, backupCount=100)
+
+
+@pytest.mark.parametrize("make", [_delayed, _watched, _rotating, _Eventful])
+@pytest.mark.parametrize("logger", [logging.getLogger("guarded"), get_logger("guarded")], ids=["own", "get_logger"])
+def test_a_log_call_in_run_may_do_what_its_handler_needs_and_no_record_is_lost(
+    make: Any, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """A handler that opens its file, rotates it, or connects again when it is run() that logs."""
+    handler = make(tmp_path / "log")
+    logger.addHandler(handler)
+
+    async def run(self: Any, event: Any, step: Any) -> str:
+        for number in range(20):
+            logger.warning("line %d", number)
+        return "ok"
+
+    driver = Driver(run)
+    try:
+        driver.replay.feed([Start(driver.at_ms)], live=True)
+        assert driver.result == "ok"
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    lines = [line for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+    assert sorted(lines) == sorted(f"line {number}" for number in range(20))
+
+
+def test_an_exporter_of_traces_may_connect_in_run(tmp_path: Path) -> None:
+    exporter: dict[str, Any] = {"__name__": "opentelemetry.sdk.trace.export"}
+    exec("def export(path): path.write_text('span')", exporter)
+
+    async def run(self: Any, event: Any, step: Any) -> str:
+        exporter["export"](tmp_path / "spans")
+        return "ok"
+
+    assert Driver(run).start().result == "ok"
+    assert (tmp_path / "spans").read_text() == "span"
+
+
+def test_what_an_instrumentation_wraps_is_refused_as_ever(tmp_path: Path) -> None:
+    wrapper: dict[str, Any] = {"__name__": "opentelemetry.instrumentation.files"}
+    exec("def wrapped(path): path.write_text('x')", wrapper)
+
+    async def run(self: Any, event: Any, step: Any) -> None:
+        logging.getLogger("guarded").info("before")
+        wrapper["wrapped"](tmp_path / "new")
+
+    with pytest.raises(ForbiddenInRun):
+        _ = Driver(run).start().result
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_threads_and_callbacks_are_left_alone(tmp_path: Path) -> None:
