@@ -37,7 +37,7 @@ from workflows import nonces, retries
 from workflows.app import App
 from workflows.clock import monotonic
 from workflows.commands import Do
-from workflows.context import StepContext, StepName
+from workflows.context import StepContext, StepName, idempotency_key
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.keys import Held, Instance
 from workflows.overrides import Overrides
@@ -694,12 +694,12 @@ def _is_only_step(warm: WarmReplay, seq: int) -> bool:
 
 
 def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
-    key = f"{instance.workflow}/{instance.id}/{generation}/{command.seq}"
+    name = StepName(command.name, command.count)
     return StepContext(
-        StepName(command.name, command.count),
+        name,
         number,
         config,
-        key,
+        idempotency_key(instance.workflow, instance.id, generation, name),
         workflow_name=instance.workflow,
         instance_id=instance.id,
     )

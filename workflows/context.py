@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
+import re
 import threading
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from workflows.retries import StepConfig
+
+_PLAIN_CHARACTERS: Final = 20
+_NAME_CHARACTERS: Final = _PLAIN_CHARACTERS + 1 + 32
+_PLAIN_NAME: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{_NAME_CHARACTERS}}}")
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class StepName(NamedTuple):
@@ -19,6 +26,20 @@ class StepName(NamedTuple):
 
     def __getitem__(self, key: Any) -> Any:
         return getattr(self, key) if key in ("name", "count") else tuple.__getitem__(self, key)
+
+
+def idempotency_key(workflow: str, instance: str, generation: str, step: StepName) -> str:
+    """What tells one step occurrence from all others: ASCII, at most 255 characters, as payment providers want it.
+
+    Made of what the step is and never of when it was asked for: when Redis comes back in an earlier state another
+    branch of ``run`` may be faster, and two different steps are the third to be asked for.
+    """
+    name = step.name
+    if _PLAIN_NAME.fullmatch(name) is None:
+        # Free text, as long as it likes. The "~" keeps it apart from every plain name.
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
+        name = f"{_NOT_PLAIN.sub('-', name[:_PLAIN_CHARACTERS])}~{digest}"
+    return f"{workflow}/{instance}/{generation}/do/{name}/{step.count}"
 
 
 class Cancelled:
@@ -61,8 +82,8 @@ class StepContext:
         workflow_name, instance_id: whose step it is.
         attempt: 1 for the first try. A try that ended with its worker counts, though not against the retry limit. A
             function that computes a retry delay sees here how many tries have failed, from 1.
-        idempotency_key: the same for every attempt of one step occurrence, and for no other: hand it to the payment
-            provider, and a repeated attempt charges once.
+        idempotency_key: the same for every attempt of one step occurrence, and for no other, also where Redis has
+            lost its last second: hand it to the payment provider, and a repeated attempt charges once.
         cancelled: set when the result is not wanted any more (timeout, lost race, terminate); check it in long loops.
     Source: https://developers.cloudflare.com/workflows/build/step-context/
     """

@@ -7,13 +7,25 @@ behind a token check, say. Such a second line is taken away together with the fi
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import redis as redis_py
 
-from tests.invariants.simulator import Mutant, play
+from tests.invariants.simulator import CodeMutant, Mutant, play
+from worker import engine
+from workflows.context import StepContext
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""
+
+
+_context = engine._context
+
+
+def _context_by_order(instance: Any, generation: str, command: Any, config: Any, number: int) -> StepContext:
+    context = _context(instance, generation, command, config, number)
+    context.idempotency_key = f"{instance.workflow}/{instance.id}/{generation}/{command.seq}"
+    return context
 
 
 def mutants() -> list[Mutant]:
@@ -171,6 +183,13 @@ def mutants() -> list[Mutant]:
             "",
             "  tell_parents(I, {v = outcome.v",
             "  if false then end (function() end)(I, {v = outcome.v",
+        ),
+        CodeMutant(
+            "a step's key is made of the order of asking",
+            engine,
+            "_context",
+            _context_by_order,
+            program="branches",
         ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]

@@ -67,6 +67,19 @@ class Parallel(WorkflowEntrypoint[Any]):
         return c["x"]
 
 
+@app.workflow(name="branches")
+class Branches(WorkflowEntrypoint[Any]):
+    """Which step is asked for third, and which fourth, depends on the branch whose first step ends first."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        async def branch(name: str) -> Any:
+            first = await step.do(name, work)
+            return await step.do(f"after {name}", work, first["x"])
+
+        a, b = await asyncio.gather(branch("A"), branch("B"))
+        return [a["x"], b["x"]]
+
+
 @app.workflow(name="race")
 class Race(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -248,6 +261,7 @@ NAMES = (
     "sequential",
     "long",
     "parallel",
+    "branches",
     "race",
     "race-hanging",
     "waits",

@@ -18,7 +18,7 @@ import secrets
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -438,6 +438,10 @@ class Mutant:
         self.applied = [0] * len(self.changes)
         self._known: dict[str, Script] = {}
 
+    def changed(self) -> AbstractContextManager[Any]:
+        """For the length of a run."""
+        return nullcontext()
+
     def of(self, original: Script) -> Script:
         found = self._known.get(original.sha)
         if found is None:
@@ -449,6 +453,23 @@ class Mutant:
             found = original if text == original.text else _script(original.name, text)
             self._known[original.sha] = found
         return found
+
+
+class CodeMutant(Mutant):
+    """A change of the engine itself: ``attribute`` of ``owner`` is ``replacement``."""
+
+    def __init__(self, title: str, owner: Any, attribute: str, replacement: Any, *, program: str = "") -> None:
+        super().__init__(title, "", "", "", program=program)
+        self.owner = owner
+        self.attribute = attribute
+        self.replacement = replacement
+        self.applied = [1]
+
+    def of(self, original: Script) -> Script:
+        return original
+
+    def changed(self) -> AbstractContextManager[Any]:
+        return mock.patch.object(self.owner, self.attribute, self.replacement)
 
 
 def _script(name: str, text: str) -> Script:
@@ -531,6 +552,7 @@ class World:
         self.nodes: list[Node] = []
         self.made = 0
         self.results = 0
+        self.keyed: dict[str, tuple[str, ...]] = {}
         self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
         self.generations = 0
         self.controls = list(self.setup.controls)
@@ -569,7 +591,8 @@ class World:
         log = logging.getLogger("workflows.worker")
         handler = _Complaints()
         log.addHandler(handler)
-        with mock.patch.object(engine_module, "Callbacks", HandCallbacks), self._determined():
+        mutated = nullcontext() if self.mutant is None else self.mutant.changed()
+        with mock.patch.object(engine_module, "Callbacks", HandCallbacks), self._determined(), mutated:
             try:
                 self._begin()
                 for _ in range(self.setup.steps):
@@ -725,6 +748,10 @@ class World:
 
     def started(self, attempt: Attempt) -> None:
         instance = attempt.instance
+        step = (instance.workflow, instance.id, attempt.generation, attempt.name, str(attempt.count))
+        given = attempt.context.idempotency_key
+        # What a provider has seen is not forgotten when Redis forgets.
+        demand(self.keyed.setdefault(given, step) == step, f"{given} is the key of {self.keyed[given]} and of {step}")
         key = (instance.workflow, instance.id, attempt.generation, attempt.seq, attempt.number)
         self.executed[key] += 1
         self.trace.append(
