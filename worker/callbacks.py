@@ -22,7 +22,7 @@ from typing import Any
 from worker.attempt import Attempt, Outcome, is_first
 from worker.threads import Threads
 from worker.vital import vital
-from workflows import codec, failure, limits, retries
+from workflows import failure, limits, retries
 from workflows.app import App
 from workflows.clock import monotonic
 from workflows.context import running
@@ -363,11 +363,8 @@ def _message(error: BaseException) -> str:
 
 
 def _encode(attempt: Attempt, value: Any) -> bytes:
-    blob = codec.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
-    if attempt.callback.return_annotation is not None:
-        # A result that does not fit its annotation must fail this attempt, and not every replay after it.
-        attempt.callback.rebuild(codec.decode(blob))
-    return blob
+    # A result that does not come back must fail this attempt, and not every replay after it.
+    return attempt.callback.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
 
 
 def _occurrence(attempt: Attempt) -> Occurrence:

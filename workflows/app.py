@@ -26,6 +26,7 @@ from workflows.durations import Duration, parse_ms
 from workflows.env import BindingReference
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
 from workflows.event import WorkflowEvent
+from workflows.records import check_params
 from workflows.retention import retention_ms
 from workflows.retries import StepConfig
 from workflows.step import WorkflowStep
@@ -128,12 +129,15 @@ class App:
             success_ms, error_ms = retention_ms(
                 retention, bounds.RETENTION_MS, bounds.RETENTION_MS, where=f"of {where}"
             )
+            params_model = params_model_of(workflow_class)
+            if params_model is not None:
+                check_params(params_model, where=where)
             self._register(
                 Definition(
                     name=workflow_name,
                     binding=binding or names.binding_name_of(workflow_name),
                     workflow_class=workflow_class,
-                    params_model=params_model_of(workflow_class),
+                    params_model=params_model,
                     queue=self._checked_queue(queue, where),
                     schedules=_schedules(schedules, where),
                     retention_success_ms=success_ms,

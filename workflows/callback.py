@@ -10,28 +10,25 @@ Where the code says ``nonlocal``, that is an error at the call.
 
 from __future__ import annotations
 
-import dataclasses
 import dis
-import enum
 import functools
 import inspect
 import sys
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import CellType, CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
+from workflows import codec
 from workflows.env import BindingReference
 from workflows.errors import ConfigError
+from workflows.records import Record, record_of
 
 CONTEXT_PARAMETER: Final = "ctx"
 
 # By id, because hashing a code object walks all of its constants; the code is kept so that its id stays its own.
 _rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}
 _evaluated: dict[int, tuple[CodeType, Any]] = {}
-_adapters: dict[Any, Any] = {}
-_MISSING: Final = object()
 _CAPTURED: Final = frozenset({FunctionType, MethodType, functools.partial})
 
 
@@ -91,14 +88,27 @@ class Callback:
             return True
         return inspect.iscoroutinefunction(_plain_function(function))
 
+    @property
+    def record(self) -> Record | None:
+        """What the return annotation says a result is, where that is more than plain data."""
+        return _record_of(self.function)
+
+    def encode(self, value: Any, *, what: str) -> bytes:
+        """Store a result, once it is certain that ``rebuild`` makes it again.
+
+        Raises: PayloadNotSerializable, PayloadTooLarge.
+        """
+        record = self.record
+        return codec.encode(value, what=what) if record is None else record.encode(value, what=what)
+
     def rebuild(self, value: Any) -> Any:
         """Turn a stored value back into the model, dataclass or enum that the return annotation names.
 
         Raises:
             pydantic.ValidationError: the value does not fit the annotation.
         """
-        adapter = _adapter_of(self.function)
-        return value if adapter is None else adapter.validate_python(value)
+        record = self.record
+        return value if record is None else record.rebuild(value)
 
     def _ctx_place(self) -> int | None:
         """The index at which ``ctx`` is inserted; beyond the arguments it goes by keyword."""
@@ -311,7 +321,7 @@ def _return_annotation(function: Any) -> Any:
     if not isinstance(function, FunctionType):
         return None
     annotation = function.__annotations__.get("return")
-    if not isinstance(annotation, str):
+    if not isinstance(annotation, str) and not _has_text(annotation):
         return annotation
     code = function.__code__
     if not code.co_freevars:
@@ -327,53 +337,34 @@ def _return_annotation(function: Any) -> Any:
     return _evaluate(annotation, function.__globals__, names)
 
 
-def _evaluate(annotation: str, module: dict[str, Any], names: dict[str, Any]) -> Any:
+def _evaluate(annotation: Any, module: dict[str, Any], names: dict[str, Any]) -> Any:
+    """The annotation with every text in it resolved, ``list["Model"]`` as well as ``"list[Model]"``."""
+
+    def returns() -> None: ...
+
     try:
-        return eval(annotation, module, names)  # noqa: S307  # the callback's own annotation
+        if isinstance(annotation, str):
+            annotation = eval(annotation, module, names)  # noqa: S307  # the callback's own annotation
+        if not _has_text(annotation):
+            return annotation
+        returns.__annotations__ = {"return": annotation}
+        return typing.get_type_hints(returns, module, names, include_extras=True)["return"]
     except Exception:
         return None  # a name that exists for the type checker only
 
 
-def _adapter_of(function: Any) -> Any:
+def _has_text(annotation: Any) -> bool:
+    if isinstance(annotation, str | typing.ForwardRef):
+        return True
+    if typing.get_origin(annotation) in (typing.Literal, None):
+        return False
+    arguments = typing.get_args(annotation)
+    # What stands behind the first argument of Annotated may be any object, a text too.
+    return any(map(_has_text, arguments[:1] if hasattr(annotation, "__metadata__") else arguments))
+
+
+def _record_of(function: Any) -> Record | None:
     plain = _plain_function(function)
     if not isinstance(plain, FunctionType) or "return" not in plain.__annotations__:
         return None
-    return adapter_for(_return_annotation(plain))
-
-
-def adapter_for(annotation: Any) -> Any:
-    """A pydantic ``TypeAdapter`` for an annotation that mentions a model, dataclass or enum; ``None`` for any other."""
-    if annotation is None:
-        return None
-    try:
-        known = _adapters.get(annotation, _MISSING)
-    except TypeError:
-        return None  # an unhashable annotation, Annotated[int, []] say
-    if known is _MISSING:
-        known = _adapters[annotation] = _make_adapter(annotation)
-    return known
-
-
-def _make_adapter(annotation: Any) -> Any:
-    if not _mentions_record(annotation):
-        return None
-    from pydantic import TypeAdapter  # imported here, because most workflows need none and it takes a while
-
-    try:
-        return TypeAdapter(annotation)
-    except Exception:
-        return None  # no schema, Awaitable[Model] say: run() gets the plain value
-
-
-def _mentions_record(annotation: Any) -> bool:
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        pydantic = sys.modules.get("pydantic")
-        return (
-            dataclasses.is_dataclass(annotation)
-            or issubclass(annotation, enum.Enum)
-            or (pydantic is not None and issubclass(annotation, pydantic.BaseModel))
-        )
-    origin = typing.get_origin(annotation)
-    if isinstance(origin, type) and not isinstance(annotation, types.UnionType) and _mentions_record(origin):
-        return True
-    return any(_mentions_record(argument) for argument in typing.get_args(annotation))
+    return record_of(_return_annotation(plain))

@@ -63,7 +63,7 @@ class InstanceRef:
     id: str
 
 
-def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES) -> bytes:
+def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES, state: bool = False) -> bytes:
     """Turn a value into bytes.
 
     Subclasses come back as the plain type: a ``str`` subclass as ``str``, a named tuple as ``tuple``, an ``Enum``
@@ -75,12 +75,14 @@ def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES) -> bytes
             ``InstanceRef`` that this returns.
         what: names the value in errors, for example ``'the result of step "fetch"'``.
         limit: most bytes the result may have.
+        state: store of a pydantic model what it holds, each field under its own name, and not what it shows: without
+            computed fields and serializers, with excluded fields (see ``state_of``).
     Raises:
         PayloadNotSerializable: a type that cannot be stored, a cycle, more than ``limits.CODEC_DEPTH`` levels or
             ``limits.CODEC_ITEMS`` members; the message says where in the value.
         PayloadTooLarge: more than ``limit`` bytes.
     """
-    writer = _Writer()
+    writer = _Writer(state)
     try:
         blob = FORMAT + writer.pack(value)
         if len(blob) <= limit and (writer.extensions or writer.converted or _may_break_rules(blob)):
@@ -91,7 +93,7 @@ def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES) -> bytes
     except MemoryError:
         raise
     except Exception as error:
-        raise _not_serializable(value, what, error) from error
+        raise _not_serializable(value, what, error, state) from error
     if len(blob) > limit:
         raise PayloadTooLarge(
             f"{_capitalised(what)} is too large. Maximum allowed size is {_size(limit)}, and this is {len(blob):,} "
@@ -125,9 +127,10 @@ def decode(blob: bytes) -> Any:
 class _Writer:
     """Packs one value. msgpack asks ``convert`` about everything that is not exactly a plain type."""
 
-    __slots__ = ("converted", "extensions", "nesting")
+    __slots__ = ("converted", "extensions", "nesting", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, state: bool) -> None:
+        self.state = state
         self.extensions = 0
         self.converted = False
         self.nesting = 0
@@ -142,7 +145,7 @@ class _Writer:
         if exact is not None:
             return self._extension(exact, value)
         self.converted = True  # a converted key may now equal another, or be unhashable: encode has to look
-        plain = _plain(value)
+        plain = _plain(value, self.state)
         if type(plain) is int and not _INT_MIN <= plain <= _INT_MAX:
             return self._extension(_EXTENSIONS[int], plain)
         exact = _EXTENSIONS.get(type(plain)) if type(plain) is not int else None
@@ -309,7 +312,7 @@ class _Unsupported(TypeError):
     """A type that cannot be stored."""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, state: bool) -> Any:
     """The value as a plain type or one of ``_EXTENSIONS``, one level deep."""
     kind = type(value)
     reference = getattr(kind, "__workflow_reference__", None)
@@ -318,19 +321,42 @@ def _plain(value: Any) -> Any:
         if type(named) is InstanceRef:
             return named
     if isinstance(value, Enum):
-        return _as_is(value.value)
-    if _is_model(value):
-        return _as_is(value.model_dump(mode="python"))
+        return _as_is(value.value, state)
+    if is_model(value):
+        return _as_is(state_of(value) if state else value.model_dump(mode="python"), state)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {member.name: getattr(value, member.name) for member in dataclasses.fields(value)}
+        return state_of(value)
     for base, convert in _BASES:
         if isinstance(value, base):
             return convert(value)
     raise _Unsupported(f"{kind.__module__}.{kind.__qualname__}")
 
 
-def _as_is(value: Any) -> Any:
-    return value if type(value) in _AS_IS else _plain(value)
+def _as_is(value: Any, state: bool) -> Any:
+    return value if type(value) in _AS_IS else _plain(value, state)
+
+
+def state_of(record: Any) -> Any:
+    """What a dataclass or pydantic model holds: a dict of its fields by name, or what a root model is about.
+
+    Private attributes are not part of it.
+    """
+    if not is_model(record):
+        return {
+            member.name: getattr(record, member.name)
+            for member in dataclasses.fields(record)
+            if hasattr(record, member.name)
+        }
+    held = record.__dict__
+    if record.__pydantic_root_model__:
+        return held["root"]
+    state = {name: held[name] for name in type(record).__pydantic_fields__ if name in held}
+    extra = record.__pydantic_extra__
+    if extra:
+        if not state.keys().isdisjoint(extra):
+            raise ValueError("it has an extra value with the name of a field")
+        state |= extra
+    return state
 
 
 _AS_IS: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, *_CONTAINERS, *_EXTENSIONS})
@@ -364,7 +390,8 @@ _BASES: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 )
 
 
-def _is_model(value: Any) -> bool:
+def is_model(value: Any) -> bool:
+    """Whether it is an instance of a pydantic model."""
     # An instance can only exist where pydantic is loaded, so this never imports it.
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return base is not None and isinstance(value, base)
@@ -437,9 +464,9 @@ def _zone(microseconds: int | None, name: str | None) -> tzinfo | None:
 # --- errors
 
 
-def _not_serializable(value: Any, what: str, error: Exception) -> PayloadNotSerializable:
+def _not_serializable(value: Any, what: str, error: Exception, state: bool) -> PayloadNotSerializable:
     try:
-        found = _first_problem(value, "", (), [0])
+        found = _first_problem(value, "", (), [0], state)
     except Exception:  # whatever the user's own classes do while being looked at; the first error still tells
         found = None
     if found is None:
@@ -450,7 +477,9 @@ def _not_serializable(value: Any, what: str, error: Exception) -> PayloadNotSeri
     return PayloadNotSerializable(text.encode(errors="backslashreplace").decode())
 
 
-def _first_problem(value: Any, path: str, above: tuple[int, ...], members: list[int]) -> tuple[str, str] | None:
+def _first_problem(
+    value: Any, path: str, above: tuple[int, ...], members: list[int], state: bool
+) -> tuple[str, str] | None:
     """Where in the value the first thing is that cannot be stored, and why. Slow; only for the message."""
     if id(value) in above:
         return path, "it contains itself"
@@ -461,9 +490,9 @@ def _first_problem(value: Any, path: str, above: tuple[int, ...], members: list[
         return _text_problem(value, path)
     children: Iterable[tuple[str, Any]]
     try:
-        plain = value if kind in _AS_IS else _plain(value)
+        plain = value if kind in _AS_IS else _plain(value, state)
         if type(plain) not in _CONTAINERS:
-            _Writer().pack(plain)
+            _Writer(state).pack(plain)
             return None
         children = _children(plain, attributes=kind not in _AS_IS and not isinstance(value, Mapping))
     except _Unsupported as error:
@@ -476,7 +505,7 @@ def _first_problem(value: Any, path: str, above: tuple[int, ...], members: list[
     if len(above) >= limits.CODEC_DEPTH:
         return _shortened(path), f"it is nested more than {limits.CODEC_DEPTH} levels deep"
     for step, child in children:
-        problem = _first_problem(child, path + step, (*above, id(value)), members)
+        problem = _first_problem(child, path + step, (*above, id(value)), members, state)
         if problem is not None:
             return problem
     return None

@@ -34,6 +34,7 @@ from workflows.errors import (
 from workflows.event import ReceivedEvent, WorkflowEvent, moment
 from workflows.failure import Failure
 from workflows.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.records import named
 from workflows.replay_loop import ReplayLoop, RunStalled, is_attended
 from workflows.retries import StepConfig
 from workflows.step import Directory, StepFuture, WorkflowStep, seed
@@ -399,8 +400,8 @@ class Replay:
         except Exception as error:
             raise NonDeterminismError(
                 f"The stored result of {_shown(asked.command)} does not fit the return annotation "
-                f"{asked.callback.return_annotation!r} of its callback: {error}. Let the annotation accept what older "
-                "code stored."
+                f"{named(asked.callback.return_annotation)} of its callback: {error}. Let the annotation accept what "
+                "older code stored."
             ) from error
 
     def _check_withdrawn(self, entry: Withdrawn) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workflows import codec, limits
 from workflows.errors import BadParams
 from workflows.event import WorkflowEvent
+from workflows.records import named, params_record, place
 from workflows.step import WorkflowStep
 
 if TYPE_CHECKING:
@@ -67,15 +69,11 @@ class Definition:
 
         Raises:
             BadParams: they do not fit the model; the message lists each problem with its place.
+            PayloadNotSerializable, PayloadTooLarge: they fit, and would not come back.
         """
-        if value is None:
-            value = {}
         if self.params_model is None:
-            return value
-        from pydantic import TypeAdapter
-
-        adapter: TypeAdapter[Any] = _params_adapter(self.params_model)
-        return adapter.dump_python(self._validated(adapter, value))
+            return {} if value is None else value
+        return codec.decode(self.encode_params(value))
 
     def load_params(self, value: Any) -> Any:
         """Stored params as ``run`` sees them: the declared model, or the value itself.
@@ -85,37 +83,43 @@ class Definition:
         """
         if self.params_model is None:
             return value
-        return self._validated(_params_adapter(self.params_model), value)
+        return self._fitting(params_record(self.params_model).rebuild, value)
 
     def encode_params(self, value: Any, *, what: str | None = None) -> bytes:
         """Check params and encode them.
 
         Raises: BadParams, PayloadNotSerializable, PayloadTooLarge.
         """
-        return codec.encode(self.validate_params(value), what=what or f'the params of workflow "{self.name}"')
+        what = what or f'the params of workflow "{self.name}"'
+        value = {} if value is None else value
+        if self.params_model is None:
+            return codec.encode(value, what=what)
+        record = params_record(self.params_model)
+        return record.encode(self._fitting(record.validate, value), what=what)
 
     def params_schema(self) -> dict[str, Any] | None:
         """The JSON schema of the params, where the workflow declares a model that has one."""
         if self.params_model is None:
             return None
         try:
-            schema: dict[str, Any] = _params_adapter(self.params_model).json_schema()
+            schema = params_record(self.params_model).json_schema()
         except Exception:
             return None  # a model with a type that JSON does not have
         return schema
 
-    def _validated(self, adapter: Any, value: Any) -> Any:
+    def _fitting(self, check: Callable[[Any], Any], value: Any) -> Any:
         from pydantic import ValidationError
 
         try:
-            return adapter.validate_python(value)
+            return check(value)
         except ValidationError as error:
             lines = [
-                f"  {_place(problem['loc'])}: {problem['msg']} (given: {_short(problem['input'])})"
+                f"  {place(problem['loc'], 'params')}: {problem['msg']} (given: {_short(problem['input'])})"
                 for problem in error.errors(include_url=False, include_context=False)
             ]
-            name = getattr(self.params_model, "__name__", str(self.params_model))
-            raise BadParams(f'The params of workflow "{self.name}" do not fit {name}:\n' + "\n".join(lines)) from error
+            raise BadParams(
+                f'The params of workflow "{self.name}" do not fit {named(self.params_model)}:\n' + "\n".join(lines)
+            ) from error
 
 
 def params_model_of(workflow_class: type) -> Any:
@@ -138,22 +142,6 @@ def params_model_of(workflow_class: type) -> Any:
         return None
     (model,) = typing.get_args(annotation)
     return None if model is Any or isinstance(model, TypeVar) or model in (dict, object) else model
-
-
-_adapters: dict[int, tuple[Any, Any]] = {}
-
-
-def _params_adapter(model: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    known = _adapters.get(id(model))
-    if known is None:
-        known = _adapters[id(model)] = (model, TypeAdapter(model))
-    return known[1]
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "params"
 
 
 def _short(value: object) -> str:
