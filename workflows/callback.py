@@ -10,6 +10,7 @@ Where the code says ``nonlocal``, that is an error at the call.
 
 from __future__ import annotations
 
+import difflib
 import dis
 import functools
 import inspect
@@ -21,10 +22,11 @@ from typing import Any, Final
 
 from workflows import codec
 from workflows.env import BindingReference
-from workflows.errors import ConfigError
-from workflows.records import Record, record_of
+from workflows.errors import BadStepConfig, ConfigError
+from workflows.records import Record, named, record_of
 
 CONTEXT_PARAMETER: Final = "ctx"
+OPTIONS: Final = ("config", "retries", "timeout", "queue")
 
 # By id, because hashing a code object walks all of its constants; the code is kept so that its id stays its own.
 _rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}
@@ -87,6 +89,48 @@ class Callback:
         if inspect.iscoroutinefunction(function):
             return True
         return inspect.iscoroutinefunction(_plain_function(function))
+
+    def check(self, step: str) -> None:
+        """Refuse, at the call of ``step.do``, what could only fail when the callback runs, or after it.
+
+        Raises:
+            BadStepConfig: the function does not take these arguments, as far as its signature is known.
+            ConfigError: its results could not come back as what its return annotation says.
+        """
+        function: Any = self.function
+        if not _fits(function, self.args, self.kwargs):
+            self._bind(step)
+        record = None if function.__class__ is FunctionType and not function.__annotations__ else self.record
+        if record is not None and record.initial is not None:
+            raise ConfigError(
+                f'Step "{step}" returns {named(record.annotation)}, which cannot be made again from its fields: '
+                f"{record.initial}"
+            )
+
+    def _bind(self, step: str) -> None:
+        function: Any = self.function
+        if isinstance(function, BindingReference):
+            return  # known outside of run() only
+        place = self._ctx_place()
+        args, kwargs = list(self.args), dict(self.kwargs)
+        if place is not None and place < len(args):
+            args.insert(place, None)
+        elif place is not None:
+            kwargs[CONTEXT_PARAMETER] = None
+        try:
+            # Of the function itself, because a decorator may take other arguments than what it wraps.
+            signature = inspect.signature(function, follow_wrapped=False)
+            whole = inspect.signature(function)
+        except (TypeError, ValueError):
+            return  # a callable written in C that does not say what it takes
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise _misfit(step, function, whole, str(error), self.kwargs) from None
+        if whole is not signature and not _takes_any_name(whole):
+            for name in kwargs:
+                if name not in whole.parameters and option_like(name) is not None:
+                    raise _misfit(step, function, whole, f"got an unexpected keyword argument {name!r}", self.kwargs)
 
     @property
     def record(self) -> Record | None:
@@ -200,6 +244,60 @@ def _copied(function: FunctionType, cells: tuple[CellType, ...]) -> FunctionType
     elif function.__annotations__:
         copy.__annotations__ = function.__annotations__
     return copy
+
+
+def option_like(name: str) -> str | None:
+    """The option of ``step.do`` that a misspelt one most likely stands for."""
+    close = difflib.get_close_matches(name.lower(), OPTIONS, n=1, cutoff=0.7)
+    return close[0] if close else None
+
+
+def _fits(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a plain function certainly takes these arguments, and ``ctx``: without the cost of a signature."""
+    if type(function) is MethodType:
+        function, args = function.__func__, (function.__self__, *args)
+    if type(function) is not FunctionType or function.__dict__:
+        return False
+    code = function.__code__
+    count = code.co_argcount
+    if not (args or kwargs or count or code.co_kwonlyargcount):
+        return True
+    names = code.co_varnames[:count]
+    filled = len(args)
+    if CONTEXT_PARAMETER in names[:filled] and filled < count and CONTEXT_PARAMETER not in kwargs:
+        filled += 1  # it is put in its place, between the others
+    if filled > count and not code.co_flags & inspect.CO_VARARGS:
+        return False
+    only = code.co_varnames[count : count + code.co_kwonlyargcount]
+    if kwargs and not code.co_flags & inspect.CO_VARKEYWORDS:
+        free = names[max(filled, code.co_posonlyargcount) :]
+        if not all(name in free or name in only for name in kwargs):
+            return False
+    elif kwargs and not kwargs.keys().isdisjoint(names[:filled]):
+        return False
+    needed = names[filled : count - len(function.__defaults__ or ())]
+    needed += tuple([name for name in only if name not in (function.__kwdefaults__ or ())])
+    return all(name in kwargs or name == CONTEXT_PARAMETER for name in needed)
+
+
+def _takes_any_name(signature: inspect.Signature) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+
+
+def _misfit(
+    step: str, function: Any, signature: inspect.Signature, reason: str, kwargs: Mapping[str, Any]
+) -> BadStepConfig:
+    name = str(getattr(function, "__qualname__", None) or type(function).__qualname__).rpartition("<locals>.")[2]
+    shown = signature.replace(return_annotation=signature.empty)
+    hints = [
+        f" Did you mean {option_like(given)}=?"
+        for given in kwargs
+        if given not in signature.parameters and option_like(given) is not None
+    ]
+    return BadStepConfig(
+        f'Step "{step}" cannot call {name}{shown}: {reason}.{"".join(hints)} What is not an option of step.do '
+        f"({', '.join(OPTIONS)}) goes to the callback."
+    )
 
 
 class _Capture:

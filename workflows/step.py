@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar, overload
 from uuid import UUID
 
 from workflows import codec, limits, names, retries
-from workflows.callback import CONTEXT_PARAMETER, Callback, prepare, rebound_names
+from workflows.callback import CONTEXT_PARAMETER, OPTIONS, Callback, option_like, prepare, rebound_names
 from workflows.commands import Child, Command, Do, Sleep, Wait
 from workflows.durations import Duration, parse_ms
 from workflows.env import BindingReference
@@ -226,11 +226,15 @@ class WorkflowStep:
             retries: ``Retry(limit=5, delay="10s", backoff="exponential")``, wins over ``config``.
             timeout: of one attempt; a bare number is milliseconds, as in the model.
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
-        Raises (at the call): BadName, BadStepConfig, UnknownQueue, StepLimitReached, and ConfigError for a callback
-            that rebinds a variable of ``run``.
+        Raises (at the call): BadName, UnknownQueue, StepLimitReached; BadStepConfig, also for arguments that the
+            callback does not take, such as a misspelt option; ConfigError for a callback that rebinds a variable of
+            ``run``, or whose results could not come back as its return annotation says.
         Raises (at the await): what the callback's last attempt raised, StepTimeout, PoisonError.
         """
         options = (config, retries, timeout, queue)
+        is_decorator = not args or (len(args) == 1 and isinstance(args[0], Mapping))
+        if is_decorator and kwargs:
+            raise _unknown_options(name, kwargs)
         if not args:
             if name is None or isinstance(name, str):
                 return StepDecorator(self, name, concurrent, options)
@@ -276,6 +280,7 @@ class WorkflowStep:
             callback = Callback(function, args, kwargs)  # its answer is at hand, so that it will not run: no snapshot
         else:
             callback = prepare(function, args, kwargs, step=name, caller=caller, workflow=host.workflow_class)
+            callback.check(name)
         seq, count = host.reserve("do", name)
         return host.ask(Do(seq, name, count, resolved, queue), callback)
 
@@ -684,6 +689,16 @@ def _reference(instance: Any, name: str) -> codec.InstanceRef:
     raise ConfigError(
         f'wait_for_child "{name}" needs what create() returned, or a mapping with workflow and id, not {instance!r}. '
         "Return the handle from the step that creates the child."
+    )
+
+
+def _unknown_options(name: object, given: Mapping[str, Any]) -> BadStepConfig:
+    unknown = next(iter(given))
+    close = option_like(unknown)
+    shown = f'Step "{name}"' if isinstance(name, str) else "A step"
+    return BadStepConfig(
+        f"{shown} is given the unknown option {unknown}={'' if close is None else f'. Did you mean {close}=?'}"
+        f"{'. The' if close is None else ' The'} options are {', '.join(OPTIONS)}, and concurrent for a decorated step."
     )
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import redis as redis_py
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+from pydantic.alias_generators import to_camel
 
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import App, PayloadNotSerializable, PayloadTooLarge, WorkflowEntrypoint
+from workflows import App, PayloadNotSerializable, PayloadTooLarge, WorkflowEntrypoint, WorkflowEvent
 from workflows.binding import bindings_of
 from workflows.client import Client, WorkflowInstance
 from workflows.store import Store, connection, open_keyspace
@@ -95,6 +97,74 @@ def test_a_result_that_cannot_be_stored_names_the_step_and_the_way_out(redis: re
     for words in ('step "connect-1"', '["sockets"][0]', "object", "Use plain data", "return its key"):
         assert words in str(caught.value)
     assert step.attempts == 1
+
+
+class Sealed(BaseModel):
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def seal(cls, text: str) -> str:
+        return f"<{text}>"
+
+
+class Charge(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+    net_cents: int
+    note: str = Field("", exclude=True)
+
+    @computed_field
+    @property
+    def gross(self) -> int:
+        return self.net_cents * 2
+
+
+def test_a_result_that_does_not_come_back_has_its_effect_once(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules", retry_delay=0)
+    effects: list[str] = []
+
+    def seal() -> Sealed:
+        effects.append("sealed")
+        return Sealed(text="x")
+
+    @app.workflow
+    class SealWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            return await step.do("seal", seal)
+
+    with running(app, redis_url) as client, pytest.raises(PayloadNotSerializable) as caught:
+        result_of(client.workflow("seal-workflow").create())
+    assert effects == ["sealed"]
+    for words in ('result of step "seal-1"', "at .text", "'<x>' would come back as '<<x>>'"):
+        assert words in str(caught.value)
+
+
+def test_models_with_aliases_travel_through_params_steps_children_and_batches(
+    redis: redis_py.Redis, redis_url: str
+) -> None:
+    app = App("rules", retry_delay=0)
+
+    async def charge(net: int) -> list[Charge] | None:
+        return [Charge(netCents=net, note="from the step")]
+
+    @app.workflow
+    class ChildWorkflow(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent[Charge], step: Any) -> Any:
+            return [event.payload.net_cents, event.payload.note]
+
+    @app.workflow
+    class ParentWorkflow(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent[Charge], step: Any) -> Any:
+            (charged,) = await step.do("charge", charge, event.payload.net_cents)
+            invoked = await step.invoke(ChildWorkflow, charged)
+            created = await step.do("create", lambda: self.env.CHILD_WORKFLOW.create(params=charged))
+            return [charged.gross, invoked, await step.wait_for_child("created", created)]
+
+    with running(app, redis_url) as client:
+        parents = client.workflow("parent-workflow")
+        assert result_of(parents.create(params={"netCents": 2})) == [4, [2, "from the step"], [2, "from the step"]]
+        (one,) = parents.create_batch([{"params": Charge(netCents=3)}])
+        assert result_of(one)[0] == 6
 
 
 def test_a_step_nobody_awaited_is_named_in_the_warnings(redis: redis_py.Redis, redis_url: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -92,6 +94,156 @@ def test_do_passes_arguments_on() -> None:
 def test_do_without_a_callback_has_the_models_text(ask: Any) -> None:
     with pytest.raises(BadStepConfig, match=r'^Step "a" requires a callback function$'):
         command_of(ask)
+
+
+class Mailer:
+    def send(self, to: str, *, copy: bool = False) -> str:
+        return to
+
+    def __call__(self, to: str) -> str:
+        return to
+
+    @classmethod
+    def of_class(cls, to: str) -> str:
+        return to
+
+
+def mail(to: str) -> str:
+    return to
+
+
+def mail_with_ctx(ctx: Any, to: str, *, copy: bool = False) -> str:
+    return to
+
+
+async def in_async(to: str) -> str:
+    return to
+
+
+def traced(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def with_session(function: Any) -> Any:
+    """Supplies an argument that the function's own signature asks for."""
+
+    @functools.wraps(function)
+    def wrapper(to: str) -> Any:
+        return function("a session", to)
+
+    return wrapper
+
+
+@with_session
+def injected(session: str, to: str) -> str:
+    return f"{session} for {to}"
+
+
+def collecting(**given: Any) -> Any:
+    return sorted(given)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        mail,
+        in_async,
+        mail_with_ctx,
+        lambda to: to,
+        Mailer().send,
+        Mailer(),
+        Mailer.of_class,
+        functools.partial(mail),
+        functools.partial(mail_with_ctx, copy=True),
+        functools.partial(functools.partial(Mailer().send), copy=True),
+        traced(mail),
+        injected,
+    ],
+)
+def test_a_misspelt_option_is_found_at_the_call(callback: Any) -> None:
+    with pytest.raises(BadStepConfig, match=r'^Step "a" cannot call .*timout.*Did you mean timeout=\?'):
+        command_of(lambda step: step.do("a", callback, "x", timout="5 s"))
+
+
+@pytest.mark.parametrize(
+    ("callback", "args", "kwargs"),
+    [
+        (mail, (), {}),
+        (mail, ("x", "y"), {}),
+        (mail, ("x",), {"to": "x"}),
+        (mail_with_ctx, (), {}),
+        (mail_with_ctx, ("x", "y", "z"), {}),
+        (Mailer().send, ("x", True), {}),
+        (functools.partial(mail, "x"), ("y",), {}),
+        (lambda: 1, (1,), {}),
+        (dict.fromkeys, (), {}),
+        (str.upper, (), {"retry": 1}),
+    ],
+)
+def test_arguments_that_the_callback_does_not_take_are_found_at_the_call(callback: Any, args: Any, kwargs: Any) -> None:
+    with pytest.raises(BadStepConfig, match=r'^Step "a" cannot call '):
+        command_of(lambda step: step.do("a", callback, *args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("callback", "args", "kwargs"),
+    [
+        (mail, ("x",), {}),
+        (mail, (), {"to": "x"}),
+        (mail_with_ctx, ("x",), {"copy": True}),
+        (mail_with_ctx, (), {"to": "x"}),
+        (mail_with_ctx, ("a ctx of ours", "x"), {}),
+        (lambda to, ctx: to, ("x",), {}),
+        (lambda *args, ctx=None, **kwargs: args, (1, 2, 3), {"timout": 1}),
+        (lambda to, /, **more: to, ("x",), {"to": 1}),
+        (collecting, (), {"timout": 1}),
+        (functools.partial(mail, to="y"), (), {"to": "x"}),
+        (functools.partial(mail, to="y"), (), {}),
+        (injected, ("x",), {}),
+        (traced(mail_with_ctx), ("x",), {}),
+        (traced(collecting), (), {"timout": 1}),
+        (Mailer, (), {}),
+        (print, ("x",), {"sep": ""}),
+        (max, (1, 2), {}),
+        (dict, (), {"timout": 1}),
+        (int, ("5",), {}),
+        ({"a": 1}.get, ("a", 2), {}),
+        (Mock(), (1,), {"timout": 1}),
+    ],
+)
+def test_arguments_that_fit_are_left_alone(callback: Any, args: Any, kwargs: Any) -> None:
+    assert command_of(lambda step: step.do("a", callback, *args, **kwargs)).name == "a"
+
+
+@pytest.mark.parametrize(
+    "decorate",
+    [
+        lambda step: step.do("a", timout="5 s"),
+        lambda step: step.do("a", {"timeout": 1}, timout="5 s"),
+        lambda step: step.do(timout="5 s"),
+        lambda step: step.do(mail, timout="5 s"),
+    ],
+)
+def test_a_misspelt_option_of_a_decorated_step_is_found_at_the_call(decorate: Any) -> None:
+    with pytest.raises(BadStepConfig, match=r"the unknown option timout=\. Did you mean timeout=\?"):
+        command_of(decorate)
+
+
+def test_a_result_that_could_not_come_back_is_refused_at_the_call() -> None:
+    @dataclasses.dataclass
+    class Seeded:
+        x: int
+        seed: dataclasses.InitVar[int]
+
+    def make() -> Seeded:
+        return Seeded(1, 2)
+
+    with pytest.raises(ConfigError, match=r'Step "a" returns .*Seeded, which cannot be made again .*"seed"'):
+        command_of(lambda step: step.do("a", make))
 
 
 def test_do_refuses_a_config_given_twice() -> None:
@@ -251,13 +403,14 @@ def test_async_callbacks_are_recognised() -> None:
 
         async def method(self) -> None: ...
 
-    def is_async(function: Any) -> bool:
-        prepared = only(lambda step: step.do("a", function)).replay.callback(1)
+    def is_async(function: Any, *args: Any) -> bool:
+        prepared = only(lambda step: step.do("a", function, *args)).replay.callback(1)
         assert prepared is not None
         return prepared.is_async
 
     assert all(map(is_async, [plain, Asynchronous(), Asynchronous().method, functools.partial(plain)]))
-    assert not any(map(is_async, [print, lambda: plain(), with_ctx, Callable_()]))
+    assert not any(map(is_async, [print, lambda: plain()]))
+    assert not is_async(with_ctx, 1) and not is_async(Callable_(), 1)
 
 
 # The decorator form
