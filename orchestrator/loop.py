@@ -204,7 +204,7 @@ class Orchestrator:
         while not self._stop.is_set():
             try:
                 with self.store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-                    channel.subscribe(self.store.keys.events_channel)
+                    channel.subscribe(self.store.events_channel)
                     while not self._stop.is_set():
                         message = channel.get_message(timeout=POLL_SECONDS)
                         if message is not None:

@@ -365,7 +365,8 @@ def describe(settings: Settings, name: str, as_json: bool) -> None:
         known = _manifest(client).workflow(name)
         with server_errors(client.store.redis):
             counts = diagnosis.count_instances(client.store, name)
-    about = {**_described(known), "instances": counts}
+    channel = client.store.events_channel
+    about = {**_described(known), "instances": counts, "events_channel": channel}
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
@@ -376,6 +377,7 @@ def describe(settings: Settings, name: str, as_json: bool) -> None:
         ("Schedules", ", ".join(known.schedules)),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
         ("Instances", ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"),
+        ("Channel", f"PUBLISH {channel}"),
     ]
     _fields(lines)
 

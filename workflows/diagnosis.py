@@ -57,6 +57,7 @@ class Report:
         instances: how many there are in each status.
         unclaimed: work that waits for a worker, by queue.
         parked: instances that are paused with a reason, some of them when there are many.
+        channel: where plain PUBLISH is listened to, and ``listeners``: by how many orchestrators.
     """
 
     namespace: str
@@ -69,6 +70,8 @@ class Report:
     instances: Mapping[str, int]
     unclaimed: Mapping[str, Unclaimed]
     parked: tuple[Parked, ...]
+    channel: str
+    listeners: int
 
     def findings(self) -> list[Finding]:
         """What is worth saying, each with the way out."""
@@ -76,6 +79,7 @@ class Report:
             *self._code(),
             *self._orchestrators(),
             *self._workers(),
+            Finding("ok", f"published events: channel {self.channel}, {self.listeners} listening"),
             *self._unclaimed(),
             *self._instances(),
             *(
@@ -153,7 +157,14 @@ def report(store: Store) -> Report:
         instances=count_instances(store),
         unclaimed=unclaimed,
         parked=tuple(_parked(store)),
+        channel=store.events_channel,
+        listeners=_listeners(store),
     )
+
+
+def _listeners(store: Store) -> int:
+    answer: Any = store.redis.pubsub_numsub(store.events_channel)
+    return int(answer[0][1])
 
 
 def worker_names(store: Store, queue: str) -> tuple[str, ...]:

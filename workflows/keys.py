@@ -116,10 +116,13 @@ class Keyspace:
         """Requests that could not be applied, with the reason; the newest thousand."""
         return f"{self.namespace}:inbox:refused"
 
-    @property
-    def events_channel(self) -> str:
-        """Plain ``PUBLISH`` to this channel is bridged into mailboxes."""
-        return f"workflows:{self.namespace}:events"
+    def events_channel(self, database: int) -> str:
+        """Plain ``PUBLISH`` to this channel is bridged into mailboxes.
+
+        With the database's number in it, because channels, unlike keys, are shared by all databases of a server: the
+        environments of one app on two of them would both take one message.
+        """
+        return f"workflows:{self.namespace}:{database}:events"
 
     def ended_channel(self, instance: Instance) -> str:
         """Scripts publish the final status of an instance here; a hint for those who wait."""

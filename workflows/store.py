@@ -274,6 +274,11 @@ class Store:
             raise
         return None if popped is None else cast(bytes, popped[0]).decode()
 
+    @property
+    def events_channel(self) -> str:
+        """Where plain ``PUBLISH`` is listened to; see ``Keyspace.events_channel``."""
+        return self.keys.events_channel(int(self.redis.connection_pool.connection_kwargs.get("db") or 0))
+
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
         """Journal entries from ``start`` up to, not including, ``end``."""
         return cast("list[bytes]", self.command("LRANGE", self.keys.journal(instance), start, end - 1))

@@ -298,7 +298,7 @@ def test_a_plain_publish_is_delivered_once_with_two_orchestrators(shared: Cluste
     for payload in ("first", "second"):
         for handle in handles:
             message = {"workflow": "collector", "instance": handle.id, "type": "reply", "payload": payload}
-            assert shared.cli("PUBLISH", "workflows:acceptance:events", json.dumps(message)) == "2"
+            assert shared.cli("PUBLISH", "workflows:acceptance:0:events", json.dumps(message)) == "2"
     for handle in handles:
         assert shared.result(handle) == ["first", "second"]
 

@@ -176,6 +176,7 @@ def test_workflows_are_listed_and_described(run: Run, client: Client) -> None:
     client.workflow("order").create("a1").pause()
     assert [one["name"] for one in json.loads(run("list", "--json").output)] == ["order"]
     assert "Instances    1 paused" in run("describe", "order").output
+    assert "Channel      PUBLISH workflows:shop:0:events" in run("describe", "order").output
 
 
 def test_the_apps_own_code_is_known_where_it_is_named(folder: Path, redis: redis_py.Redis, redis_url: str) -> None:
@@ -207,6 +208,7 @@ def test_the_doctor_is_content_where_everything_runs(run: Run, client: Client, r
     before = set(redis.keys("*"))
     output = run("doctor").output
     assert not [line for line in output.splitlines() if not line.startswith("ok ")]
+    assert "published events: channel workflows:shop:0:events, 0 listening" in output
     assert set(redis.keys("*")) == before
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
 
-from orchestrator import sweep
+from orchestrator import inbox, sweep
 from orchestrator.loop import Orchestrator
 from tests.driving import HandWorker, sleep, store_of
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.keys import Instance, rq_queue
-from workflows.store import Store
+from workflows.keys import Instance, Keyspace, rq_queue
+from workflows.store import Store, connection, open_keyspace
 
 app = App("shop")
 
@@ -83,6 +85,51 @@ def test_a_sweep_goes_on_until_everything_is_repaired(
     for _ in range(4):
         orchestrator.look()
     assert store.redis.zcard(timers) == 5
+
+
+def test_a_published_event_reaches_one_environment_of_two_on_one_server(
+    redis: redis_py.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels are shared by all databases; keys are not."""
+    answered: list[tuple[Store, str]] = []
+    bridge = inbox.bridge
+
+    def noting(store: Store, token: str, data: bytes) -> str:
+        answer = bridge(store, token, data)
+        answered.append((store, answer))
+        return answer
+
+    monkeypatch.setattr(inbox, "bridge", noting)
+    stores = [
+        Store(connection(redis_url.replace("db=0", f"db={number}")), Keyspace("shop", 1), hot=True) for number in (0, 1)
+    ]
+    channels = [store.events_channel for store in stores]
+    assert channels == ["workflows:shop:0:events", "workflows:shop:1:events"]
+    orchestrators = [Orchestrator(store) for store in stores]
+    threads = [threading.Thread(target=orchestrator.run) for orchestrator in orchestrators]
+    for store, thread in zip(stores, threads, strict=True):
+        open_keyspace(store.redis, "shop", 1)
+        Client(app, connection=store.redis).workflow("order").create(id="a1")
+        thread.start()
+    deadline = time.monotonic() + 30
+    try:
+        while [heard for _, heard in redis.pubsub_numsub(*channels)] != [1, 1]:
+            assert time.monotonic() < deadline
+        message = json.dumps({"workflow": "order", "instance": "a1", "type": "packed"})
+        while (stores[1], "buffered") not in answered:  # not in the first second of an owner
+            assert redis.publish(channels[1], message) == 1
+            time.sleep(0.05)
+            assert time.monotonic() < deadline
+        assert {id(store) for store, _ in answered} == {id(stores[1])}
+    finally:
+        for orchestrator in orchestrators:
+            orchestrator.stop()
+        for thread in threads:
+            thread.join()
+        while any(heard for _, heard in redis.pubsub_numsub(*channels)):
+            assert time.monotonic() < deadline
+        for store in stores:
+            store.close()
 
 
 def test_a_wait_with_an_alarm_ends_in_time(store: Store) -> None:
