@@ -56,8 +56,9 @@ def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, s
     operation = request.get("op")
     if operation not in ("create", "event"):
         raise Refused(f"op is {operation!r}: it must be 'create' or 'event'")
-    known = manifest.workflow(request.get("workflow", ""))
+    workflow = names.check_workflow_name(request.get("workflow", ""))
     if operation == "create":
+        known = manifest.workflow(workflow)
         # Without an id the entry's own serves, so that applying it twice is still one instance.
         id = names.check_instance_id(request.get("id") or f"inbox-{entry_id}")
         item = {
@@ -81,9 +82,9 @@ def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, s
             "p": _value(request, "payload", None),
         }
         arguments = {"items": [item], "max": limits.MAILBOX_EVENTS}
-        answer = store.call(call_one(store.keys, SEND_EVENT, store.keys.instance(known.name, id), arguments))
+        answer = store.call(call_one(store.keys, SEND_EVENT, store.keys.instance(workflow, id), arguments))
     if answer[0] not in (b"created", b"delivered", b"buffered"):
-        raise Refused(f"{operation} of {known.name}/{id}: {answer[0].decode()}")
+        raise Refused(f"{operation} of {workflow}/{id}: {answer[0].decode()}")
 
 
 def _value(request: dict[str, str], field: str, default: Any) -> bytes:

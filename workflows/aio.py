@@ -22,7 +22,7 @@ from workflows import durations, names, requests
 from workflows.address import redis_url
 from workflows.clock import Clock, monotonic
 from workflows.codec import InstanceRef
-from workflows.errors import ConfigError, InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.history import StepStatus
 from workflows.keys import Instance, Keyspace
 from workflows.manifest import Manifest, read_manifest
@@ -77,21 +77,8 @@ class AsyncClient:
         return self._store
 
     def workflow(self, workflow: str | type) -> AsyncWorkflowHandle:
-        """One workflow, by its name or, with an app, by its class.
-
-        Without an app the name is looked up at the handle's first use; that is where UnknownWorkflow comes from then.
-
-        Raises:
-            UnknownWorkflow: names the known ones.
-        """
-        if self.app is not None:
-            definition = self.app.definition(self.app.workflow_name(workflow))
-            return AsyncWorkflowHandle(self, definition.name, definition)
-        if not isinstance(workflow, str):
-            raise ConfigError(
-                f"A client made from the name {self.namespace!r} knows workflows by name only; make it from the app"
-            )
-        return AsyncWorkflowHandle(self, workflow)
+        """One workflow, by its name or, with an app, by its class; see ``Client.workflow``."""
+        return AsyncWorkflowHandle(self, requests.workflow_name(self.app, self.namespace, workflow))
 
     async def workflows(self) -> list[str]:
         """The names of the known workflows."""
@@ -112,6 +99,9 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self.namespace}>"
+
+    async def _target(self, name: str) -> Target:
+        return (await self._manifest()).workflow(name) if self.app is None else self.app.definition(name)
 
     async def _manifest(self) -> Manifest:
         store = await self.store()
@@ -138,16 +128,16 @@ async def send_all(store: AsyncStore, batch: Sequence[Request[Answer]]) -> list[
 class AsyncWorkflowHandle:
     """One workflow: creates and finds its instances."""
 
-    def __init__(self, client: AsyncClient, name: str, target: Target | None = None) -> None:
+    def __init__(self, client: AsyncClient, name: str) -> None:
         self._client = client
-        self._known = target
+        self._known: Target | None = None
         self.name = name
 
     async def create(
         self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
     ) -> AsyncWorkflowInstance:
         """Create an instance; see ``WorkflowHandle.create``."""
-        target, store = await self._open()
+        target, store = await self._target(), await self._client.store()
         id, request = requests.create(
             store.keys, target, id=id, params=params, retention=retention, command_id=command_id
         )
@@ -156,7 +146,7 @@ class AsyncWorkflowHandle:
 
     async def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[AsyncWorkflowInstance]:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
-        target, store = await self._open()
+        target, store = await self._target(), await self._client.store()
         ids, batch = requests.create_batch(store.keys, target, entries)
         created = {id for answer in await send_all(store, batch) for id in answer}
         return [self._instance(store, id) for id in ids if id in created]
@@ -164,7 +154,7 @@ class AsyncWorkflowHandle:
     async def get(self, id: str) -> AsyncWorkflowInstance:
         """An instance that exists. Raises InstanceNotFound."""
         names.check_instance_id(id)
-        _, store = await self._open()
+        store = await self._client.store()
         instance = self._instance(store, id)
         await send(store, requests.exists(store.keys, instance._instance))
         return instance
@@ -178,16 +168,16 @@ class AsyncWorkflowHandle:
         oldest_first: bool = False,
     ) -> InstancePage:
         """A page of instances, newest first; see ``WorkflowHandle.list``."""
-        _, store = await self._open()
+        store = await self._client.store()
         batch, page = requests.list_instances(
             store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
         return page(await send_all(store, batch))
 
-    async def _open(self) -> tuple[Target, AsyncStore]:
+    async def _target(self) -> Target:
         if self._known is None:
-            self._known = (await self._client._manifest()).workflow(self.name)
-        return self._known, await self._client.store()
+            self._known = await self._client._target(self.name)
+        return self._known
 
     def _instance(self, store: AsyncStore, id: str) -> AsyncWorkflowInstance:
         return AsyncWorkflowInstance(store, store.keys.instance(self.name, id))

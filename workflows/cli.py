@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +40,7 @@ from workflows.store import connection
 LATEST: Final = "latest"
 FOLLOW_SECONDS: Final = 0.3
 TRUNCATE: Final = 5000
+NO_APP: Final = "(in no registered app)"
 _WAYS: Final = 'module:app as --app, or [tool.workflows] app = "module:app" in pyproject.toml,'
 
 
@@ -348,10 +349,15 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
     with closing(settings.client()) as client:
         manifest = _manifest(client)
         known = [manifest.workflows[name] for name in manifest.names()]
+        with server_errors(client.store.redis):
+            registered = load_manifest(client.store)
+            orphans = sorted({*diagnosis.orphans(client.store, registered)} - {*manifest.workflows})
     if as_json:
-        click.echo(json.dumps([_described(one) for one in known], indent=2))
+        described = [_described(one) for one in known] + [{"name": name, "app": None} for name in orphans]
+        click.echo(json.dumps(described, indent=2))
         return
     rows = [(one.name, one.app, one.queue, ", ".join(one.schedules)) for one in known]
+    rows += [(name, NO_APP, "", "") for name in orphans]
     _table(("WORKFLOW", "APP", "QUEUE", "SCHEDULES"), rows, empty="no workflows are registered")
 
 
@@ -362,9 +368,16 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
 def describe(settings: Settings, name: str, as_json: bool) -> None:
     """Describe a workflow and count its instances."""
     with closing(settings.client()) as client:
-        known = _manifest(client).workflow(name)
+        manifest = _manifest(client)
         with server_errors(client.store.redis):
-            counts = diagnosis.count_instances(client.store, name)
+            counts = diagnosis.count_instances(client.store, names.check_workflow_name(name))
+        # What no app has any more is described by what there is of it.
+        known = manifest.workflows.get(name) if any(counts.values()) else manifest.workflow(name)
+    if known is None:
+        about = {"name": name, "app": None, "instances": counts}
+        lines = [("Workflow", name), ("App", NO_APP), ("Instances", _counted(counts))]
+        click.echo(json.dumps(about, indent=2)) if as_json else _fields(lines)
+        return
     channel = client.store.events_channel
     about = {**_described(known), "instances": counts, "events_channel": channel}
     if as_json:
@@ -376,10 +389,14 @@ def describe(settings: Settings, name: str, as_json: bool) -> None:
         ("Queue", known.queue),
         ("Schedules", ", ".join(known.schedules)),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
-        ("Instances", ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"),
+        ("Instances", _counted(counts)),
         ("Channel", f"PUBLISH {channel}"),
     ]
     _fields(lines)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
 
 
 def _described(known: KnownWorkflow) -> dict[str, Any]:
@@ -433,6 +450,8 @@ def list_instances(
     """List the instances of NAME, newest first."""
     with closing(settings.client()) as client:
         page = client.workflow(name).list(statuses or None, limit, cursor, oldest_first=reverse)
+        if not page and not statuses and cursor is None:
+            _manifest(client).workflow(name)  # nothing at all: a slip of the pen, more often than not
     if as_json:
         found = [{"id": one.id, "status": str(one.status), "created_at": one.created_at.isoformat()} for one in page]
         click.echo(json.dumps({"instances": found, "cursor": page.cursor}, indent=2))
@@ -463,7 +482,7 @@ def describe_instance(
 ) -> None:
     """Describe an instance with its steps."""
     with closing(settings.client()) as client:
-        instance = _find(client.workflow(name), id)
+        instance = _find(client, name, id)
         status = _followed(instance, as_json) if follow else instance.status()
         if as_json:
             click.echo(json.dumps(_status_json(status, step_output), indent=None if follow else 2))
@@ -485,7 +504,7 @@ def send_event(
     """Send an event to an instance."""
     value = _json_argument(payload, "--payload")
     with closing(settings.client()) as client:
-        instance = _find(client.workflow(name), id)
+        instance = _find(client, name, id)
         answer = instance.send_event(type, value, id=event_id)
     _print(as_json, {"workflow": name, "id": instance.id, "type": type, "answer": answer}, answer)
 
@@ -506,7 +525,7 @@ def publish(
     names.check_event_type(type)
     with closing(settings.client()) as client:
         try:
-            instance = _find(client.workflow(name), id)
+            instance = _find(client, name, id)
             answer = instance.send_event(type, value, id=event_id)
             id = instance.id
         except InstanceNotFound:
@@ -524,7 +543,7 @@ def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None]) -> 
     @pass_settings
     def command(settings: Settings, name: str, id: str, as_json: bool) -> None:
         with closing(settings.client()) as client:
-            instance = _find(client.workflow(name), id)
+            instance = _find(client, name, id)
             act(instance)
             status = str(instance.status().status)
         _print(as_json, {"workflow": name, "id": instance.id, "status": status}, f"{name}/{instance.id}: {status}")
@@ -545,10 +564,9 @@ def delete(settings: Settings, name: str, ids: tuple[str, ...], as_json: bool) -
     """Remove instances with everything they stored."""
     deleted, missing = [], []
     with closing(settings.client()) as client:
-        handle = client.workflow(name)
         for id in dict.fromkeys(ids):
             try:
-                instance = _find(handle, id)
+                instance = _find(client, name, id)
                 instance.delete()
                 deleted.append(instance.id)
             except InstanceNotFound:
@@ -562,7 +580,17 @@ def delete(settings: Settings, name: str, ids: tuple[str, ...], as_json: bool) -
         raise click.ClickException(f"no such instance: {', '.join(missing)}")
 
 
-def _find(handle: WorkflowHandle, id: str) -> WorkflowInstance:
+def _find(client: Client, name: str, id: str) -> WorkflowInstance:
+    """An instance, of whatever workflow; where there is none, the workflow is looked for as well."""
+    handle = client.workflow(name)
+    try:
+        return _found(handle, id)
+    except InstanceNotFound:
+        _manifest(client).workflow(handle.name)
+        raise
+
+
+def _found(handle: WorkflowHandle, id: str) -> WorkflowInstance:
     if id != LATEST:
         return handle.get(id)
     newest = handle.list(limit=1)

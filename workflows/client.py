@@ -11,7 +11,7 @@ What each command means is in ``requests.py``; this module sends. A client may b
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -22,7 +22,7 @@ from workflows import durations, names, requests
 from workflows.address import redis_url
 from workflows.clock import Clock, monotonic
 from workflows.codec import InstanceRef
-from workflows.errors import ConfigError, InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.history import StepStatus
 from workflows.keys import Instance, Keyspace
 from workflows.manifest import load_manifest
@@ -91,17 +91,20 @@ class Client:
     def workflow(self, workflow: str | type) -> WorkflowHandle:
         """One workflow, by its name or, with an app, by its class.
 
+        Whether there is one of that name is asked when an instance is created. Everything else works without, so that
+        the instances of a workflow whose code is gone can still be found and steered.
+
         Raises:
-            UnknownWorkflow: names the known ones.
+            BadName: no workflow can have this name.
+            UnknownWorkflow: the class is none of the app's.
         """
+        return WorkflowHandle(self.store, requests.workflow_name(self.app, self.namespace, workflow), self._target)
+
+    def _target(self, name: str) -> Target:
         if self.app is not None:
-            return WorkflowHandle(self.store, self.app.definition(self.app.workflow_name(workflow)))
-        if not isinstance(workflow, str):
-            raise ConfigError(
-                f"A client made from the name {self.namespace!r} knows workflows by name only; make it from the app"
-            )
+            return self.app.definition(name)
         with server_errors(self._connection):
-            return WorkflowHandle(self.store, load_manifest(self.store).workflow(workflow))
+            return load_manifest(self.store).workflow(name)
 
     def workflows(self) -> list[str]:
         """The names of the known workflows."""
@@ -142,13 +145,14 @@ def send_all(store: Store, batch: Sequence[Request[Answer]]) -> list[Answer]:
 class WorkflowHandle:
     """One workflow: creates and finds its instances."""
 
-    def __init__(self, store: Store, target: Target) -> None:
+    def __init__(self, store: Store, name: str, find: Callable[[str], Target]) -> None:
         self._store = store
-        self._target = target
+        self._find = find
+        self.name = name
 
-    @property
-    def name(self) -> str:
-        return self._target.name
+    @cached_property
+    def _target(self) -> Target:
+        return self._find(self.name)
 
     def create(
         self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
@@ -162,6 +166,7 @@ class WorkflowHandle:
                 or a mapping with ``success`` and ``error``. None: the workflow's own.
             command_id: creating again under the same one gives the same instance instead of an error.
         Raises:
+            UnknownWorkflow: names the known ones.
             InstanceAlreadyExists: there is one with this id; ``get(id).restart()`` runs it again.
             BadName, BadParams, BadDuration, PayloadError: nothing has been stored.
         """

@@ -23,6 +23,7 @@ from workflows.store import Store
 INTENTS_PER_SHARD: Final = 1000
 PAUSED_PER_SHARD: Final = 100
 PAUSED_SHOWN: Final = 20
+WORKFLOWS_PER_SHARD: Final = 1000
 # An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
 OVERDUE_MS: Final = 10_000
 
@@ -55,6 +56,7 @@ class Report:
         code: code version by app.
         unreadable: apps whose manifest this version cannot read.
         instances: how many there are in each status.
+        orphans: the same by workflow, for workflows that no registered app has.
         unclaimed: work that waits for a worker, by queue.
         parked: instances that are paused with a reason, some of them when there are many.
         channel: where plain PUBLISH is listened to, and ``listeners``: by how many orchestrators.
@@ -68,6 +70,7 @@ class Report:
     code: Mapping[str, str]
     unreadable: tuple[str, ...]
     instances: Mapping[str, int]
+    orphans: Mapping[str, Mapping[str, int]]
     unclaimed: Mapping[str, Unclaimed]
     parked: tuple[Parked, ...]
     channel: str
@@ -82,6 +85,7 @@ class Report:
             Finding("ok", f"published events: channel {self.channel}, {self.listeners} listening"),
             *self._unclaimed(),
             *self._instances(),
+            *self._orphans(),
             *(
                 Finding("warning", f"{one.workflow}/{one.id} is paused: {one.reason}. Resume it when that is mended")
                 for one in self.parked[:PAUSED_SHOWN]
@@ -134,8 +138,25 @@ class Report:
         return found
 
     def _instances(self) -> list[Finding]:
-        counts = ", ".join(f"{count} {status}" for status, count in self.instances.items() if count)
-        return [Finding("ok", f"instances: {counts or 'none'}")]
+        return [Finding("ok", f"instances: {_listed(self.instances) or 'none'}")]
+
+    def _orphans(self) -> list[Finding]:
+        found = []
+        for name, counts in sorted(self.orphans.items()):
+            live = sum(counts.get(status, 0) for status in LIVE)
+            text = f"workflow {name} is in no registered app, but has instances: {_listed(counts)}"
+            if live:
+                text += (
+                    ". They cannot go on: start a worker whose code has it, or end them with "
+                    f"`workflows instances terminate {name} ID` or `… delete {name} ID` "
+                    f"(`workflows instances list {name}` shows the ids)"
+                )
+            found.append(Finding("error" if live else "ok", text))
+        return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
 
 def report(store: Store) -> Report:
@@ -155,6 +176,7 @@ def report(store: Store) -> Report:
         code=_code(manifest),
         unreadable=manifest.unreadable,
         instances=count_instances(store),
+        orphans=orphans(store, manifest),
         unclaimed=unclaimed,
         parked=tuple(_parked(store)),
         channel=store.events_channel,
@@ -186,6 +208,35 @@ def count_instances(store: Store, workflow: str | None = None) -> dict[str, int]
         counts = pipeline.execute()
     shards = store.keys.shards
     return {str(status): sum(counts[n * shards : (n + 1) * shards]) for n, status in enumerate(Status)}
+
+
+def orphans(store: Store, manifest: Manifest) -> dict[str, dict[str, int]]:
+    """How many instances there are in each status, of workflows that no registered app has."""
+    if manifest.unreadable:
+        return {}  # they may be in what cannot be read
+    strange = sorted(_workflows_with_instances(store) - set(manifest.workflows))
+    return {name: count_instances(store, name) for name in strange}
+
+
+def _workflows_with_instances(store: Store) -> set[str]:
+    """From the indexes, one look per workflow and status, however many instances there are."""
+    found: set[str] = set()
+    behind = {(shard, status): f"[{status}|".encode() for shard in range(store.keys.shards) for status in Status}
+    for _ in range(WORKFLOWS_PER_SHARD):
+        with store.redis.pipeline(transaction=False) as pipeline:
+            for (shard, status), start in behind.items():
+                end = f"({status}|".encode() + b"\xff"
+                pipeline.zrangebylex(store.keys.shard_key(shard, "index"), start, end, 0, 1)
+            firsts = dict(zip(behind, pipeline.execute(), strict=True))
+        behind = {}
+        for place, members in firsts.items():
+            if members:
+                name = members[0].split(b"|")[1]
+                found.add(name.decode(errors="backslashreplace"))
+                behind[place] = f"({place[1]}|".encode() + name + b"|\xff"
+        if not behind:
+            break
+    return found
 
 
 def _unclaimed(store: Store, now_ms: int) -> dict[str, Unclaimed]:

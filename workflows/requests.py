@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from workflows import codec, failure, history, journal, limits, names
 from workflows.batches import numbered
@@ -38,6 +38,9 @@ from workflows.retention import retention_ms
 from workflows.scripts import CREATE, DELETE, SEND_EVENT
 from workflows.status import FINAL, Status
 from workflows.store import Call, call_on, call_one, keyspace_call, keyspace_of, script, unpackb
+
+if TYPE_CHECKING:
+    from workflows.app import App
 
 Answer = TypeVar("Answer")
 Steps = TypeVar("Steps")
@@ -610,6 +613,22 @@ def reference(instance: Instance) -> InstanceRef:
 
 
 # Redis ---------------------------------------------------------------------------------------------------------------
+
+
+def workflow_name(app: App | None, namespace: str, workflow: str | type) -> str:
+    """The name of a workflow that is given by its name, its binding or its class. A name need not be known.
+
+    Raises: see ``Client.workflow``.
+    """
+    if isinstance(workflow, str):
+        if app is not None:
+            workflow = app.workflow_bindings.get(workflow, workflow)
+        return names.check_workflow_name(workflow)
+    if app is None:
+        raise ConfigError(
+            f"A client made from the name {namespace!r} knows workflows by name only; make it from the app"
+        )
+    return app.workflow_name(workflow)
 
 
 def checked_connection(client: Any) -> Any:

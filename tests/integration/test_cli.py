@@ -17,8 +17,8 @@ import redis as redis_py
 from click.testing import CliRunner, Result
 
 from tests.driving import HandWorker, step, wait
+from workflows import App, dev, dev_state
 from workflows import cli as command_line
-from workflows import dev, dev_state
 from workflows.cli import cli, shown
 from workflows.client import Client
 from workflows.manifest import publish_manifest
@@ -210,6 +210,32 @@ def test_the_doctor_is_content_where_everything_runs(run: Run, client: Client, r
     assert not [line for line in output.splitlines() if not line.startswith("ok ")]
     assert "published events: channel workflows:shop:0:events, 0 listening" in output
     assert set(redis.keys("*")) == before
+
+
+def test_a_workflow_that_no_app_has_any_more_is_named_with_the_ways_out(run: Run, client: Client) -> None:
+    for id in ("a1", "a2", "a3"):
+        client.workflow("order").create(id)
+    client.workflow("order").get("a3").terminate()
+    client.store.redis.delete(client.store.keys.manifest)
+    publish_manifest(client.store, App("shop"))
+    assert run("list").output.splitlines()[1].split() == ["order", "(in", "no", "registered", "app)"]
+    assert {"name": "order", "app": None} in json.loads(run("list", "--json").output)
+    assert "Instances    2 queued, 1 terminated" in run("describe", "order").output
+    (line,) = [line for line in run("doctor", code=1).output.splitlines() if "workflow order" in line]
+    assert line.startswith(
+        "error    workflow order is in no registered app, but has instances: 2 queued, 1 terminated. "
+        "They cannot go on: start a worker whose code has it, or end them with `workflows instances terminate order ID`"
+    )
+    assert "a2  queued" in run("instances", "list", "order").output
+    assert run("instances", "pause", "order", "a1").output == "order/a1: paused\n"
+    assert run("instances", "terminate", "order", "a1").output == "order/a1: terminated\n"
+    run("instances", "delete", "order", "a2")
+    assert "ok       workflow order is in no registered app" in run("doctor").output
+    run("instances", "delete", "order", "a1", "a3")
+    assert "workflow order" not in run("doctor").output
+    for verb in (["describe"], ["instances", "list"], ["instances", "pause"], ["instances", "describe"]):
+        ids = ["a1"] if verb[-1] in ("pause",) else []
+        assert "There is no workflow 'order'" in run(*verb, "order", *ids, code=1).stderr
 
 
 def test_a_parked_instance_is_named_by_the_doctor(run: Run, client: Client) -> None:

@@ -13,7 +13,7 @@ import pytest
 import redis as redis_py
 
 from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
-from workflows import codec
+from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, codec
 from workflows.client import Client, WorkflowInstance
 from workflows.embedded import EmbeddedRedis
 from workflows.errors import (
@@ -196,12 +196,45 @@ def test_get_finds_only_what_exists(client: Client) -> None:
 
 def test_an_unknown_workflow_is_refused_with_the_known_ones(client: Client) -> None:
     with pytest.raises(UnknownWorkflow, match=r"'ordr'.*order, parcel.*workflows register"):
-        client.workflow("ordr")
+        client.workflow("ordr").create()
+    with pytest.raises(BadName, match="Workflow name is invalid"):
+        client.workflow("or:dr")
+
+
+def test_instances_of_a_workflow_that_no_app_has_any_more_are_steered(client: Client, redis_url: str) -> None:
+    """With the code gone, and for a client that has the app's remaining code as for one that has only its name."""
+    app = App("shop")
+
+    @app.workflow(name="parcel")
+    class Parcel(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> None: ...
+
+    for id in ("a1", "a2"):
+        client.workflow("order").create(id)
+    publish_manifest(client.store, app)
+    for id, by in (("a1", Client("shop", redis_url)), ("a2", Client(app, redis_url))):
+        with by:
+            handle = by.workflow("order")
+            assert id in [one.id for one in handle.list()]
+            instance = handle.get(id)
+            instance.pause()
+            assert instance.status().status == "paused"
+            instance.resume()
+            assert instance.send_event("packed") == "buffered"
+            instance.terminate()
+            instance.restart()
+            instance.delete()
+            with pytest.raises(InstanceNotFound):
+                handle.get(id)
+            with pytest.raises(UnknownWorkflow, match="parcel"):
+                handle.create(id)
+    with Client(app, redis_url) as by:
+        assert by.workflow("PARCEL").name == by.workflow(Parcel).name == "parcel"
 
 
 def test_a_namespace_without_manifest_says_how_to_register(redis: redis_py.Redis, redis_url: str) -> None:
     with Client("empty", redis_url) as client, pytest.raises(UnknownWorkflow, match="Start a worker"):
-        client.workflow("order")
+        client.workflow("order").create()
 
 
 def test_listing_is_newest_first_in_pages(client: Client, clock: HandClock) -> None:
