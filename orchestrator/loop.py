@@ -100,6 +100,8 @@ class Orchestrator:
             self.shards.leave()
         except redis.RedisError:
             _log.info("leases left to expire")
+        if self._bridged:
+            listener.join(2 * POLL_SECONDS)  # it reads from a connection that whoever called this may close
 
     def look(self, *, wait: bool = False) -> None:
         """One round: renew, then tend whatever woke up or fell due. ``wait`` blocks until there is something."""
