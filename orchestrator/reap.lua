@@ -1,29 +1,43 @@
 -- Takes what a dead worker held, in batches, and hands it out again under new tokens (F14, F15, F22).
--- ARGV   w worker, items: list of {i, m held member, k, g, s, t}, poison and stalled = failure blobs
+-- ARGV   w worker, items: list of {i, m held member, k, g, s, t}, failure blobs: poison, lost and stalled
 -- Reply  how many are left, or -1 when the worker's lease is alive
+-- Who is to blame is known when somebody saw a process end: with one death all it ran is suspect, and goes on in
+-- processes of its own ('t...'), whose deaths have one cause. A death that nobody saw may be that of a whole machine and
+-- says little about any step, so only many of them count.
 -- The lease record goes last: a worker that comes back in between must find itself dead, not half alive.
-if lease_is_live(A.w) then return reply(-1) end
+local score = tonumber(redis.call('ZSCORE', WORKERS, A.w) or GONE)
+if score > REAL then return reply(-1) end
+local alone = string.sub(A.w, 1, 1) == 't'
+local function charge(deaths, losses)
+  if score == LEFT then return deaths, losses end
+  if score == SEEN and (deaths == 0 or alone) then return deaths + 1, losses end
+  return deaths, losses + 1
+end
 for _, a in ipairs(A.items) do
   redis.call('ZREM', HELD, a.m)
   local I = instance(a.i)
   if I and I.gen == a.g and not FINAL[I.st] then
     if a.k == 't' then
       if I.turn == 'h|' .. A.w .. '|' .. a.t then
+        local strikes, lost = charge(I.strikes, I.lost)
         set(I, 'turn', '')
-        set(I, 'strikes', I.strikes + 1)
-        if I.strikes >= STRIKES_MAX then finish(I, 'errored', {x = A.stalled}) end
+        if strikes ~= I.strikes then set(I, 'strikes', strikes) end
+        if lost ~= I.lost then set(I, 'lost', lost) end
+        if strikes >= STRIKES_MAX or lost >= LOSSES_MAX then finish(I, 'errored', {x = A.stalled}) end
       end
     else
       local r = record(I, a.s)
       if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
         set(I, 'act', I.act - 1)
-        -- After its first death a step is on trial: only what had begun can have killed the worker.
-        if r.d == 0 or r.on then r.d = r.d + 1 end
-        if r.d >= DEATHS_MAX then
+        local deaths, losses = charge(r.d, r.u or 0)
+        -- What a worker holds that left by itself is a claim whose reply was lost: it never ran.
+        if score == LEFT then r.a = r.a - 1 end
+        if deaths >= DEATHS_MAX or losses >= LOSSES_MAX then
           redis.call('HDEL', I.o, r.s)
-          answer(I, 'S', r, {x = A.poison, f = r.e})
+          answer(I, 'S', r, {x = deaths >= DEATHS_MAX and A.poison or A.lost, f = r.e})
         else
-          r.st, r.tok, r.by = 'due', nil, nil
+          r.st, r.tok, r.by, r.d = 'due', nil, nil, deaths
+          if losses > 0 then r.u = losses end
           I.due[#I.due + 1] = r.s
           save(I, r)
         end

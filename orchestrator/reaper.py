@@ -23,7 +23,13 @@ def reap(store: Store, shard: int, worker: str) -> int:
     """
     poison = failure.make(
         "PoisonError",
-        "the step was abandoned because three workers died while running it; look for a crash, or for memory use",
+        "the step was abandoned because three worker processes died while running it, the last two with nothing else "
+        "in them; look for a crash, or for memory use",
+    )
+    lost = failure.make(
+        "PoisonError",
+        "the step was abandoned because ten workers were lost while running it, with the machines they ran on perhaps; "
+        "look for memory use that ends a whole container, or for a step that is too long for machines that come and go",
     )
     stalled = failure.make("StalledError", StalledError.__doc__ or "")
     held = store.keys.shard_key(shard, "held")
@@ -36,7 +42,7 @@ def reap(store: Store, shard: int, worker: str) -> int:
             {"i": place, "m": member, "k": one.kind, "g": one.generation, "s": one.seq, "t": one.token}
             for place, member, one in zip(places, members, parsed, strict=True)
         ]
-        arguments = {"w": worker, "items": items, "poison": poison, "stalled": stalled}
+        arguments = {"w": worker, "items": items, "poison": poison, "lost": lost, "stalled": stalled}
         left = store.call(call_on(store.keys, _REAP, shard, instances, arguments))
         if left < 0:
             return released

@@ -6,31 +6,40 @@ There always is a parent: a process that had to give itself up is started again 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import threading
+
+# The order of a set of strings is visible in run(), and must be the same in every process that replays it. It is
+# settled when an interpreter starts, and a parent has to have it too: some of its children are forks.
+if __name__ == "__main__" and os.environ.get("PYTHONHASHSEED") != "0":
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker", *sys.argv[1:]])  # noqa: S606
+
+from collections.abc import Collection
 
 import click
 import redis
 
+from worker import alone as alone_process
+from worker.engine import Settings
+from worker.launch import Processes, is_forkable, open_files
+from worker.parent import Parent
+from worker.worker import WorkflowWorker
+from workflows import processes as registry
 from workflows.address import URL_VARIABLES
-from workflows.clock import monotonic
+from workflows.app import App
 from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
+from workflows.keys import Keyspace
 from workflows.load import load_app
 from workflows.logs import configure
-from workflows.parent import end_with_parent, named, patiently
-from workflows.store import connection, open_keyspace
+from workflows.parent import named, patiently
+from workflows.store import Store, connection, open_keyspace
 
-# A process that dies sooner than this after its start is started again only after a pause, which doubles.
-HEALTHY_SECONDS = 10.0
-PAUSE_SECONDS = 0.2
-PAUSE_SECONDS_MAX = 10.0
-LOOK_SECONDS = 0.1
 # A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
 # even give itself up. Others have its work since the first of them.
 SILENT_LEASES = 2
+# A parent looks after its children, so it does not wait for Redis as long as they would.
+TELL_TIMEOUT_SECONDS = 2.0
 
 
 @click.command()
@@ -58,7 +67,8 @@ SILENT_LEASES = 2
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
-@click.option("--pulse", type=int, hidden=True, help="Where the parent listens for signs of life.")
+@click.option("--pipe", type=int, hidden=True, help="The pipe to the parent.")
+@click.option("--alone", help="The held member of a suspect to take over.", hidden=True)
 def main(
     app: str,
     redis_url: str,
@@ -71,20 +81,14 @@ def main(
     unsafe: bool,
     log_level: str,
     child: int | None,
-    pulse: int | None,
+    pipe: int | None,
+    alone: str | None,
 ) -> None:
     """Run the steps and turns of APP (module:attribute)."""
     configure(log_level)
-    if child is None:
-        _check(app, redis_url, queues, unsafe)
-        # To the children through the environment: it may hold a password, and everybody may read command lines.
-        os.environ[URL_VARIABLES[0]] = redis_url
-        command = [sys.executable, "-P", "-m", "worker", *_without_url(sys.argv[1:]), "--child", str(os.getpid())]
-        raise SystemExit(Parent(command, processes, SILENT_LEASES * lease).run())
-    from worker.engine import Settings
-    from worker.worker import WorkflowWorker
-
-    loaded = load_app(app)
+    before = open_files()
+    loaded = _loaded(app, queues)
+    is_fit_to_fork = is_forkable(before)
     settings = Settings(
         queues=queues or tuple(loaded.queues),
         concurrency=concurrency,
@@ -92,12 +96,36 @@ def main(
         grace_seconds=grace,
         lease_ms=int(lease * 1000),
     )
-    keys = patiently(lambda: open_keyspace(connection(redis_url), loaded.name), child, _say)
-    WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pulse=pulse).work()
+    keys = _keys(redis_url, loaded.name, named() if child is None else child, unsafe=unsafe or child is not None)
+
+    def run_alone(member: str, parent: int, pipe: int) -> int:
+        return alone_process.run(loaded, redis_url, keys, settings, member, parent=parent, pipe=pipe)
+
+    if child is None:
+        for finding in loaded.findings:
+            click.echo(f"warning: {finding}", err=True)
+        # To the children through the environment: it may hold a password, and everybody may read command lines.
+        os.environ[URL_VARIABLES[0]] = redis_url
+        tell_store = Store(connection(redis_url, socket_timeout=TELL_TIMEOUT_SECONDS), keys)
+
+        def tell(pids: Collection[int]) -> None:
+            registry.bury_gone(tell_store, pids)
+
+        parent = Parent(
+            Processes(_without_url(sys.argv[1:]), run_alone if is_fit_to_fork else None),
+            processes,
+            silence_seconds=SILENT_LEASES * lease,
+            grace_seconds=grace,
+            tell=tell,
+        )
+        raise SystemExit(parent.run())
+    if alone is not None and pipe is not None:
+        os._exit(run_alone(alone, child, pipe))
+    WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pipe=pipe).work()
 
 
-def _check(app: str, redis_url: str, queues: tuple[str, ...], unsafe: bool) -> None:
-    """Everything that would make each process fail, said once and in one line."""
+def _loaded(app: str, queues: tuple[str, ...]) -> App:
+    """The app; what is wrong with it or its queues is said in one line."""
     try:
         loaded = load_app(app)
         unknown = [queue for queue in queues if queue not in loaded.queues]
@@ -106,15 +134,22 @@ def _check(app: str, redis_url: str, queues: tuple[str, ...], unsafe: bool) -> N
                 f"no queue {unknown[0]!r} in app {loaded.name!r}: it has {', '.join(loaded.queues)}. "
                 f"Name it in App(queues=…)."
             )
-        client = connection(redis_url)
-        patiently(lambda: open_keyspace(client, loaded.name), named(), _say)
-        boot_guard(client, unsafe=unsafe)
+    except WorkflowError as error:
+        raise click.ClickException(str(error)) from error
+    return loaded
+
+
+def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -> Keyspace:
+    """The namespace's keys, on a Redis that is fit to keep them; what is wrong is said in one line."""
+    try:
+        with connection(redis_url) as client:
+            keys = patiently(lambda: open_keyspace(client, namespace), parent, _say)
+            boot_guard(client, unsafe=unsafe)
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
     except redis.RedisError as error:
         raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
-    for finding in loaded.findings:
-        click.echo(f"warning: {finding}", err=True)
+    return keys
 
 
 def _without_url(arguments: list[str]) -> list[str]:
@@ -130,96 +165,6 @@ def _without_url(arguments: list[str]) -> list[str]:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-class Parent:
-    """Starts worker processes and starts them again when they die.
-
-    Args:
-        silence_seconds: how long a process may go without a sign of life before it is killed.
-    """
-
-    def __init__(self, command: list[str], processes: int, silence_seconds: float) -> None:
-        self._command = command
-        self._silence_seconds = silence_seconds
-        self._pulses = [-1] * processes
-        self._heard: list[float | None] = [None] * processes
-        self._looked = monotonic()
-        self._stop = threading.Event()
-        # The order of a set of strings is visible in run(), and must be the same in every process that replays it.
-        self._environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        self._children: list[subprocess.Popen[bytes] | None] = [None] * processes
-        self._started = [0.0] * processes
-        self._pauses = [0.0] * processes
-
-    def run(self) -> int:
-        """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._stop.set())
-        end_with_parent(self._stop.set)
-        due = [0.0] * len(self._children)
-        while not self._stop.is_set():
-            now = monotonic()
-            self._listen(now)
-            for n, child in enumerate(self._children):
-                if child is not None and child.poll() is not None:
-                    healthy = now - self._started[n] > HEALTHY_SECONDS
-                    self._pauses[n] = (
-                        0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
-                    )
-                    click.echo(f"worker process {child.pid} ended with {child.returncode}, starting another", err=True)
-                    self._children[n] = None
-                    due[n] = now + self._pauses[n]
-                if self._children[n] is None and now >= due[n]:
-                    self._start(n)
-                    self._started[n] = now
-            self._stop.wait(LOOK_SECONDS)
-        return self._drain()
-
-    def _start(self, n: int) -> None:
-        if self._pulses[n] >= 0:
-            os.close(self._pulses[n])
-        self._pulses[n], given = os.pipe()
-        os.set_blocking(self._pulses[n], False)
-        self._heard[n] = None
-        # A session of its own: Ctrl-C reaches the parent, which drains the children.
-        self._children[n] = subprocess.Popen(  # noqa: S603
-            [*self._command, "--pulse", str(given)], start_new_session=True, env=self._environment, pass_fds=(given,)
-        )
-        os.close(given)
-
-    def _listen(self, now: float) -> None:
-        """Kill processes that have fallen silent; who has not said anything yet is still importing the app."""
-        # After a pause of the whole machine nobody can have been heard.
-        slept = now - self._looked > 10 * LOOK_SECONDS
-        self._looked = now
-        for n, child in enumerate(self._children):
-            if child is None or child.poll() is not None:
-                continue
-            try:
-                heard = bool(os.read(self._pulses[n], 4096))
-            except BlockingIOError:
-                heard = False
-            last = self._heard[n]
-            if heard or (slept and last is not None):
-                self._heard[n] = now
-            elif last is not None and now - last > self._silence_seconds:
-                click.echo(f"worker process {child.pid} is silent since {now - last:.0f} s, killing it", err=True)
-                child.kill()
-                self._heard[n] = None
-
-    def _drain(self) -> int:
-        running = [child for child in self._children if child is not None]
-        for child in running:
-            child.terminate()
-        killed = 0
-        for child in running:
-            try:
-                child.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                killed = 1
-        return killed
 
 
 if __name__ == "__main__":

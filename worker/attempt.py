@@ -36,7 +36,7 @@ class Attempt:
         queued: since when it waits for its thread or for the loop.
         scope: the context variables its callback sees: none that another attempt has set.
         handle: the task of an async callback, once it has begun.
-        suspect: a worker died while it ran this step before.
+        ended: its code has come to its end, whatever has become of its outcome.
     """
 
     instance: Instance
@@ -58,7 +58,7 @@ class Attempt:
     queued: float = 0.0
     scope: Context = field(default_factory=Context)
     handle: Any = None
-    suspect: bool = False
+    ended: bool = False
     _say: list[None] = field(default_factory=lambda: [None])
     _start: list[None] = field(default_factory=lambda: [None])
 

@@ -1,9 +1,11 @@
 -- Takes attempts and turns from the intents. The claimer mints the token: an intent may exist on two timelines after
 -- Redis lost its last second, and two claims of it must not share a token (F42).
--- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, n intent nonce, m member, t token,
---        h entries the worker has already fed, [hn] nonce of the last of them}; page = most entries to send along
--- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob or '', nonce of the last entry, decided
---        position}
+-- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, t token, h entries the worker has already fed,
+--        [hn] nonce of the last of them, and one of
+--          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
+--        page = most entries to send along
+-- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
+--        ''), nonce of the last entry, decided position}
 --        entries is empty when there are more than `page`: the worker reads them itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not lease_is_live(A.w) then return reply({'no-lease'}) end
@@ -13,21 +15,28 @@ for at, a in ipairs(A.items) do
   if I and I.gen == a.g and not FINAL[I.st] and I.want == '' then
     local upto, blob
     if a.k == 't' then
-      if I.turn == 'r|' .. a.n then
+      if I.turn == (a.fw and 'h|' .. a.fw .. '|' .. a.ft or 'r|' .. a.n) then
+        close_turn(I)
         set(I, 'turn', 'h|' .. A.w .. '|' .. a.t)
-        upto, blob = I.len, ''
+        upto, blob = I.len, I.strikes + I.lost > 0 and cmsgpack.pack({d = I.strikes, u = I.lost}) or ''
       end
     else
       local r = record(I, a.s)
-      if r and r.st == 'ready' and r.i == a.n then
-        r.st, r.tok, r.by, r.a, r.sa, r.i, r.on = 'held', a.t, A.w, r.a + 1, NOW, nil, nil
+      if r and a.fw and r.st == 'held' and r.by == a.fw and r.tok == a.ft then
+        redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
+        upto = I.pos
+      elseif r and r.st == 'ready' and r.i == a.n then
+        redis.call('ZREM', INTENTS, a.m)
+        r.a = r.a + 1
+        upto = I.pos
+      end
+      if upto then
+        r.st, r.tok, r.by, r.sa, r.i = 'held', a.t, A.w, NOW, nil
         blob = cmsgpack.pack(r)
         redis.call('HSET', I.o, a.s, blob)
-        upto = I.pos
       end
     end
     if upto then
-      redis.call('ZREM', INTENTS, a.m)
       redis.call('ZADD', HELD, 0, held_member(I, A.w, a.k, a.s, a.t))
       if I.started == '' then set(I, 'started', NOW) end
       set_status(I, 'running')

@@ -11,7 +11,7 @@ from typing import Any
 from workflows import doorbell, keys, nonces
 from workflows.batches import numbered
 from workflows.keys import Held, Instance, Intent
-from workflows.store import Call, Store, call_on, script, unpackb
+from workflows.store import Call, Store, call_on, call_one, script, unpackb
 
 _POP = script(Path(__file__).with_name("pop.lua"), pump=False)
 _CLAIM = script(Path(__file__).with_name("claim.lua"))
@@ -23,6 +23,8 @@ PAGE = 256
 JUNK_PER_POP = 200
 FORGED_KEPT_SECONDS = 7 * 24 * 3600
 DECLINE_MS = 2_000
+# A machine that goes away takes everything with it, once; what was there both times may be the cause.
+SUSPICIOUS_LOSSES = 2
 
 
 class LeaseLost(Exception):
@@ -48,7 +50,7 @@ class Task:
         upto: how many entries to feed.
         position: how many entries are decided; the base of a turn.
         blobs: entries ``start`` to ``upto``, or nothing when they are too many.
-        record: the open record of an attempt.
+        record: the open record of an attempt; of a turn the deaths it has seen, if any.
         nonce: nonce of entry ``upto - 1``.
         hinted: the claim said what this worker knew of the instance; if ``start`` is 0 all the same, that was of
             another timeline.
@@ -73,6 +75,12 @@ class Task:
         """Under what Redis knows that this worker holds it."""
         instance = self.instance
         return Held(self.worker, self.kind, instance.workflow, instance.id, self.generation, self.seq, self.token)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what killed a worker: it had part in a death that was seen, or in several others (F22)."""
+        record = self.record or {}
+        return int(record.get(b"d", 0)) >= 1 or int(record.get(b"u", 0)) >= SUSPICIOUS_LOSSES
 
 
 def pop_call(namespace: str, queue_name: str, most: int) -> Call:
@@ -154,20 +162,44 @@ def claim(
     for (group, items), answer in zip(asked, store.call_all(calls), strict=True):
         if answer and answer[0] == b"no-lease":
             raise LeaseLost(worker)
-        for (intent, instance), item, reply in zip(group, items, answer, strict=True):
+        for (_, instance), item, reply in zip(group, items, answer, strict=True):
             if reply != 0:
                 store.clock.observe(int(reply[0]))
-                tasks.append(_task(worker, intent, instance, item, reply))
+                tasks.append(_task(worker, instance, item, reply))
     return tasks
 
 
-def _task(worker: str, intent: Intent, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:
+def take_over(store: Store, worker: str, held: Held) -> Task | None:
+    """Take what another worker has claimed, before it has begun with it. Returns: None when it is not there any more.
+
+    Raises:
+        LeaseLost: see ``claim``.
+    """
+    instance = store.keys.instance(held.workflow, held.id)
+    item = {
+        "i": 1,
+        "k": held.kind,
+        "g": held.generation,
+        "s": held.seq,
+        "fw": held.worker,
+        "ft": held.token,
+        "t": nonces.token(),
+        "h": 0,
+        "hn": "",
+    }
+    answer = store.call(call_one(store.keys, _CLAIM, instance, {"w": worker, "items": [item], "page": PAGE}))
+    if answer[0] == b"no-lease":
+        raise LeaseLost(worker)
+    return None if answer[0] == 0 else _task(worker, instance, item, answer[0])
+
+
+def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:
     _, start, upto, blobs, record, nonce, position = reply
     return Task(
-        kind=intent.kind,
+        kind=item["k"],
         instance=instance,
-        generation=intent.generation,
-        seq=intent.seq,
+        generation=item["g"],
+        seq=item["s"],
         token=item["t"],
         worker=worker,
         start=int(start),

@@ -9,6 +9,7 @@ for at, a in ipairs(A.items) do
       and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n then
     close_turn(I)
     set(I, 'strikes', 0)
+    if I.lost > 0 then set(I, 'lost', 0) end
     local eager = apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
     pump(I)
     code = eager and 3 or FINAL[I.st] and 2 or 1

@@ -13,11 +13,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -42,10 +41,9 @@ from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.keys import Held, Instance
 from workflows.overrides import Overrides
 from workflows.replay import RunStalled
-from workflows.store import Store, call_on, script
+from workflows.store import Store
 
 _log = logging.getLogger("workflows.worker")
-_TRIAL = script(Path(__file__).with_name("trial.lua"))
 
 # What settle.lua and commit.lua answer.
 STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
@@ -55,6 +53,9 @@ COMMITTED, ENDED, COMMITTED_EAGER = 1, 2, 3
 # long when every slot is taken, because then somebody waits.
 EAGER_STEPS = 16
 EAGER_SECONDS = 1.0
+
+# A suspect that nobody has taken over for so long is run here after all.
+HAND_OVER_SECONDS = 20.0
 
 STALLED = "run() blocked its worker: move the slow part into a step"
 
@@ -73,7 +74,7 @@ class Settings:
         grace_seconds: how long a drain waits for attempts in flight.
         stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
         lease_ms: how long after its last sign of life a worker is taken for dead.
-        trial_seconds: for how long a step that a worker died with keeps others of its kind waiting.
+        alone: this process runs one step or turn that somebody else has claimed, and nothing else.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -84,7 +85,7 @@ class Settings:
     grace_seconds: float = 10.0
     stall_seconds: float = 2.0
     lease_ms: int = 10_000
-    trial_seconds: float = 2.0
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,8 @@ class Engine:
         app: the user's app.
         connect: makes a new store; the engine, the lease and every queue have a connection of their own.
         settings: see ``Settings``.
+        isolate: asks for a process of its own for something claimed that may be what killed a worker (F22); answers
+            whether that was possible. None: there is nobody to ask, so such work runs here.
         on_hopeless: called with the reason when ``run`` blocks and cannot be interrupted, too many slots never become
             free, or a thread has died; a worker process exits there and its parent starts another.
         bindings: what ``self.env`` holds besides the app's own bindings, or in the place of those of the same name.
@@ -140,6 +143,7 @@ class Engine:
         settings: Settings,
         *,
         on_hopeless: Callable[[str], None],
+        isolate: Callable[[Held], bool] | None = None,
         bindings: dict[str, Any] | None = None,
         overrides: Overrides | None = None,
     ) -> None:
@@ -153,9 +157,9 @@ class Engine:
         self._batch: list[Any] = []
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
-        self._suspects: deque[Attempt] = deque()
-        self._on_trial: Attempt | None = None
-        self._trial_until = 0.0
+        self._isolate = isolate
+        # By token: what was handed over, and until when somebody must have taken it.
+        self._handed: dict[str, tuple[Task, float]] = {}
         self._slots: set[str] = set()
         self._abandoned: set[str] = set()
         self._room = threading.Condition()
@@ -165,10 +169,16 @@ class Engine:
         self._overrides = overrides
         self._killed = False
         self._bindings: dict[str, Any] = {}
-        self.callbacks = Callbacks(
-            settings.concurrency, self._deliver, lambda attempt: self._free_slot(attempt.token), overrides, on_hopeless
+        self.callbacks = Callbacks(settings.concurrency, self._deliver, self._ended, overrides, on_hopeless)
+        self.lease = Lease(
+            connect(),
+            settings.lease_ms,
+            self._in_flight,
+            self._lost,
+            self._look_over,
+            on_hopeless,
+            alone=settings.alone,
         )
-        self.lease = Lease(connect(), settings.lease_ms, self.attempts, self._lost, self._look_over, on_hopeless)
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
         self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
@@ -196,8 +206,7 @@ class Engine:
         for fetcher in self.fetchers:
             fetcher.join(timeout=BLOCK_SECONDS + 10)
         deadline = monotonic() + self.settings.grace_seconds
-        # A slot without an attempt is one that was claimed and has not begun yet, unless its code ignores its timeout.
-        while (self._attempts or self._slots - self._abandoned) and monotonic() < deadline:
+        while not self.is_idle and monotonic() < deadline:
             self._stopped.wait(0.02)
         self._queue.put(_Stop())
         self._thread.join(timeout=10)
@@ -221,6 +230,12 @@ class Engine:
         self.callbacks.stop()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
+        does not count."""
+        return not self._attempts and not self._slots - self._abandoned - self._handed.keys()
+
+    @property
     def bindings(self) -> dict[str, Any]:
         """What ``self.env`` holds, once started."""
         return self._bindings
@@ -233,7 +248,7 @@ class Engine:
         """
         self.draining.set()
         stuck = self.guardian.stuck()
-        not_begun = {attempt.token for attempt in (*self._starting, *self._suspects)}
+        not_begun = {attempt.token for attempt in self._starting}
         ran = {attempt.token for attempt in self.attempts()} - not_begun
         store = self._connect()
         round = Round()
@@ -264,6 +279,11 @@ class Engine:
     def attempts(self) -> list[Attempt]:
         """The attempts in flight."""
         return list(self._attempts.values())
+
+    def _in_flight(self) -> list[Held]:
+        """What Redis must still hold for this worker: attempts, and what was handed over and not taken yet."""
+        handed = [task.held for task, _ in list(self._handed.values())]
+        return [*(attempt.held for attempt in self.attempts()), *handed]
 
     def time_out(self, attempt: Attempt) -> None:
         """Settle an attempt as timed out; its code keeps its slot until it really ends."""
@@ -306,6 +326,19 @@ class Engine:
     def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
         self._queue.put(_Finished(attempt, outcome, self.store.clock.now_ms()))
 
+    def _ended(self, attempt: Attempt) -> None:
+        """An attempt's code has come to its end. Until its outcome is settled as well it counts as in flight, so that a
+        death repeats no more than the concurrency allows."""
+        attempt.ended = True
+        if attempt.token not in self._attempts:
+            self._free_slot(attempt.token)
+
+    def _settled(self, attempt: Attempt) -> None:
+        """The outcome is in the journal, or void. Either this or ``_ended`` comes last, on whatever thread."""
+        self._attempts.pop(attempt.token, None)
+        if attempt.ended:
+            self._free_slot(attempt.token)
+
     def _free_slot(self, token: str) -> None:
         self._slots.discard(token)
         # The lock is for fetchers that found no room; taking it at every step would make all threads queue up here.
@@ -340,12 +373,8 @@ class Engine:
                 self._recover(batch, failures)
 
     def _next_batch(self) -> list[Any]:
-        """Everything that has arrived; waits for something, or for the end of a trial that others wait for."""
-        try:
-            first = self._queue.get(timeout=max(0.0, self._trial_until - monotonic()) if self._suspects else None)
-        except queue.Empty:
-            return []
-        return [first, *self._waiting()]
+        """Everything that has arrived; waits for something."""
+        return [self._queue.get(), *self._waiting()]
 
     def _waiting(self) -> list[Any]:
         found = []
@@ -369,6 +398,8 @@ class Engine:
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
                     round.release(item.instance, item.held)
+                case Task() if item.is_suspect and self._hand_over(item):
+                    pass
                 case Task():
                     self._take_up(item, round)
                 case _Lost():
@@ -387,31 +418,15 @@ class Engine:
             starting, self._starting = self._starting, []
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
-        if not stop:
-            self._try_suspect()
         return stop
 
-    def _is_trial_over(self) -> bool:
-        """A step that has run for a while without harm keeps nobody waiting: it may be a long one."""
-        trial = self._on_trial
-        return trial is None or trial.token not in self._attempts or monotonic() >= self._trial_until
-
-    def _try_suspect(self) -> None:
-        """Begin steps that a worker died with one after the other, and say so before: the next death then names the
-        one that kills, and those that only were in the same process end well."""
-        while self._suspects and self._is_trial_over():
-            attempt = self._suspects[0]
-            arguments = {"w": attempt.worker, "g": attempt.generation, "s": attempt.seq, "t": attempt.token}
-            instance = attempt.instance
-            mine = self.store.call(call_on(self.store.keys, _TRIAL, instance.shard, [instance], arguments))
-            self._suspects.popleft()
-            if mine:
-                attempt.begin()
-                self._on_trial, self._trial_until = attempt, monotonic() + self.settings.trial_seconds
-                self.callbacks.run(attempt)
-            else:
-                self._attempts.pop(attempt.token, None)
-                self._free_slot(attempt.token)
+    def _hand_over(self, task: Task) -> bool:
+        """Let a process that runs nothing else take a suspect from here: if it dies of it, nothing else does, and
+        nobody else is blamed (F22). Returns: False when there is no way to get such a process."""
+        if self._isolate is None or not self._isolate(task.held):
+            return False
+        self._handed[task.token] = (task, monotonic() + HAND_OVER_SECONDS)
+        return True
 
     def _take_up(self, task: Task, round: Round) -> None:
         """Begin an attempt or decide a turn. What cannot be replayed is parked with a reason, never failed."""
@@ -470,7 +485,6 @@ class Engine:
             number=int(record[b"a"]),
             fails=int(record[b"f"]),
             failures=[list(one) for one in record.get(b"e", [])],
-            suspect=int(record[b"d"]) > 0,
         )
         warm.streak = 0
         self._replays.keep(task.instance, warm)
@@ -479,11 +493,7 @@ class Engine:
 
     def _start(self, attempt: Attempt) -> None:
         self._attempts[attempt.token] = attempt
-        if attempt.suspect:
-            attempt.deadline = float("inf")
-            self._suspects.append(attempt)
-        else:
-            self._starting.append(attempt)
+        self._starting.append(attempt)
 
     def _settle(self, item: _Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""
@@ -503,7 +513,7 @@ class Engine:
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
-            self._attempts.pop(attempt.token, None)
+            self._settled(attempt)
             if fused is None:
                 return
             warm, decision = fused
@@ -643,9 +653,15 @@ class Engine:
         for attempt in self.attempts():
             self.callbacks.cancel(attempt)
             round.release(attempt.instance, attempt.held, "drain")
+        for task, _ in self._handed.values():
+            round.release(task.instance, task.held)
 
     def _cancel(self, members: frozenset[str]) -> None:
-        """Attempts that Redis took away: cancelled, reaped, restarted, terminated."""
+        """Attempts that Redis took away: cancelled, reaped, restarted, terminated, or taken over as asked."""
+        for task, _ in list(self._handed.values()):
+            if task.held.member in members:
+                del self._handed[task.token]
+                self._free_slot(task.token)
         for attempt in self.attempts():
             if attempt.held.member in members:
                 self.callbacks.cancel(attempt)
@@ -657,7 +673,7 @@ class Engine:
         """
         self._replays.warm.clear()
         for item in batch:
-            if isinstance(item, Task) and item.token not in self._attempts:
+            if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._handed:
                 self._free_slot(item.token)
         self._stopped.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         for item in batch:
@@ -671,7 +687,14 @@ class Engine:
             if forget:
                 self._replays.warm.clear()
             waiting = self._waiting()
-            mine = {attempt.token for attempt in self.attempts()} | round.tokens
+            for task, until in list(self._handed.values()):
+                if monotonic() >= until:
+                    _log.warning(
+                        "nobody took over", extra={"workflow": task.instance.workflow, "instance": task.instance.id}
+                    )
+                    del self._handed[task.token]
+                    self._take_up(task, round)
+            mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._handed.keys()
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:
                 self._queue.put(item)

@@ -15,8 +15,10 @@ from typing import Any
 
 import redis
 
-from worker.attempt import Attempt
 from worker.vital import vital
+from workflows import processes
+from workflows.keys import Held
+from workflows.processes import Place
 from workflows.store import Store, call_on, script
 
 _RENEW = script(Path(__file__).with_name("renew.lua"))
@@ -29,11 +31,12 @@ class Lease:
     """Keeps a worker alive in the eyes of the scripts.
 
     Args:
-        attempts: what is in flight; each renewal asks whether Redis still thinks so.
+        held: attempts that are in flight; each renewal asks whether Redis still thinks so.
         lost: called with held members that were taken away.
         look_over: called now and then, to compare all that is held with all that is known: whatever a bug or a lost
             reply left behind would otherwise be held for as long as this worker lives (I10).
         on_death: called with the reason when its thread has died.
+        alone: this process runs one step and nothing else, so that it is to blame for its death (F22).
         beat: called after every renewal, for RQ's own heartbeat.
     """
 
@@ -41,16 +44,19 @@ class Lease:
         self,
         store: Store,
         lease_ms: int,
-        attempts: Callable[[], list[Attempt]],
+        held: Callable[[], list[Held]],
         lost: Callable[[Iterable[str]], None],
         look_over: Callable[[], None],
         on_death: Callable[[str], None],
+        *,
+        alone: bool = False,
     ) -> None:
-        self.worker = _new_id()
+        self._alone = alone
+        self.worker = self._new_id()
         self.beat: Callable[[], None] = lambda: None
         self._store = store
         self._lease_ms = lease_ms
-        self._attempts = attempts
+        self._held = held
         self._lost = lost
         self._look_over = look_over
         self._former: set[str] = set()
@@ -65,7 +71,7 @@ class Lease:
 
     def start(self) -> None:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
-        self._renew(self.worker, born=True)
+        self._register()
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
@@ -76,6 +82,7 @@ class Lease:
         try:
             for worker in self.identities:
                 self._renew(worker, leave=True)
+            processes.forget(self._store, self.identities)
         except redis.RedisError:
             _log.info("lease left to expire")
 
@@ -87,9 +94,9 @@ class Lease:
         """The lease was lost: register under a new id. What is in flight keeps the old one until it ends."""
         with self._lock:
             self._former.add(self.worker)
-            self.worker = _new_id()
+            self.worker = self._new_id()
             _log.warning("lease lost", extra={"worker": self.worker})
-            self._renew(self.worker, born=True)
+            self._register()
 
     def _run(self) -> None:
         pause = self._lease_ms / 1000 * 0.3
@@ -100,7 +107,7 @@ class Lease:
                 self._look_over()
             try:
                 with self._lock:
-                    held_under = {attempt.worker for attempt in self._attempts()}
+                    held_under = {held.worker for held in self._held()}
                     self._former &= held_under
                     alive = self._renew(self.worker)
                     for worker in self._former:
@@ -114,9 +121,10 @@ class Lease:
     def _renew(self, worker: str, *, born: bool = False, leave: bool = False) -> bool:
         """One round trip to all shards. Returns: whether the lease stands in all of them."""
         held: dict[int, list[str]] = {}
-        for attempt in self._attempts():
-            if attempt.worker == worker:
-                held.setdefault(attempt.instance.shard, []).append(attempt.held.member)
+        for one in self._held():
+            if one.worker == worker:
+                shard = self._store.keys.instance(one.workflow, one.id).shard
+                held.setdefault(shard, []).append(one.member)
         calls = []
         for shard in range(self._store.keys.shards):
             arguments: dict[str, Any] = {"w": worker, "ttl": self._lease_ms, "held": held.get(shard, [])}
@@ -136,6 +144,11 @@ class Lease:
                 self._lost(member.decode() for member in answer[2:])
         return alive
 
+    def _register(self) -> None:
+        """Take a lease under the present id, and say where this process lives."""
+        self._renew(self.worker, born=True)
+        processes.register(self._store, self.worker, Place.mine(0))
 
-def _new_id() -> str:
-    return "w" + secrets.token_hex(6)
+    def _new_id(self) -> str:
+        # reap.lua reads the first letter.
+        return ("t" if self._alone else "w") + secrets.token_hex(6)

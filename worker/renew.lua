@@ -5,7 +5,7 @@ local known = redis.call('ZSCORE', WORKERS, A.w)
 if A.leave then
   -- What it still holds, by a claim whose reply was lost, is the reaper's, and only a lease that is over leads there.
   if redis.call('ZLEXCOUNT', HELD, '[' .. A.w .. '|', '[' .. A.w .. '|\255') > 0 then
-    redis.call('ZADD', WORKERS, 0, A.w)
+    redis.call('ZADD', WORKERS, LEFT, A.w)
   else
     redis.call('ZREM', WORKERS, A.w)
   end

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from typing import Any
 
 import redis
@@ -23,6 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
 from worker.engine import Engine, Settings
+from worker.pipe import PipeToParent
 from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client
@@ -33,7 +33,7 @@ from workflows.store import Store, connection
 _log = logging.getLogger("workflows.worker")
 EX_SOFTWARE = 70
 SWITCH_SECONDS = 0.0005
-PULSE_SECONDS = 0.5
+LOOK_SECONDS = 0.5
 
 
 class WorkflowWorker(rq.Worker):
@@ -46,7 +46,8 @@ class WorkflowWorker(rq.Worker):
         settings: see ``engine.Settings``.
         parent: the process id of who starts it again when it ends; when that one is gone, it drains. Default: who
             has started it.
-        pulse: a pipe that is told, twice a second, that this process is alive.
+        pipe: leads to the parent. It is told twice a second that this process is alive, and of what should go on in a
+            process of its own; see ``worker/pipe.py``.
     """
 
     def __init__(
@@ -57,20 +58,21 @@ class WorkflowWorker(rq.Worker):
         settings: Settings,
         *,
         parent: int | None = None,
-        pulse: int | None = None,
+        pipe: int | None = None,
     ) -> None:
         self.app = app
         self._url = url
         self._keys = keys
         # Given, because asked too late the answer is whoever adopts orphans.
         self._parent = os.getppid() if parent is None else parent
-        self._pulse = pulse
+        self._pipe = None if pipe is None else PipeToParent(pipe)
         self._drain = threading.Event()
         self.engine = Engine(
             app,
             self._connect,
             settings,
             on_hopeless=self._give_up,
+            isolate=None if self._pipe is None else self._pipe.ask_to_isolate,
             bindings=bindings_of(app, lambda: Client(app, url)),
         )
         super().__init__(
@@ -101,9 +103,9 @@ class WorkflowWorker(rq.Worker):
         self.engine.lease.beat = self._beat
         self.engine.start()
         _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
-        if self._pulse is not None:
-            threading.Thread(target=self._show_life, args=(self._pulse,), name="pulse", daemon=True).start()
-        while not self._drain.wait(PULSE_SECONDS):
+        if self._pipe is not None:
+            self._pipe.show_life()
+        while not self._drain.wait(LOOK_SECONDS):
             if os.getppid() != self._parent:
                 _log.warning("parent is gone")
                 break
@@ -114,18 +116,6 @@ class WorkflowWorker(rq.Worker):
         except redis.RedisError:
             _log.info("registration left to expire")
         return True
-
-    def _show_life(self, pulse: int) -> None:
-        """Any thread would do: what matters is that it gets the interpreter now and then."""
-        os.set_blocking(pulse, False)
-        while True:
-            try:
-                os.write(pulse, b".")
-            except BlockingIOError:
-                pass  # The parent is frozen; it will find plenty to read.
-            except OSError:
-                return
-            time.sleep(PULSE_SECONDS)
 
     def _beat(self) -> None:
         state = WorkerStatus.BUSY if self.engine.attempts() else WorkerStatus.IDLE

@@ -24,6 +24,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/schedules}          hash    schedule -> last firing ms                            permanent
     {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
+    {ns/processes}          hash    worker -> on which machine, as which process          left, buried
     <ns>:inbox              stream  requests of producers without scripts                 applied
     <ns>:inbox:refused      stream  requests that could not be applied, at most 1,000      trimmed
     {rq}… (RQ's own)        –       doorbells only; losing all of them loses nothing      popped
@@ -105,6 +106,11 @@ class Keyspace:
     @property
     def orchestrators(self) -> str:
         return f"{{{self.namespace}/orchestrators}}"
+
+    @property
+    def processes(self) -> str:
+        """Where the worker processes of the namespace live."""
+        return f"{{{self.namespace}/processes}}"
 
     @property
     def inbox(self) -> str:

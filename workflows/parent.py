@@ -52,16 +52,25 @@ def patiently(attempt: Callable[[], Answer], parent: int | None, say: Callable[[
             raise SystemExit(0)
 
 
-def end_with_parent(stop: Callable[[], None]) -> None:
-    """Call ``stop`` once the process named by ``WORKFLOWS_PARENT`` is no longer this one's parent; else do nothing."""
+def orphaned() -> Callable[[], bool]:
+    """Returns: what tells whether the process named by ``WORKFLOWS_PARENT`` has ended; never, where none is named.
+
+    The variable is taken out of the environment, so that this process's own children are not asked to look for it.
+    """
     expected = named()
     os.environ.pop(VARIABLE, None)
-    if expected is None:
+    return lambda: expected is not None and os.getppid() != expected
+
+
+def end_with_parent(stop: Callable[[], None]) -> None:
+    """Call ``stop``, on a thread of its own, once this process is orphaned in that sense."""
+    if named() is None:
         return
+    is_orphan = orphaned()
 
     def watch() -> None:
         waiting = threading.Event()
-        while os.getppid() == expected:
+        while not is_orphan():
             waiting.wait(LOOK_SECONDS)
         stop()
 

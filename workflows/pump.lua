@@ -11,8 +11,11 @@ local RELAY, INDEX, RETIRE, OWNER = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local FINAL = {complete = true, errored = true, terminated = true}
 local FAILURES_KEPT = 10
 local DEATHS_MAX = 3
+local LOSSES_MAX = 10
 local STRIKES_MAX = 3
-local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'started', 'created',
+-- In place of the end of a lease: it left by itself; its end was seen; it was found gone. All are over at once.
+local LEFT, SEEN, GONE = 0, 1, 2
+local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'created',
   'keep_ok', 'keep_err', 'parents'}
 
 local instances = {}
@@ -33,6 +36,7 @@ local function instance(n)
   end
   for f = 1, #FIELDS do I[FIELDS[f]] = v[f] or '' end
   I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
+  I.lost = tonumber(I.lost) or 0
   I.len = redis.call('LLEN', I.j)
   instances[n] = I
   return I

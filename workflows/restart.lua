@@ -9,7 +9,7 @@ if not start.p then return redis.error_reply('ERR the params are lost with the j
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
 clear(I, false)
 redis.call('UNLINK', I.j)
-redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started')
+redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost')
 set(I, 'gen', A.gen)
 set(I, 'pos', 0)
 set(I, 'strikes', 0)

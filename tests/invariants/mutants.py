@@ -166,10 +166,11 @@ def mutants() -> list[Mutant]:
         Mutant(
             "reap keeps the token",
             "reap",
-            "r.st, r.tok, r.by = 'due', nil, nil",
-            "r.st = 'due'",
+            "r.st, r.tok, r.by, r.d = 'due', nil, nil, deaths",
+            "r.st, r.d = 'due', deaths",
             ("set(I, 'turn', '')", ""),
         ),
+        Mutant("reap: a death among others counts like one alone", "reap", "(deaths == 0 or alone)", "true"),
         Mutant("release keeps the turn", "release", "      close_turn(I)\n", ""),
         Mutant(
             "terminate leaves what is held",

@@ -31,11 +31,12 @@ import workflows
 from orchestrator import reaper, relay, sweep, timers
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
+from worker import claim
 from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine, Settings
-from workflows import codec, failure, journal, nonces, retries
+from workflows import codec, failure, journal, nonces, processes, retries
 from workflows.commands import Command
 from workflows.env import LazyEnv
 from workflows.errors import NonDeterminismError
@@ -54,6 +55,8 @@ _RESTART = script(_WORKFLOWS / "restart.lua")
 
 LEASE_MS = 600_000
 START_MS = 1_800_000_000_000
+# Scores of leases that are over; see pump.lua. The last is any moment that has passed.
+FOUND_GONE, LAPSED = 2, 3
 STOPPED = failure.make("InstanceTerminated", "stopped")
 GONE = failure.make("InstanceAlreadyExists", "taken")
 
@@ -65,6 +68,8 @@ HAPPENINGS = {
     "fire": ("wake",),
     "relay": ("wake", "begin"),
     "event": ("wake",),
+    "alone": ("decide", "settle", "pause", "stall"),
+    "crash": ("stall", "settle"),
     "reap": ("stall", "settle"),
     "freeze": ("stall", "settle"),
     "pause": ("pause",),
@@ -184,12 +189,18 @@ class HandCallbacks:
 class Node:
     """One worker process: the engine without its threads."""
 
-    def __init__(self, world: World, name: str, warm: int) -> None:
+    def __init__(self, world: World, name: str, warm: int, *, alone: bool = False) -> None:
+        self.alone = alone
         self.world = world
         self.name = name
         self.stores: list[SimStore] = []
+        settings = Settings(warm=warm, lease_ms=LEASE_MS, alone=alone, queues=() if alone else ("default",))
         self.engine = Engine(
-            app, self._connect, Settings(warm=warm, lease_ms=LEASE_MS, trial_seconds=0), on_hopeless=self._hopeless
+            app,
+            self._connect,
+            settings,
+            on_hopeless=self._hopeless,
+            isolate=None if alone else world.isolate,
         )
         self.engine._stopped.set()  # no pauses between attempts to reach Redis
         self.fetcher = self._connect()
@@ -214,6 +225,10 @@ class Node:
     def queued(self) -> int:
         return self.engine._queue.qsize()
 
+    @property
+    def is_done(self) -> bool:
+        return not self.queued() and self.engine.is_idle
+
     def start(self) -> str:
         try:
             self.engine.lease._renew(self.engine.lease.worker, born=True)
@@ -233,6 +248,17 @@ class Node:
             self.fetcher_failed = False
             self.engine.reconnected()
         return "answered"
+
+    def take_over(self, held: Held) -> str:
+        """What a process for a suspect begins with."""
+        try:
+            task = claim.take_over(self.fetcher, self.engine.lease.worker, held)
+        except (redis_py.RedisError, claim.LeaseLost) as error:
+            return str(error)
+        if task is None:
+            return "gone"
+        self.engine.accept([task])
+        return "taken"
 
     def work(self, most: int, *, stop: bool = False) -> str:
         """What the engine's thread does with what has arrived."""
@@ -512,20 +538,23 @@ class Setup:
     warm: int
     shards: int
     rewind: bool
+    deadly: bool
 
 
 def setup_of(rng: random.Random) -> Setup:
     about_events = rng.random() < 0.35
     names = programs.WAITING if about_events else programs.NAMES
+    deadly = rng.random() < 0.15
     return Setup(
         programs=tuple(rng.choice(names) for _ in range(rng.choice((1, 1, 2, 3)))),
-        faults=rng.choice((0, 0, 1, 2, 3, 6)),
+        faults=rng.choice((6, 9, 12) if deadly else (0, 0, 1, 2, 3, 6)),
         controls=tuple(rng.choices(("pause", "restart", "terminate"), (6, 2, 1), k=rng.choice((0, 0, 1, 2, 3)))),
         events=rng.choice((2, 3, 5) if about_events else (0, 1, 2)),
         steps=rng.randint(15, 60),
         warm=rng.choice((0, 1, 10_000, 10_000)),
         shards=rng.choice((1, 1, 1, 2)),
         rewind=rng.random() < 0.3,
+        deadly=deadly,
     )
 
 
@@ -567,6 +596,9 @@ class World:
         self.before: dict[tuple[str, str], Seen] = {}
         self.oracles: dict[tuple[str, str, str], Oracle] = {}
         self.healthy_sweep = True
+        self.suspects: list[Held] = []
+        # Deaths of processes that ran nothing but one step, by that step.
+        self.blamed: Counter[tuple[str, str, str, int]] = Counter()
 
     # Faults
 
@@ -627,12 +659,21 @@ class World:
             self._create(name)
         self.state = self.look("create")
 
-    def _new_node(self) -> None:
+    def _new_node(self, *, alone: bool = False) -> Node:
         self.made += 1
-        node = Node(self, f"n{self.made}", self.setup.warm)
+        node = Node(self, f"{'t' if alone else 'n'}{self.made}", self.setup.warm, alone=alone)
         while node.start() != "up":
             pass
         self.nodes.append(node)
+        return node
+
+    def isolate(self, held: Held) -> bool:
+        """What a worker's parent is asked for; it may be gone, or have no means."""
+        if self.rng.random() < 0.3:
+            return False
+        if self.rng.random() < 0.9:
+            self.suspects.append(held)
+        return True
 
     def _create(self, program: str) -> None:
         instance = self.keys.instance(program, f"i{len(self.roots) + 1}")
@@ -681,8 +722,12 @@ class World:
         rng, state = self.rng, self.state
         intents = sorted(state.intents, key=_stable)
         rung = [*intents, *self.doorbells]
+        for held in self.suspects:
+            yield 5, "alone", partial(self._isolate, held)
         for node in self.nodes:
-            if rung:
+            if node.alone and node.is_done:
+                yield 5, "drain", partial(self._leave, node)
+            if rung and not node.alone:
                 yield 6, "claim", partial(self._claim, node, rung)
             if node.queued():
                 yield 8, "work", partial(self._work, node)
@@ -700,7 +745,8 @@ class World:
         if any(state.relayed.values()):
             yield 4, "relay", self._relay
         yield 0.4, "sweep", self._sweep
-        yield 0.4, "reap", self._reap
+        held_by = {member.partition("|")[0] for member in state.held}
+        yield 4.0 if held_by - {name for node in self.nodes for name in node.identities} else 0.4, "reap", self._reap
         live = [seen for seen in state.instances.values() if not seen.ended]
         if self.events_left and live:
             yield 1.5 * self.events_left, "event", lambda: self._event(rng.choice(live).instance)
@@ -719,7 +765,7 @@ class World:
         if self.faults_left:
             for node in self.nodes:
                 busy = 1.0 if node.queued() or node.hand.running else 0.1
-                yield 0.3 * busy, "crash", partial(self._crash, node)
+                yield (3.0 if node.alone or self.setup.deadly else 0.3) * busy, "crash", partial(self._crash, node)
                 yield 0.5 if node.fetcher_failed else 0.2 * busy, "drain", partial(self._drain, node)
                 yield 0.5 * busy, "freeze", partial(self._freeze, node)
             if self.doorbells:
@@ -777,23 +823,49 @@ class World:
         return f"{what} gives {self.results}"
 
     def _crash(self, node: Node) -> str:
+        """A process dies. Its parent has seen it, or somebody finds out, or nobody does until its lease is over."""
         self._fault("crash")
         node.close()
-        self.nodes.remove(node)
-        self._new_node()
-        return f"{node.name}, {self.nodes[-1].name} takes its place"
+        said = self._replaced(node)
+        how = "seen" if self.setup.deadly else self.rng.choice((None, "gone", "seen", "seen"))
+        if how is None:
+            return said
+        if how == "seen" and node.alone:
+            for held in (Held.parse(member) for member in self.state.held):
+                if held.worker in node.identities:
+                    self.blamed[held.workflow, held.id, held.generation, held.seq if held.kind == "a" else 0] += 1
+        try:
+            processes.bury(self.client_store, sorted(node.identities), how)
+        except redis_py.RedisError as error:
+            return f"{said}; {how}, but {error}"
+        return f"{said}; {how}"
 
     def _drain(self, node: Node) -> str:
         self._fault("drain")
         said = node.drain()
+        return f"{said}, {self._replaced(node)}"
+
+    def _replaced(self, node: Node) -> str:
         self.nodes.remove(node)
-        self._new_node()
-        return f"{node.name} {said}, {self.nodes[-1].name} takes its place"
+        if node.alone:
+            return f"{node.name} is no more"
+        return f"{node.name} is no more, {self._new_node().name} takes its place"
+
+    def _isolate(self, held: Held) -> str:
+        self.suspects.remove(held)
+        if self.rng.random() < 0.1:
+            self.suspects.append(held)  # asked for twice: the second finds it gone
+        node = self._new_node(alone=True)
+        return f"{node.name} {held.kind}{held.seq}@{held.id} {node.take_over(held)}"
+
+    def _leave(self, node: Node) -> str:
+        self.nodes.remove(node)
+        return f"{node.name} has nothing more to do {node.drain()}"
 
     def _freeze(self, node: Node) -> str:
-        """The worker misses its lease, and may find out late."""
+        """The worker misses its lease, or is taken for dead, and may find out late."""
         self._fault("freeze")
-        self._expire({node.engine.lease.worker})
+        self._expire({node.engine.lease.worker}, self.rng.choice((FOUND_GONE, LAPSED)))
         said = self._reap() if self.rng.random() < 0.7 else "not yet reaped"
         return f"{node.name} {said}"
 
@@ -851,11 +923,11 @@ class World:
         demand(n == 0, "the sweep found something to repair on a healthy shard")
         return "nothing to repair"
 
-    def _expire(self, workers: set[str]) -> None:
+    def _expire(self, workers: set[str], score: int) -> None:
         for shard in range(self.keys.shards):
             key = self.keys.shard_key(shard, "workers")
             for worker in workers:
-                self.client.zadd(key, {worker: 1}, xx=True)
+                self.client.zadd(key, {worker: score}, xx=True)
 
     def _reap(self) -> str:
         """Everybody whose lease is over; a crashed worker's is, by now."""
@@ -865,8 +937,9 @@ class World:
             key = self.keys.shard_key(shard, "workers")
             for blob, score in self.client.zrange(key, 0, -1, withscores=True):
                 worker = blob.decode()
-                if worker not in alive or score == 1:
-                    self.client.zadd(key, {worker: 1}, xx=True)
+                if worker not in alive or score <= LAPSED:
+                    if score > LAPSED:
+                        self.client.zadd(key, {worker: LAPSED}, xx=True)
                     try:
                         n += reaper.reap(self.client_store, shard, worker)
                     except redis_py.RedisError as error:
@@ -981,12 +1054,19 @@ class World:
         for node in self.nodes:
             if node.engine.lease._former:
                 node.beat()
+        for held in self.suspects:
+            return "alone", partial(self._isolate, held)
+        for node in self.nodes:
+            if node.alone and node.is_done:
+                return "drain", partial(self._leave, node)
+            if node.engine._handed:
+                return "beat", partial(self._run_here, node)
         alive = set().union(*(node.identities for node in self.nodes))
         known = set().union(*self.state.workers.values())
         if any(held.split("|")[0] not in alive for held in self.state.held) and known - alive:
             return "reap", self._reap
         if self.state.intents:
-            node = self.rng.choice(self.nodes)
+            node = self.rng.choice([node for node in self.nodes if not node.alone])
             members = sorted(self.state.intents, key=_stable)
             return "claim", lambda: f"{node.name} {' '.join(map(_short, members))}: {node.claim(members)}"
         if any(self.state.relayed.values()):
@@ -995,6 +1075,12 @@ class World:
             self.clock.ms = max(self.clock.ms, min(self.state.timers.values()))
             return "fire", lambda: self._fired(self._due())
         return None
+
+    def _run_here(self, node: Node) -> str:
+        """Nobody has taken over what was handed over."""
+        self.clock.ms += int(engine_module.HAND_OVER_SECONDS * 1000)
+        node.engine._look_over()
+        return f"{node.name} {node.beat()}"
 
     def _reconnect(self, node: Node) -> str:
         for store in node.stores:
@@ -1210,6 +1296,11 @@ class World:
                 nonce, queue = record[b"i"].decode(), record[b"qu"].decode()
                 demand(f"a|{who}|{nonce}|{queue}" in state.intents, f"step {seq} is ready without an intent")
             case b"held":
+                blamed = self.blamed[seen.instance.workflow, seen.instance.id, seen.generation, seq]
+                demand(
+                    record[b"d"] <= 1 + blamed,
+                    f"step {seq} has {record[b'd']} deaths to its name, {blamed} of them its own",
+                )
                 worker, token = record[b"by"].decode(), record[b"tok"].decode()
                 demand(f"{worker}|a|{who}|{token}" in state.held, f"step {seq} is held by nobody")
             case b"wait" | b"back" if record[b"k"] != b"child":

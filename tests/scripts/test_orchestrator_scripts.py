@@ -214,7 +214,7 @@ def test_what_a_dead_worker_held_is_handed_out_under_a_new_nonce(world: World) -
     world.expire("w1")
     assert world.reap("w1") == 0
     assert world.member("a", 1) != before
-    assert (world.record(1)[b"a"], world.record(1)[b"d"], world.header("act")) == (1, 1, "1")
+    assert (world.record(1)[b"a"], world.record(1)[b"u"], world.header("act")) == (1, 1, "1")
     assert world.client.zscore(world.key("workers"), "w1") is None
     with world.unchanged():
         assert world.reap("w1") == 0
@@ -232,37 +232,85 @@ def test_the_lease_goes_last(world: World) -> None:
     assert world.client.zscore(world.key("workers"), "w1") is None
 
 
-def test_a_step_on_trial_is_charged_only_with_deaths_after_it_began(world: World) -> None:
-    """What merely waited in a worker that died again is no poison (F22)."""
+def _die(world: World, how: str, name: str, kind: str = "a", seq: int = 1) -> None:
+    """Claim the step or turn under this name, and die of it."""
+    world.renew(name, born=True)
+    world.held(kind, seq if kind == "a" else 0, name)
+    world.bury(name, how)
+    world.reap(name)
+
+
+def test_a_step_is_poison_when_two_processes_that_ran_nothing_else_were_seen_to_end(world: World) -> None:
+    """The first death made it a suspect (F22)."""
     world.open(do(1))
-    for _ in range(5):
-        world.renew("w1", born=True)
-        world.held("a", 1)
-        world.expire("w1")
-        world.reap("w1")
+    _die(world, "seen", "w1")
     assert world.record(1)[b"d"] == 1
-
-
-def test_the_third_death_poisons_the_step(world: World) -> None:
-    world.open(do(1))
-    for _ in range(3):
-        world.renew("w1", born=True)
-        token = world.held("a", 1)
-        assert world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token) == 1
-        assert world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token) == 1
-        world.expire("w1")
-        world.reap("w1")
+    _die(world, "seen", "t1")
+    assert world.record(1)[b"d"] == 2
+    _die(world, "seen", "t2")
     assert (world.kinds(), world.record(1), world.header("act")) == ("0S", {}, "0")
     assert world.header("turn").startswith("r|")
 
 
-def test_the_third_lost_turn_ends_the_instance(world: World) -> None:
-    for _ in range(3):
-        world.renew("w1", born=True)
-        world.held()
-        world.expire("w1")
-        world.reap("w1")
-    assert (world.header("st"), world.intents(), world.all_held()) == ("errored", [], [])
+def test_deaths_beside_others_make_a_step_suspect_and_no_more(world: World) -> None:
+    world.open(do(1))
+    for _ in range(5):
+        _die(world, "seen", "w1")
+    assert (world.record(1)[b"d"], world.record(1)[b"u"]) == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["w1", "t1"])
+def test_deaths_that_nobody_saw_count_only_when_there_are_many(world: World, name: str) -> None:
+    """A machine takes everything with it, so they say little about a step."""
+    world.open(do(1))
+    for _ in range(9):
+        _die(world, "gone", name)
+    assert (world.record(1)[b"d"], world.record(1)[b"u"]) == (0, 9)
+    _die(world, "gone", name)
+    assert world.kinds() == "0S"
+    assert b"ten workers were lost" in world.journal()[-1]
+
+
+def test_a_worker_that_left_by_itself_is_no_death(world: World) -> None:
+    """It holds a claim whose reply it never got: that attempt never ran."""
+    world.open(do(1))
+    world.held("a", 1)
+    world.renew("w1", leave=True)
+    world.bury("w1", "seen")
+    assert world.reap("w1") == 0
+    record = world.record(1)
+    assert (record[b"a"], record[b"d"], b"u" in record) == (0, 0, False)
+
+
+def test_burying_ends_a_lease_at_once_and_wakes_the_owner(world: World) -> None:
+    world.held()
+    world.client.delete(world.key("wake"))
+    assert world.bury("w1", "seen") == 1
+    assert world.client.llen(world.key("wake")) == 1
+    with world.unchanged():
+        assert world.bury("w1", "gone") == 0
+    assert world.reap("w1") == 0
+
+
+def test_burying_who_has_no_lease_changes_nothing(world: World) -> None:
+    with world.unchanged():
+        assert world.bury("w9", "seen") == 0
+
+
+def test_a_turn_that_kills_alone_three_times_ends_the_instance(world: World) -> None:
+    for name in ("w1", "t1", "t2"):
+        assert world.header("st") != "errored"
+        _die(world, "seen", name, "t")
+    assert world.header("st") == "errored"
+
+
+def test_a_turn_among_others_is_not_blamed_for_their_deaths(world: World) -> None:
+    for _ in range(5):
+        _die(world, "seen", "w1", "t")
+    assert (world.header("strikes"), world.header("lost")) == ("1", "4")
+    world.renew("w1", born=True)
+    world.commit(world.held())
+    assert (world.header("strikes"), world.header("lost")) == ("0", "0")
 
 
 def test_the_reaper_of_an_attempt_in_a_pausing_instance_pauses_it(world: World) -> None:

@@ -489,22 +489,46 @@ def test_a_child_is_asked_for_by_a_message(world: World) -> None:
     assert world.header("st") == "waiting"
 
 
-# trial
+# taking over
 
 
-@pytest.mark.parametrize("wrong", [{"t": "another"}, {"g": "another"}, {"w": "w2"}, {"s": 9}])
-def test_a_trial_of_what_is_not_held_changes_nothing(world: World, wrong: dict[str, Any]) -> None:
-    world.open(do(1))
-    token = world.held("a", 1)
+def _take_over(world: World, kind: str, token: str, **wrong: Any) -> Any:
+    item = {"i": 1, "k": kind, "g": "g-a", "s": 1 if kind == "a" else 0, "fw": "w1", "ft": token, "t": "new", "h": 0}
+    return world.call("claim", [world.a], w="w2", items=[item | {"hn": ""} | wrong], page=100)[0]
+
+
+@pytest.mark.parametrize("kind", ["a", "t"])
+def test_what_is_held_passes_to_the_one_who_takes_it_over(world: World, kind: str) -> None:
+    if kind == "a":
+        world.open(do(1))
+    token = world.held(kind, 1 if kind == "a" else 0)
+    assert _take_over(world, kind, token) != 0
+    assert [member for member in world.all_held() if f"|{kind}|" in member] == [
+        f"w2|{kind}|job|a|g-a|{1 if kind == 'a' else 0}|new"
+    ]
+    assert world.header("act") == ("1" if kind == "a" else "0")
+    if kind == "a":
+        assert world.record(1)[b"a"] == 1
+        assert world.settle(1, token) == 0
+        assert world.settle(1, "new", "w2") == 1
+    else:
+        assert world.commit(token) == 0
+        assert world.commit("new", "w2") == 1
+
+
+@pytest.mark.parametrize("kind", ["a", "t"])
+@pytest.mark.parametrize("wrong", [{"ft": "another"}, {"g": "another"}, {"fw": "w2"}, {"s": 9, "ft": "another"}])
+def test_what_is_not_held_cannot_be_taken_over(world: World, kind: str, wrong: dict[str, Any]) -> None:
+    if kind == "a":
+        world.open(do(1))
+    token = world.held(kind, 1 if kind == "a" else 0)
     with world.unchanged():
-        assert world.call("trial", [world.a], **{"w": "w1", "g": "g-a", "s": 1, "t": token, **wrong}) == 0
+        assert _take_over(world, kind, token, **wrong) == 0
 
 
-def test_a_new_claim_is_on_trial_anew(world: World) -> None:
+def test_taking_over_twice_is_refused(world: World) -> None:
     world.open(do(1))
     token = world.held("a", 1)
-    world.call("trial", [world.a], w="w1", g="g-a", s=1, t=token)
-    assert world.record(1)[b"on"] == 1
-    world.release("a", 1, token)
-    world.held("a", 1)
-    assert b"on" not in world.record(1)
+    _take_over(world, "a", token)
+    with world.unchanged():
+        assert _take_over(world, "a", token) == 0

@@ -24,6 +24,7 @@ LEASE_MS = 600_000
 FAR = 86_400_000
 BROKEN = failure.make("RuntimeError", "broken")
 POISON = failure.make("PoisonError", "poison")
+LOST = failure.make("PoisonError", "ten workers were lost")
 STALLED = failure.make("StalledError", "stalled")
 STOPPED = failure.make("InstanceTerminated", "stopped")
 
@@ -76,7 +77,7 @@ class World:
         return answer[1:]
 
     def expire(self, name: str) -> None:
-        self.client.zadd(self.key("workers"), {name: 1})
+        self.client.zadd(self.key("workers"), {name: 3})
 
     def lose(self, name: str) -> None:
         self.expire(name)
@@ -167,8 +168,12 @@ class World:
         for member in found:
             _, kind, _, _, generation, seq, token = member.split("|")
             items.append({"i": 1, "m": member, "k": kind, "g": generation, "s": int(seq), "t": token})
-        left: int = self.call("reap", [self.a], w=name, items=items, poison=POISON, stalled=STALLED)
+        left: int = self.call("reap", [self.a], w=name, items=items, poison=POISON, lost=LOST, stalled=STALLED)
         return left
+
+    def bury(self, name: str, how: str) -> int:
+        ended: int = self.call("bury", [], workers=[name], how=how)
+        return ended
 
     def complete(self) -> None:
         end = {"st": "complete", "v": codec.encode(None, what="the output")}

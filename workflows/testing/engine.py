@@ -288,9 +288,7 @@ class WorkflowEngine:
         return store
 
     def _new_worker(self) -> _WorkerProcess:
-        settings = Settings(
-            queues=tuple(self.app.queues), warm=WARM, recheck=not self._warm, grace_seconds=0.0, trial_seconds=0.0
-        )
+        settings = Settings(queues=tuple(self.app.queues), warm=WARM, recheck=not self._warm, grace_seconds=0.0)
 
         def make(process: _WorkerProcess) -> Engine:
             return Engine(

@@ -1,0 +1,72 @@
+"""One suspect, one process: runs a step or turn that may be what killed a worker, and ends.
+
+It takes it over from the worker that claimed it, under a lease of its own, replays from scratch, and goes through the
+same engine as everything else. What follows from the outcome is handed out as usual.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+from dataclasses import replace
+
+import redis
+
+from worker.claim import LeaseLost, take_over
+from worker.engine import Engine, Settings
+from worker.pipe import PipeToParent
+from workflows.app import App
+from workflows.binding import bindings_of
+from workflows.client import Client
+from workflows.keys import Held, Keyspace
+from workflows.store import Store, connection
+
+_log = logging.getLogger("workflows.worker")
+
+LOOK_SECONDS = 0.02
+EX_SOFTWARE = 70
+
+
+def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, parent: int, pipe: int) -> int:
+    """Take over what ``member`` names, and see it through.
+
+    Args:
+        settings: of the worker it comes from.
+        parent: the process id of who started this process; when that one is gone, this one drains.
+    Returns: the exit status of the process.
+    """
+    # A fork has its parent's: what a step draws must not be what the next one draws as well.
+    random.seed()
+    drain = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: drain.set())
+
+    def connect() -> Store:
+        return Store(connection(url), keys, hot=True)
+
+    def give_up(reason: str) -> None:
+        engine.rescue()
+        _log.critical("exit", extra={"reason": reason})
+        os._exit(EX_SOFTWARE)
+
+    # Without warm replays no decision is taken together with the outcome: should run() be what kills, the step that
+    # ended well before it must not be blamed.
+    alone = replace(settings, queues=(), concurrency=1, warm=0, alone=True)
+    engine = Engine(app, connect, alone, on_hopeless=give_up, bindings=bindings_of(app, lambda: Client(app, url)))
+    try:
+        engine.start()
+        PipeToParent(pipe).show_life()
+        task = take_over(connect(), engine.lease.worker, Held.parse(member))
+    except (redis.RedisError, LeaseLost) as error:
+        _log.warning("not taken over", extra={"error": str(error)})
+        return EX_SOFTWARE
+    if task is not None:
+        _log.info("alone", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "step": task.seq})
+        engine.accept([task])
+        while not engine.is_idle and not drain.wait(LOOK_SECONDS) and os.getppid() == parent:
+            pass
+    engine.stop()
+    return 0

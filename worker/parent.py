@@ -1,0 +1,207 @@
+"""The parent of worker processes: starts them again when they die, says who died, and gives suspects a process each.
+
+It sees its children end, which nobody else can. So it ends their leases at once (``workflows/processes.py``), and the
+steps they ran begin elsewhere in a moment. What had part in such a death may have caused it; the next worker that
+claims it asks its own parent for a process that runs nothing else (``worker/alone.py``), so that a killer takes nobody
+with it and is known by its second death there (F22).
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import click
+import redis
+
+from worker.pipe import PipeFromChild
+from workflows.clock import monotonic
+from workflows.parent import orphaned
+
+_log = logging.getLogger("workflows.worker")
+
+# A process that dies sooner than this after its start is started again only after a pause, which doubles.
+HEALTHY_SECONDS = 10.0
+PAUSE_SECONDS = 0.2
+PAUSE_SECONDS_MAX = 10.0
+LOOK_SECONDS = 0.1
+# Between attempts to tell Redis of a death.
+TELL_SECONDS = 1.0
+# Suspects side by side; each is a process with its own connections and bindings.
+ALONE_MAX = 64
+# Beyond the grace of a drain: for settling, leaving and ending.
+DRAIN_MARGIN_SECONDS = 20.0
+
+
+class Process(Protocol):
+    """A started process, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended; negative for the signal that ended it."""
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Launch(Protocol):
+    """How processes are started; each is given the number of the pipe it inherits."""
+
+    def worker(self, pipe: int) -> Process: ...
+
+    def alone(self, member: str, pipe: int) -> Process:
+        """A process for one suspect, named by its held member."""
+
+
+class Child:
+    """One process under watch."""
+
+    def __init__(self, start: Callable[[int], Process], now: float) -> None:
+        self.pipe = PipeFromChild()
+        self.started = now
+        # What has not said anything yet is still importing the app.
+        self.heard: float | None = None
+        try:
+            self.process = start(self.pipe.given)
+        finally:
+            self.pipe.close_given()
+
+
+class Parent:
+    """Keeps ``processes`` workers alive, until told to stop.
+
+    Args:
+        silence_seconds: how long a process may go without a sign of life before it is killed: something holds the
+            interpreter, so that it cannot even give itself up.
+        grace_seconds: how long a drain waits for running steps; processes still there well after that are killed.
+        tell: tells Redis of processes of this machine that have ended: those given by their ids, which were seen to,
+            and those found gone. Raises RedisError when it cannot.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        processes: int,
+        *,
+        silence_seconds: float,
+        grace_seconds: float,
+        tell: Callable[[Collection[int]], None],
+    ) -> None:
+        self._launch = launch
+        self._silence_seconds = silence_seconds
+        self._grace_seconds = grace_seconds
+        self._tell = tell
+        self._stop = threading.Event()
+        self._workers: list[Child | None] = [None] * processes
+        self._due = [0.0] * processes
+        self._pauses = [0.0] * processes
+        self._alone: list[Child] = []
+        self._suspects: deque[str] = deque()
+        self._dead: set[int] = set()
+        # None: there is nothing to tell. The first time it is of those who died together with a former parent.
+        self._tell_at: float | None = 0.0
+        self._looked = monotonic()
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed at the end."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: self._stop.set())
+        is_orphan = orphaned()
+        while not self._stop.is_set() and not is_orphan():
+            now = monotonic()
+            self._fetch_dead(now)
+            self._tell_of_dead(now)
+            self._start_due(now)
+            self._listen()
+        return self._drain()
+
+    def _children(self) -> list[Child]:
+        return [*(child for child in self._workers if child is not None), *self._alone]
+
+    def _fetch_dead(self, now: float) -> None:
+        for n, child in enumerate(self._workers):
+            status = None if child is None else child.process.poll()
+            if child is None or status is None:
+                continue
+            healthy = now - child.started > HEALTHY_SECONDS
+            self._pauses[n] = 0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
+            self._due[n] = now + self._pauses[n]
+            click.echo(f"worker process {child.process.pid} ended with {status}, starting another", err=True)
+            self._workers[n] = None
+            self._gone(child)
+        for child in list(self._alone):
+            status = child.process.poll()
+            if status is not None:
+                if status:
+                    click.echo(f"process {child.process.pid} ended with {status}, alone with a suspect", err=True)
+                self._alone.remove(child)
+                self._gone(child)
+
+    def _gone(self, child: Child) -> None:
+        child.pipe.close()
+        self._dead.add(child.process.pid)
+        self._tell_at = 0.0
+
+    def _tell_of_dead(self, now: float) -> None:
+        if self._tell_at is None or now < self._tell_at:
+            return
+        try:
+            self._tell(self._dead)
+            self._dead.clear()
+            self._tell_at = None
+        except redis.RedisError as error:
+            # Their leases run out by themselves; until then it is worth trying again.
+            _log.warning("death not told", extra={"error": str(error)})
+            self._tell_at = monotonic() + TELL_SECONDS
+
+    def _start_due(self, now: float) -> None:
+        for n, child in enumerate(self._workers):
+            if child is None and now >= self._due[n]:
+                self._workers[n] = Child(self._launch.worker, now)
+        while self._suspects and len(self._alone) < ALONE_MAX:
+            member = self._suspects.popleft()
+            self._alone.append(Child(lambda pipe, member=member: self._launch.alone(member, pipe), now))  # type: ignore[misc]
+
+    def _listen(self) -> None:
+        """Wait a moment for what children say, and kill those that have fallen silent."""
+        children = self._children()
+        open_pipes = [child.pipe for child in children if not child.pipe.is_closed]
+        readable = set(select.select(open_pipes, [], [], LOOK_SECONDS)[0])
+        now = monotonic()
+        # After a pause of the whole machine nobody can have been heard.
+        slept = now - self._looked > 10 * LOOK_SECONDS
+        self._looked = now
+        for child in children:
+            if (child.pipe in readable and self._hear(child)) or (slept and child.heard is not None):
+                child.heard = now
+            elif child.heard is not None and now - child.heard > self._silence_seconds:
+                silent = now - child.heard
+                click.echo(f"worker process {child.process.pid} is silent since {silent:.0f} s, killing it", err=True)
+                child.process.kill()
+                child.heard = None
+
+    def _hear(self, child: Child) -> bool:
+        heard, members = child.pipe.read()
+        self._suspects.extend(members)
+        return heard
+
+    def _drain(self) -> int:
+        """All at once: each has the whole grace."""
+        deadline = monotonic() + self._grace_seconds + DRAIN_MARGIN_SECONDS
+        running = self._children()
+        for child in running:
+            child.process.terminate()
+        waiting = threading.Event()
+        while (running := [child for child in running if child.process.poll() is None]) and monotonic() < deadline:
+            waiting.wait(LOOK_SECONDS / 2)
+        for child in running:
+            child.process.kill()
+        return 1 if running else 0

@@ -1,0 +1,6 @@
+-- Notes where worker processes live, and forgets those that are over.
+-- KEYS   processes          ARGV   put = map worker -> place, drop = list of workers
+-- Reply  0. Sent twice: the same.
+for worker, place in pairs(A.put) do redis.call('HSET', KEYS[1], worker, place) end
+for _, worker in ipairs(A.drop) do redis.call('HDEL', KEYS[1], worker) end
+return reply(0)
