@@ -102,8 +102,7 @@ def main(
         return alone_process.run(loaded, redis_url, keys, settings, member, parent=parent, pipe=pipe)
 
     if child is None:
-        for finding in loaded.findings:
-            click.echo(f"warning: {finding}", err=True)
+        _warn(loaded)
         # To the children through the environment: it may hold a password, and everybody may read command lines.
         os.environ[URL_VARIABLES[0]] = redis_url
         tell_store = Store(connection(redis_url, socket_timeout=TELL_TIMEOUT_SECONDS), keys)
@@ -137,6 +136,11 @@ def _loaded(app: str, queues: tuple[str, ...]) -> App:
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
     return loaded
+
+
+def _warn(loaded: App) -> None:
+    for finding in loaded.findings:
+        _say(f"warning: {finding}")
 
 
 def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -> Keyspace:

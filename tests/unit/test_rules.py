@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.replaying import Driver
-from worker.__main__ import _check
+from worker.__main__ import _loaded, _warn
 from workflows import App, ConfigError, ForbiddenInRun, NonRetryableError, WorkflowEntrypoint
 from workflows.env import LazyEnv
 
@@ -100,7 +100,7 @@ def test_steps_asked_in_the_order_of_a_set_are_reported() -> None:
 
 
 def test_a_worker_shows_the_findings_when_it_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hasty_app.py").write_text(
@@ -109,7 +109,7 @@ def test_a_worker_shows_the_findings_when_it_starts(
         "    async def run(self, event, step):\n        return time.time()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    _check("hasty_app:app", redis_url, (), unsafe=False)
+    _warn(_loaded("hasty_app:app", ()))
     shown = capsys.readouterr().err
     assert "hasty_app.py:8: clock: time.time()" in shown
 

@@ -20,7 +20,9 @@ from workflows.store import Call, Store
 Role = Literal["worker", "orchestrator", "test"]
 When = Literal["before", "after", "lost"]
 
-IDLE = frozenset({"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "ring", "schedule", "sweep"})
+IDLE = frozenset(
+    {"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "process", "ring", "schedule", "sweep"}
+)
 """Scripts that change no instance, or are called all the time, whether there is something to do or not."""
 
 ENDING = frozenset({"terminate", "delete"})
