@@ -132,7 +132,7 @@ class Orchestrator:
                 self.shards.since.pop(shard, None)
                 self._next_timer.pop(shard, None)
                 return
-            now, intents, due, following, dead, relayed, retiring, _ = answer
+            now, intents, due, following, dead, relayed, retiring, _, _ = answer
             self.store.clock.observe(int(now))
             if intents:
                 dispatch.ring(self.store, shard, [member.decode() for member in intents])

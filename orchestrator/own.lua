@@ -8,7 +8,9 @@ if A.leave then
   return reply({0})
 end
 -- Who comes back need not wait for its own lease to run out.
-if o[1] and not mine and o[1] ~= A.p and tonumber(o[2]) > REAL then return reply({0}) end
-local since = mine and o[3] or REAL
+local left = (tonumber(o[2]) or 0) - REAL
+-- No lease is longer than a few of them: a shard must not stand still because of what somebody wrote there.
+if o[1] and not mine and o[1] ~= A.p and left > 0 and left < 10 * A.ttl then return reply({0}) end
+local since = mine and tonumber(o[3]) or REAL
 redis.call('HSET', OWNER, 'token', A.t, 'expiry', REAL + A.ttl, 'since', since)
-return reply({mine and 1 or 2, tonumber(since)})
+return reply({mine and 1 or 2, since})

@@ -1,10 +1,18 @@
 -- Anti-entropy for live instances (M8): rebuilds everything that can be derived, then pumps. Finds nothing on a
 -- healthy shard; repairs lost timers, intents, wake-ups and claims after a lost second of Redis or manual damage.
--- ARGV   items: list of {i}
+-- ARGV   items: list of {i, [m member of the index it was found by]}; [all] = a key of the shard was lost, so everything
+--        the shard knows of an instance is derived from it, also of one that has ended
 -- Reply  number of instances in which something was repaired
 local repaired = 0
 for _, a in ipairs(A.items) do
   local I = instance(a.i)
+  if a.m and not (I and a.m == index_member(I)) then redis.call('ZREM', INDEX, a.m) end
+  if I and FINAL[I.st] and A.all then
+    redis.call('ZADD', INDEX, 0, index_member(I))
+    local keep = tonumber(I.st == 'complete' and I.keep_ok or I.keep_err) or 0
+    local ended = tonumber(redis.call('HGET', I.h, 'ended')) or NOW
+    repaired = repaired + redis.call('ZADD', RETIRE, 'NX', ended + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
+  end
   if I and not FINAL[I.st] then
     local act, fixed = 0, false
     redis.call('ZADD', INDEX, 0, index_member(I))
@@ -28,11 +36,24 @@ for _, a in ipairs(A.items) do
         end
       elseif r.st == 'due' then
         I.due[#I.due + 1] = r.s
-      elseif r.k ~= 'child' and I.want == '' and not redis.call('ZSCORE', TIMERS, timer_member(I, r)) then
+      elseif r.k == 'child' then
+        -- What was asked of the child is lost with the message. If there is one, its end will be told all the same.
+        if A.all and redis.call('HEXISTS', RELAY, 'c|' .. who(I) .. r.s) == 0 then
+          redis.call('HSET', RELAY, 'c|' .. who(I) .. r.s, cmsgpack.pack({op = 'watch', wf = r.wf, id = r.id, pgen = I.gen,
+            pseq = r.s, pwf = I.wf, pid = I.id}))
+          wake()
+        end
+      elseif I.want == '' and tonumber(redis.call('ZSCORE', TIMERS, timer_member(I, r)) or -1) ~= r.due then
         arm(I, r)
         fixed = true
       end
+      if r.k == 'wait' and not redis.call('ZSCORE', I.q, waiter(r)) then
+        enqueue(I, waiter(r))
+        look_for_mail(I, r.ty, select(2, first_number(I, 'm|' .. r.ty .. '|')))
+        fixed = true
+      end
     end
+    match(I)
     if act ~= I.act then
       set(I, 'act', act)
       fixed = true

@@ -12,6 +12,8 @@ if not lease_is_live(A.w) then return reply({'no-lease'}) end
 local answers = {}
 for at, a in ipairs(A.items) do
   local I, task = instance(a.i), 0
+  -- What is not to be claimed is nobody's, and would be rung for ever: whatever makes it claimable writes it anew.
+  if a.m then redis.call('ZREM', INTENTS, a.m) end
   if I and I.gen == a.g and not FINAL[I.st] and I.want == '' then
     local upto, blob
     if a.k == 't' then
@@ -26,7 +28,6 @@ for at, a in ipairs(A.items) do
         redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
         upto = I.pos
       elseif r and r.st == 'ready' and r.i == a.n then
-        redis.call('ZREM', INTENTS, a.m)
         r.a = r.a + 1
         upto = I.pos
       end

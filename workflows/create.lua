@@ -8,10 +8,10 @@ local answers = {}
 for at, a in ipairs(A.items) do
   local k = place(a.i)
   local known = instance(a.i)
-  if known then
-    local same = a.cid and redis.call('HGET', known.h, 'cid') == a.cid
+  if known or unreadable[a.i] then
+    local same = known and a.cid and redis.call('HGET', known.h, 'cid') == a.cid
     if a.parent and not same then
-      same = is_among(parents_of(known), a.parent)
+      same = known and is_among(parents_of(known), a.parent)
       -- Silence would hang the parent for ever, so a taken id is an outcome too.
       if not same then tell({a.parent}, a.wf, a.id, {x = a.taken, st = 'errored'}) end
     end

@@ -196,6 +196,11 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
     return step
 
 
+def check_record(record: Any) -> None:
+    """Raises: some exception, when what is stored as an open record is none."""
+    _open(record)
+
+
 def _open(record: Mapping[bytes, Any]) -> StepStatus:
     kind, state = record[b"k"].decode(), record[b"st"].decode()
     status = _OPEN.get((kind, state), "pending")

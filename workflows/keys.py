@@ -19,7 +19,8 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:relay                 hash    messages to other shards, by deterministic id         acknowledged
     T:index                 zset    status|workflow|created|id, read by prefix            retired, deleted
     T:retire                zset    end of retention ms -> instance                       retired, restarted, deleted
-    T:owner                 hash    owner lease of the shard                              permanent
+    T:owner                 hash    owner lease of the shard, and what is to be mended    permanent
+    T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/schedules}          hash    schedule -> last firing ms                            permanent
@@ -39,7 +40,7 @@ from typing import Any, Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
-SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner")
+SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner", "aside")
 INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.

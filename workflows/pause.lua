@@ -1,7 +1,7 @@
 -- Pauses an instance: time stops at once, attempts in flight may finish (I2, F35).
--- Reply  status afterwards, or 'unknown'. Paused, pausing or ended already: no effect.
+-- Reply  status afterwards, or 'unknown' | 'unreadable'. Paused, pausing or ended already: no effect.
 local I = instance(1)
-if not I then return reply('unknown') end
+if not I then return reply(absent(1)) end
 if I.want == '' and not FINAL[I.st] then
   hold(I, 'pause')
   pump(I)

@@ -16,9 +16,10 @@ local function entry_nonce()
   nonces = nonces + 1
   return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
 end
--- What stands in an element of a journal, behind its format, kind and nonce; nothing where the journal was lost.
-local function body_of(journal, at)
-  local blob = redis.call('LINDEX', journal, at)
-  return blob and cmsgpack.unpack(string.sub(blob, 11)) or {}
+-- What stands in an element of a journal, behind its format, kind and nonce; nothing where it was lost or spoilt.
+local function body(blob)
+  local ok, found = pcall(cmsgpack.unpack, string.sub(blob or '', 11))
+  return ok and type(found) == 'table' and found or {}
 end
+local function body_of(journal, at) return body(redis.call('LINDEX', journal, at)) end
 local function reply(value) return cmsgpack.pack(value) end

@@ -1,13 +1,13 @@
 -- Put before every script that changes an instance. Facts first, then `pump`, then `flush`.
 --
--- KEYS[1..9]            the shard: timers intents wake held workers relay index retire owner
--- KEYS[10+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
+-- KEYS[1..10]           the shard: timers intents wake held workers relay index retire owner aside
+-- KEYS[11+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
 --
 -- `pump` is the only place that decides what happens next: it derives status, intents and the next turn from the
 -- facts, so no script can forget to wake an instance (I10). `match` is the only place where an event leaves the
 -- mailbox (I6). A record's presence together with its token is the lock; removing the record is the cancellation.
 local TIMERS, INTENTS, WAKE, HELD, WORKERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local RELAY, INDEX, RETIRE, OWNER = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local RELAY, INDEX, RETIRE = KEYS[6], KEYS[7], KEYS[8]
 local FINAL = {complete = true, errored = true, terminated = true}
 local FAILURES_KEPT = 10
 local DEATHS_MAX = 3
@@ -15,29 +15,29 @@ local LOSSES_MAX = 10
 local STRIKES_MAX = 3
 -- In place of the end of a lease: it left by itself; its end was seen; it was found gone. All are over at once.
 local LEFT, SEEN, GONE = 0, 1, 2
-local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'created',
-  'keep_ok', 'keep_err', 'parents'}
-
-local instances = {}
 
 -- Where the keys of the n-th instance begin.
-local function place(n) return 10 + 6 * (n - 1) end
+local function place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
 
--- The n-th instance of this call, loaded once; nil when it does not exist.
+-- The n-th instance of this call, loaded once; nil when it does not exist, or its header or journal cannot be read.
 local function instance(n)
   local I = instances[n]
   if I ~= nil then return I or nil end
   local k = place(n)
   I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], q = KEYS[k + 5], changed = {}, due = {}}
-  local v = redis.call('HMGET', I.h, unpack(FIELDS))
-  if not v[1] then
-    instances[n] = false
-    return nil
-  end
-  for f = 1, #FIELDS do I[FIELDS[f]] = v[f] or '' end
+  instances[n] = false
+  local v = server.pcall('HMGET', I.h, unpack(FIELDS))
+  if v.err then return disregard(n, I.h, 'its header is a ' .. server.call('TYPE', I.h).ok) end
+  if not v[1] and server.call('EXISTS', I.h) == 0 then return nil end
+  for f = 2, #FIELDS do v[f] = v[f] or '' end
+  local fault = fault_of(I.h, v)
+  if fault then return disregard(n, I.h, fault) end
+  for f = 1, #FIELDS do I[FIELDS[f]] = v[f] end
   I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
   I.lost = tonumber(I.lost) or 0
-  I.len = redis.call('LLEN', I.j)
+  I.len = server.pcall('LLEN', I.j)
+  if type(I.len) == 'table' then return disregard(n, I.j, 'its journal is a ' .. server.call('TYPE', I.j).ok) end
+  if I.pos > I.len then spoil(I, I.j, '', 'its journal ends at ' .. I.len .. ', and ' .. I.pos .. ' entries were decided') end
   instances[n] = I
   return I
 end
@@ -69,17 +69,13 @@ local function first_of(I, prefix)
   return member, member and tonumber(string.sub(member, #prefix + 2))
 end
 
-local function flush()
-  for _, I in pairs(instances) do
-    if I and not I.gone then
-      for _, seq in ipairs(I.due) do enqueue(I, 'd|' .. ordered(seq)) end
-      local args = {}
-      for field, value in pairs(I.changed) do
-        args[#args + 1] = field
-        args[#args + 1] = value
-      end
-      if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
-    end
+-- The same for queues of numbers; what is none goes.
+local function first_number(I, prefix)
+  while true do
+    local member, number = first_of(I, prefix)
+    if not member or number and member == prefix .. ordered(number) then return member, number end
+    redis.call('ZREM', I.q, member)
+    spoil(I, I.q, member, 'its queues hold what does not belong there')
   end
 end
 
@@ -105,14 +101,15 @@ end
 
 local function record(I, seq)
   local blob = redis.call('HGET', I.o, seq)
-  return blob and cmsgpack.unpack(blob)
+  return blob and record_of(I, seq, blob) or nil
 end
 
 local function save(I, r) redis.call('HSET', I.o, r.s, cmsgpack.pack(r)) end
 
 local function records(I)
   local all = {}
-  for _, blob in ipairs(redis.call('HVALS', I.o)) do all[#all + 1] = cmsgpack.unpack(blob) end
+  local found = redis.call('HGETALL', I.o)
+  for at = 1, #found, 2 do all[#all + 1] = record_of(I, found[at], found[at + 1]) end
   table.sort(all, function(a, b) return a.s < b.s end)
   return all
 end
@@ -129,7 +126,7 @@ local function timer_member(I, r) return TIMER_KIND[r.k] .. '|' .. who(I) .. r.s
 
 local function arm(I, r)
   local member = timer_member(I, r)
-  redis.call('ZADD', TIMERS, r.due, member)
+  redis.call('ZADD', TIMERS, r.due or NOW, member)
   -- The owner sleeps until the earliest timer it knows of, so it must hear of an earlier one.
   if redis.call('ZRANGE', TIMERS, 0, 0)[1] == member then wake() end
 end
@@ -179,13 +176,23 @@ end
 
 local function waiter(r) return 'w|' .. r.ty .. '|' .. ordered(r.s) end
 
+-- The open wait that asked first for a type, if there is one.
+local function waiting_for(I, ty)
+  while true do
+    local member, seq = first_number(I, 'w|' .. ty .. '|')
+    local r = member and record(I, seq)
+    if not member or r then return r end
+    redis.call('ZREM', I.q, member)
+    spoil(I, I.q, member, 'its queues name a wait that is not open')
+  end
+end
+
 -- Hands an event to an open wait. The entry stays noted until a turn has been decided over it: see `put_back`.
-local function give(I, seq, ty, number, e)
-  local r = record(I, seq)
+local function give(I, r, ty, number, e)
   redis.call('ZREM', I.q, waiter(r))
   disarm(I, r)
-  redis.call('HDEL', I.o, seq)
-  enqueue(I, 'g|' .. ordered(seq) .. '|' .. I.len)
+  redis.call('HDEL', I.o, r.s)
+  enqueue(I, 'g|' .. ordered(r.s) .. '|' .. I.len)
   answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number})
 end
 
@@ -198,6 +205,13 @@ local function look_for_mail(I, ty, number)
   if number then enqueue(I, 'c|' .. ordered(number) .. '|' .. ty) end
 end
 
+-- An event of the mailbox; nil when it cannot be read.
+local function event(I, number)
+  local ok, e = pcall(cmsgpack.unpack, redis.call('HGET', I.m, 'e:' .. number))
+  if ok and type(e) == 'table' and e.p and e.et and e.ev then return e end
+  spoil(I, I.m, 'e:' .. number, 'an event of its mailbox cannot be read')
+end
+
 -- While a type has mail and an open wait, its oldest event goes to the wait that asked first; of several types, the
 -- event that was accepted first goes first (I6).
 local function match(I)
@@ -205,16 +219,16 @@ local function match(I)
     local candidate = first_of(I, 'c|')
     if not candidate then return end
     redis.call('ZREM', I.q, candidate)
-    local ty = string.match(candidate, '^c|[^|]*|(.*)$')
-    local mail, number = first_of(I, 'm|' .. ty .. '|')
-    local _, seq = first_of(I, 'w|' .. ty .. '|')
-    if number and seq then
+    local ty = string.match(candidate, '^c|[^|]*|(.*)$') or ''
+    local mail, number = first_number(I, 'm|' .. ty .. '|')
+    local r = waiting_for(I, ty)
+    if number and r then
       if 'c|' .. ordered(number) .. '|' .. ty == candidate then
-        local e = cmsgpack.unpack(redis.call('HGET', I.m, 'e:' .. number))
+        local e = event(I, number)
         redis.call('HDEL', I.m, 'e:' .. number)
         redis.call('ZREM', I.q, mail)
-        give(I, seq, ty, number, e)
-        _, number = first_of(I, 'm|' .. ty .. '|')
+        if e then give(I, r, ty, number, e) end
+        number = select(2, first_number(I, 'm|' .. ty .. '|'))
       end
       look_for_mail(I, ty, number)
     end
@@ -229,9 +243,9 @@ local function put_back(I, seq, limit)
   local prefix = 'g|' .. ordered(seq) .. '|'
   for _, member in ipairs(redis.call('ZRANGEBYLEX', I.q, '[' .. prefix, '(' .. prefix .. '\255')) do
     local index = tonumber(string.sub(member, #prefix + 1))
-    if index < limit then
+    local e = index and index < limit and body_of(I.j, index)
+    if e and e.ty and e.ac then
       redis.call('ZREM', I.q, member)
-      local e = body_of(I.j, index)
       keep_event(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
       look_for_mail(I, e.ty, e.ac)
       found = true
@@ -245,7 +259,11 @@ end
 -- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
 local function parents_of(I)
   if I.parents == '' then return {} end
-  return I.parents == 'creator' and {body_of(I.j, 0).pa} or cmsgpack.unpack(I.parents)
+  if I.parents == 'creator' then return {body_of(I.j, 0).pa} end
+  local ok, parents = pcall(cmsgpack.unpack, I.parents)
+  if ok and type(parents) == 'table' then return parents end
+  note(I.h, 'parents', 'who waits for its end cannot be read')
+  return {}
 end
 
 local function is_among(parents, parent)
@@ -274,7 +292,7 @@ local function clear(I, keep_journal)
     disarm(I, r)
     if keep_journal then answer(I, 'W', r, {k = r.k}) end
   end
-  I.due = {}
+  I.due, I.bad = {}, nil
   set(I, 'act', 0)
   redis.call('UNLINK', I.o, I.m, I.q)
 end
@@ -293,8 +311,39 @@ end
 
 -- What happens next -------------------------------------------------------------------------------------------------
 
+-- Stops time for an instance: timers out, their rest kept; the turn revoked; unclaimed attempts withdrawn.
+local function hold(I, want)
+  set(I, 'want', want)
+  set(I, 'paused_at', NOW)
+  if I.turn ~= '' then close_turn(I) end
+  for _, r in ipairs(records(I)) do
+    if r.st == 'ready' then
+      disarm(I, r)
+      r.st, r.i = 'due', nil
+      I.due[#I.due + 1] = r.s
+      save(I, r)
+    elseif (r.st == 'wait' or r.st == 'back') and r.k ~= 'child' then
+      disarm(I, r)
+      if not r.ab then r.left = r.due and r.due - NOW or r.left end
+      save(I, r)
+    end
+  end
+end
+
+-- Only what is held is certain where something cannot be read.
+local function park(I)
+  hold(I, 'park')
+  set(I, 'reason', I.bad)
+  local held = 0
+  for _, r in ipairs(records(I)) do
+    if r.st == 'held' then held = held + 1 end
+  end
+  set(I, 'act', held)
+end
+
 local function pump(I)
   if FINAL[I.st] then return end
+  if I.bad and I.want == '' then park(I) end
   if I.want ~= '' then
     set_status(I, I.act > 0 and 'waitingForPause' or 'paused')
     return
@@ -320,25 +369,6 @@ local function pump(I)
     set_status(I, 'running')
   else
     set_status(I, 'waiting')
-  end
-end
-
--- Stops time for an instance: timers out, their rest kept; the turn revoked; unclaimed attempts withdrawn.
-local function hold(I, want)
-  set(I, 'want', want)
-  set(I, 'paused_at', NOW)
-  if I.turn ~= '' then close_turn(I) end
-  for _, r in ipairs(records(I)) do
-    if r.st == 'ready' then
-      disarm(I, r)
-      r.st, r.i = 'due', nil
-      I.due[#I.due + 1] = r.s
-      save(I, r)
-    elseif (r.st == 'wait' or r.st == 'back') and r.k ~= 'child' then
-      disarm(I, r)
-      if not r.ab then r.left = r.due - NOW end
-      save(I, r)
-    end
   end
 end
 
@@ -376,7 +406,7 @@ local function open(I, spec, born)
     if spec.k == 'wait' then
       r.ty = spec.ty
       enqueue(I, waiter(r))
-      look_for_mail(I, r.ty, select(2, first_of(I, 'm|' .. r.ty .. '|')))
+      look_for_mail(I, r.ty, select(2, first_number(I, 'm|' .. r.ty .. '|')))
     end
     save(I, r)
     arm(I, r)
@@ -433,4 +463,20 @@ local function remember(I, cid, value)
     redis.call('HDEL', I.c, unpack(drop))
   end
   return value
+end
+
+-- Last of all: writes the headers; what turned out to be unreadable on the way parks its instance.
+local function flush()
+  for _, I in pairs(instances) do
+    if I and not I.gone then
+      if I.bad then pump(I) end
+      for _, seq in ipairs(I.due) do enqueue(I, 'd|' .. ordered(seq)) end
+      local args = {}
+      for field, value in pairs(I.changed) do
+        args[#args + 1] = field
+        args[#args + 1] = value
+      end
+      if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
+    end
+  end
 end

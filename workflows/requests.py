@@ -11,6 +11,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -23,6 +24,7 @@ from workflows.codec import InstanceRef
 from workflows.errors import (
     BadParams,
     ConfigError,
+    CorruptPayload,
     InstanceAlreadyExists,
     InstanceEnded,
     InstanceError,
@@ -259,7 +261,7 @@ class History:
 
     def steps(self) -> list[StepStatus]:
         entries = [journal.decode(blob) for blob in self._entries]
-        return history.steps_of(entries, [unpackb(blob) for blob in self._last.records])
+        return history.steps_of(entries, _records(self._last.records))
 
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -360,6 +362,8 @@ def send_event(
         match answer:
             case "unknown":
                 raise not_found(instance)
+            case "unreadable":
+                raise unreadable(instance)
             case "ended":
                 raise InstanceEnded(
                     "(instance.in_finite_state) Instance reached a finite state, cannot send events to it: "
@@ -428,8 +432,13 @@ def delete(keys: Keyspace, instance: Instance) -> Request[list[tuple[str, str]]]
 
 
 def exists(keys: Keyspace, instance: Instance) -> Request[None]:
-    """Raises InstanceNotFound, from the answer."""
-    return Request(call_one(keys, _READ, instance, {"fields": ["st"]}), lambda answer: _known(instance, answer))
+    """Raises InstanceNotFound, from the answer. One that cannot be read exists."""
+
+    def parse(answer: Any) -> None:
+        if answer is False:
+            raise not_found(instance)
+
+    return Request(call_one(keys, _READ, instance, {"fields": ["st"]}), parse)
 
 
 def read(keys: Keyspace, instance: Instance, *, page: int | None = 0) -> Request[Snapshot]:
@@ -446,6 +455,7 @@ def read(keys: Keyspace, instance: Instance, *, page: int | None = 0) -> Request
         _known(instance, answer)
         now, values, length, entries, records = answer
         header = {field: value or None for field, value in zip(_FIELDS, values, strict=True)}
+        _check_header(instance, header)
         return Snapshot(instance, int(now), header, length, page or 0, entries, records)
 
     return Request(call_one(keys, _READ, instance, arguments), parse)
@@ -483,6 +493,8 @@ def outcome(keys: Keyspace, instance: Instance) -> Request[Outcome | Status]:
     def parse(answer: Any) -> Outcome | Status:
         _known(instance, answer)
         status, output, error = answer[1]
+        if status not in {state.encode() for state in Status}:
+            raise unreadable(instance)
         now = Status(status.decode())
         return Outcome(now, output or None, error or None) if now in FINAL else now
 
@@ -577,9 +589,10 @@ def unclaimed_queues(snapshot: Snapshot) -> list[str]:
     """Queues, without the namespace, on which work of this instance has been waiting for longer than ten seconds."""
     if snapshot.status not in (Status.QUEUED, Status.RUNNING):
         return []
-    records = [unpackb(blob) for blob in snapshot.records]
+    records = _records(snapshot.records)
     moments = [float(snapshot.text(field) or 0) for field in ("created", "started")]
-    moments += [entry.at_ms for entry in map(journal.decode, snapshot.entries[-1:])]
+    with suppress(CorruptPayload):
+        moments += [entry.at_ms for entry in map(journal.decode, snapshot.entries[-1:])]
     queues = set()
     if snapshot.text("turn").startswith("r|") and snapshot.now_ms - max(moments) > UNCLAIMED_MS:
         queues.add(snapshot.text("queue"))
@@ -605,6 +618,13 @@ def nobody_there(keys: Keyspace, workers: Mapping[str, int], orchestrators: int)
 def not_found(instance: Instance) -> InstanceNotFound:
     return InstanceNotFound(
         f'(instance.not_found) Instance does not exist: "{instance.id}" of workflow "{instance.workflow}"'
+    )
+
+
+def unreadable(instance: Instance) -> InstanceError:
+    return InstanceError(
+        f'What Redis holds of instance "{instance.id}" of workflow "{instance.workflow}" cannot be read, so nothing '
+        "moves it. `workflows doctor` says what is wrong with it: mend that, or delete the instance."
     )
 
 
@@ -640,6 +660,17 @@ def checked_connection(client: Any) -> Any:
     if client.get_encoder().decode_responses:
         raise ConfigError("The connection was made with decode_responses=True; values are bytes, make one without")
     return client
+
+
+def _records(blobs: Iterable[bytes]) -> list[Mapping[bytes, Any]]:
+    """The open records that can be read; one that cannot parks its instance, whose reason says so."""
+    found = []
+    for blob in blobs:
+        with suppress(Exception):  # msgpack has no common root of what it raises
+            record = unpackb(blob)
+            history.check_record(record)
+            found.append(record)
+    return found
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
@@ -697,14 +728,32 @@ def _summary(workflow: str, place: str, status: str) -> InstanceSummary:
     return InstanceSummary(workflow, id, Status(status), at)
 
 
+def _check_header(instance: Instance, header: Mapping[str, bytes | None]) -> None:
+    """What everything that reads a header relies on. Raises: InstanceError."""
+    try:
+        Status((header["st"] or b"").decode())
+        for field in ("created", "started", "ended", "paused_at"):
+            history.moment(header[field])
+        for field in ("strikes", "declined"):
+            int(header[field] or 0)
+        for field in ("gen", "want", "turn", "queue", "reason"):
+            (header[field] or b"").decode()
+    except (ValueError, OverflowError, OSError):
+        raise unreadable(instance) from None
+
+
 def _known(instance: Instance, answer: Any) -> None:
     if answer is False:
         raise not_found(instance)
+    if answer == b"unreadable":
+        raise unreadable(instance)
 
 
 def _expect_known(instance: Instance) -> Callable[[bytes], None]:
     def parse(answer: bytes) -> None:
         if answer == b"unknown":
             raise not_found(instance)
+        if answer == b"unreadable":
+            raise unreadable(instance)
 
     return parse

@@ -1,8 +1,8 @@
 -- Starts an instance over: same id, params and timestamp; a new generation, so nothing of the old life counts (F36).
 -- ARGV   cid, gen = the new generation
--- Reply  'queued' | 'unknown'. Same command id: nothing more happens.
+-- Reply  'queued' | 'unknown' | 'unreadable'. Same command id: nothing more happens.
 local I = instance(1)
-if not I then return reply('unknown') end
+if not I then return reply(absent(1)) end
 if remembered(I, A.cid) then return reply('queued') end
 local start = body_of(I.j, 0)
 if not start.p then return redis.error_reply('ERR the params are lost with the journal: delete this instance') end

@@ -1,17 +1,18 @@
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of {i, ev, ty, p}: instance, event id, type, payload blob; max: events kept per mailbox;
 --        [owner]: only act while this owner holds the shard for at least a second (the pub/sub bridge)
--- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'full' | 'not-owner'. Same event id: the first answer.
+-- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
+--        the first answer.
 if A.owner then
   local o = redis.call('HMGET', OWNER, 'token', 'since')
-  if o[1] ~= A.owner or tonumber(o[2]) + 1000 > REAL then return reply({'not-owner'}) end
+  if o[1] ~= A.owner or (tonumber(o[2]) or REAL) + 1000 > REAL then return reply({'not-owner'}) end
 end
 local answers = {}
 for at, a in ipairs(A.items) do
   local I = instance(a.i)
   local before = I and remembered(I, a.ev)
   if not I then
-    answers[at] = 'unknown'
+    answers[at] = absent(a.i)
   elseif before then
     answers[at] = before
   elseif FINAL[I.st] then
@@ -21,14 +22,14 @@ for at, a in ipairs(A.items) do
   else
     local number = redis.call('HINCRBY', I.m, 'n', 1)
     local e = {p = a.p, et = NOW, ev = a.ev}
-    local _, seq = first_of(I, 'w|' .. a.ty .. '|')
-    if seq then
-      give(I, seq, a.ty, number, e)
+    local r = waiting_for(I, a.ty)
+    if r then
+      give(I, r, a.ty, number, e)
     else
       keep_event(I, a.ty, number, e)
     end
     pump(I)
-    answers[at] = remember(I, a.ev, seq and 'delivered' or 'buffered')
+    answers[at] = remember(I, a.ev, r and 'delivered' or 'buffered')
   end
 end
 flush()

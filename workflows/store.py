@@ -62,7 +62,7 @@ def script(path: Path, *, pump: bool = True) -> Script:
         path: the script's own file.
         pump: True for scripts that change instances, False for those that only need the common arguments.
     """
-    parts = ["prelude.lua", "pump.lua"] if pump else ["prelude.lua"]
+    parts = ["prelude.lua", "aside.lua", "pump.lua"] if pump else ["prelude.lua"]
     text = "\n".join([*((_HERE / part).read_text() for part in parts), path.read_text()])
     return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

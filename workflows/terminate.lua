@@ -1,8 +1,8 @@
 -- Ends an instance now. Attempts in flight find no token when they come back (F36).
 -- ARGV   cid, x = failure blob for a parent that waits
--- Reply  'terminated' | 'unknown' | 'cannot' (ended before). Same command id: the first answer.
+-- Reply  'terminated' | 'unknown' | 'unreadable' | 'cannot' (ended before). Same command id: the first answer.
 local I = instance(1)
-if not I then return reply('unknown') end
+if not I then return reply(absent(1)) end
 local before = remembered(I, A.cid)
 if before then return reply(before) end
 if FINAL[I.st] then return reply('cannot') end

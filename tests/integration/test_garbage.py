@@ -14,6 +14,7 @@ from tests.driving import store_of
 from worker.engine import Engine, Settings
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, doorbell, keys
 from workflows.client import WorkflowHandle
+from workflows.errors import InstanceAlreadyExists, InstanceError
 from workflows.keys import Keyspace
 from workflows.manifest import publish_manifest
 from workflows.store import Store, connection
@@ -77,6 +78,43 @@ class Running:
 def running(redis: redis_py.Redis, redis_url: str) -> Iterator[Running]:
     with Running(redis, redis_url) as made:
         yield made
+
+
+@pytest.fixture
+def orders(redis: redis_py.Redis) -> WorkflowHandle:
+    """A namespace in which nobody is at work."""
+    publish_manifest(store_of(redis, shards=1), app)
+    return Client(app, connection=redis).workflow("order")
+
+
+@pytest.mark.parametrize("spoilt", ["type", "status", "number", "journal"])
+def test_what_cannot_be_read_says_so_and_can_be_deleted(
+    redis: redis_py.Redis, orders: WorkflowHandle, spoilt: str
+) -> None:
+    order = orders.create(id="o-1")
+    header, journal, *_ = Keyspace("shop", 1).of_instance(Keyspace("shop", 1).instance("order", "o-1"))
+    match spoilt:
+        case "type":
+            redis.set(header, "garbage")
+        case "status":
+            redis.hset(header, "st", b"\xff")
+        case "number":
+            redis.hset(header, "created", "9" * 40)
+        case "journal":
+            redis.set(journal, "garbage")
+    for verb in (order.status, order.pause, order.resume, order.terminate, order.restart):
+        with pytest.raises(InstanceError, match=r"cannot be read.*delete the instance"):
+            verb()
+    with pytest.raises(InstanceAlreadyExists):
+        orders.create(id="o-1")
+    order.delete()
+    orders.create(id="o-1")
+
+
+def test_a_status_shows_what_can_be_read_of_it(redis: redis_py.Redis, orders: WorkflowHandle) -> None:
+    order = orders.create(id="o-1")
+    redis.hset(Keyspace("shop", 1).of_instance(Keyspace("shop", 1).instance("order", "o-1"))[2], "1", "garbage")
+    assert (order.status().status, list(order.status().steps)) == ("queued", [])
 
 
 def _ring(running: Running, id: str | bytes, data: str | bytes) -> None:

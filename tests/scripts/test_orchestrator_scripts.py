@@ -86,7 +86,7 @@ def test_one_look_shows_timers_dead_workers_messages_and_retention(world: World)
     assert dispatch(world)[2:4] == [[], due]
     world.clock.ms = due
     world.expire("w2")
-    now, _, timers, following, dead, relayed, retiring, _ = dispatch(world)
+    now, _, timers, following, dead, relayed, retiring, _, _ = dispatch(world)
     assert (now, timers, following) == (due, [b"s|job|a|g-a|1"], due + 4_000)
     assert (dead, relayed, retiring) == ([b"w2"], 1, [])
     world.control("terminate", cid="t", x=STOPPED)

@@ -1,0 +1,141 @@
+-- Put before `pump.lua`: whatever stands in one key, only its own instance suffers (I11).
+--
+-- Anybody who reaches Redis can write anything anywhere, and a command that fails in the middle of a script undoes nothing.
+-- So a key of the wrong type is taken out of the way by the command that meets it, which then goes on; a header that
+-- cannot be read makes its instance as good as absent, and anything else that cannot be read parks its instance. Each
+-- time a note says what it was, where a person finds it (`workflows doctor`).
+local ASIDE, OWNER = KEYS[10], KEYS[9]
+local SHARD_KEYS, INSTANCE_KEYS = 10, 6
+local ASIDE_KEPT = 1000
+local ASIDE_MS = 30 * 24 * 3600 * 1000
+local server = redis
+
+-- The instances of this call by number: false when absent, and among those the ones that are there but unreadable.
+local instances, unreadable = {}, {}
+
+local function shortened(text)
+  text = tostring(text)
+  return #text <= 200 and text or string.sub(text, 1, 200) .. '... (' .. #text .. ' bytes)'
+end
+
+-- Notes what was found. Found again, it is the same note with a later time.
+local function note(key, member, why)
+  local entry = cmsgpack.pack({key, shortened(member), why})
+  if type(server.pcall('ZADD', ASIDE, REAL, entry)) == 'table' then
+    server.call('UNLINK', ASIDE)
+    server.call('ZADD', ASIDE, REAL, entry)
+  end
+  server.call('ZREMRANGEBYRANK', ASIDE, 0, -ASIDE_KEPT - 1)
+  server.call('PEXPIRE', ASIDE, ASIDE_MS)
+end
+
+-- The instance will be parked by the next `pump`, with the first reason found.
+local function spoil(I, key, member, why)
+  I.bad = I.bad or why
+  note(key, member, why)
+end
+
+-- Removes a key of the wrong type: what belongs there is gone already. Headers stay, for a person to look at.
+local function displace(key)
+  local at
+  for n, declared in ipairs(KEYS) do
+    if declared == key then at = n end
+  end
+  local place = at and at > SHARD_KEYS and (at - SHARD_KEYS - 1) % INSTANCE_KEYS
+  if not at or place == 0 then return false end
+  local why = 'was a ' .. server.call('TYPE', key).ok .. ' and has been removed'
+  server.call('UNLINK', key)
+  if place then
+    local I = instances[math.floor((at - SHARD_KEYS - 1) / INSTANCE_KEYS) + 1]
+    if I then spoil(I, key, '', why) else note(key, '', why) end
+  else
+    note(key, '', why)
+    -- Asks the shard's owner to derive what was lost from the headers (`sweep.py:pages`).
+    server.call('HSET', OWNER, 'mend', REAL)
+  end
+  return true
+end
+
+-- Every command of the scripts goes through here.
+local redis = {
+  call = function(command, key, ...)
+    local answer = server.pcall(command, key, ...)
+    if type(answer) == 'table' and answer.err then
+      -- Asked again, it fails again, and as itself.
+      if string.find(answer.err, 'WRONGTYPE', 1, true) then displace(key) end
+      if string.find(answer.err, 'not an integer', 1, true) then server.call('HDEL', key, (...)) end
+      return server.call(command, key, ...)
+    end
+    return answer
+  end,
+  error_reply = server.error_reply,
+}
+
+-- Headers -----------------------------------------------------------------------------------------------------------
+
+local HEADER = {
+  {'st', '%a+'}, {'gen', '[%w_-]+'}, {'wf', '[%w_-]+'}, {'id', '[%w_-]+'}, {'want', '%a*'}, {'pos', '%d*'},
+  {'turn', '[%w|_-]*'}, {'act', '%-?%d*'}, {'queue', '[%w_-]+'}, {'strikes', '%d*'}, {'lost', '%d*'}, {'started', '%d*'},
+  {'created', '%d+'}, {'keep_ok', '%d*'}, {'keep_err', '%d*'}, {'parents'}}
+local FIELDS, SHAPES, AT = {}, {}, {}
+for f, field in ipairs(HEADER) do FIELDS[f], SHAPES[f], AT[field[1]] = field[1], field[2], f end
+local SHAPE = '^' .. table.concat(SHAPES, '\n') .. '$'
+local STATUSES = {queued = 1, running = 1, waiting = 1, waitingForPause = 1, paused = 1, complete = 1, errored = 1,
+  terminated = 1}
+
+-- Why these values are no header of the instance whose key this is; nil when they are.
+local function fault_of(key, v)
+  if not v[1] then return 'its header has no field st' end
+  local whole = string.match(table.concat(v, '\n', 1, #SHAPES), SHAPE) and STATUSES[v[1]]
+  for f, field in ipairs(whole and {} or FIELDS) do
+    local shape = SHAPES[f]
+    if shape and not string.match(v[f], '^' .. shape .. '$') or field == 'st' and not STATUSES[v[f]] then
+      return 'the field ' .. field .. " of its header is '" .. shortened(v[f]) .. "'"
+    end
+  end
+  -- Longer numbers are exact nowhere.
+  if #v[AT.pos] > 9 or #v[AT.started] > 15 or #v[AT.created] > 15 then return 'a number in its header has too many digits' end
+  if string.sub(key, -#v[AT.wf] - #v[AT.id] - 6) ~= ':i:' .. v[AT.wf] .. ':' .. v[AT.id] .. ':h' then
+    return 'its header is that of another instance'
+  end
+end
+
+-- Takes an instance for absent, because nothing can be said about it.
+local function disregard(n, key, why)
+  unreadable[n] = true
+  note(key, '', why)
+  return nil
+end
+
+-- What to answer about an instance that `instance` did not find.
+local function absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
+
+-- Records -----------------------------------------------------------------------------------------------------------
+
+local STATES = {
+  ['do'] = {due = {}, ready = {i = 'string'}, held = {tok = 'string', by = 'string'}, back = {}},
+  sleep = {wait = {}},
+  wait = {wait = {ty = 'string'}},
+  child = {wait = {wf = 'string', id = 'string'}},
+}
+
+local function is_record(r, seq)
+  if type(r) ~= 'table' or r.s ~= seq or type(r.n) ~= 'string' or type(r.c) ~= 'number' then return false end
+  local fields = STATES[r.k] and STATES[r.k][r.st]
+  if not fields then return false end
+  for field, kind in pairs(fields) do
+    if type(r[field]) ~= kind then return false end
+  end
+  if r.k == 'do' then
+    return type(r.a) == 'number' and type(r.f) == 'number' and type(r.d) == 'number' and type(r.u or 0) == 'number'
+      and type(r.qu) == 'string' and string.match(r.qu, '^[%w_-]+$') and (r.st ~= 'back' or type(r.due or r.left) == 'number')
+  end
+  return r.k == 'child' or type(r.due or r.left) == 'number'
+end
+
+-- What is stored as an open record, or nil, and then the instance is going to be parked.
+local function record_of(I, seq, blob)
+  local ok, r = pcall(cmsgpack.unpack, blob)
+  if ok and is_record(r, tonumber(seq)) then return r end
+  spoil(I, I.o, seq, 'its open record ' .. shortened(seq) .. ' cannot be read')
+end
