@@ -32,6 +32,8 @@ from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.keys import Keyspace
 from workflows.load import load_app
 from workflows.logs import configure
+from workflows.manifest import Publication
+from workflows.outage import server_errors
 from workflows.parent import named, patiently
 from workflows.store import Store, connection, open_keyspace
 
@@ -103,6 +105,10 @@ def main(
 
     if child is None:
         _warn(loaded)
+        try:
+            _publish(redis_url, keys, loaded)
+        except WorkflowError as error:
+            raise click.ClickException(str(error)) from error
         # To the children through the environment: it may hold a password, and everybody may read command lines.
         os.environ[URL_VARIABLES[0]] = redis_url
         tell_store = Store(connection(redis_url, socket_timeout=TELL_TIMEOUT_SECONDS), keys)
@@ -154,6 +160,14 @@ def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -
     except redis.RedisError as error:
         raise click.ClickException(str(ServerUnavailable(f"Redis refused: {error}"))) from error
     return keys
+
+
+def _publish(redis_url: str, keys: Keyspace, loaded: App) -> None:
+    """Here, and not in the processes: one that is started again may run code that is older than what is deployed."""
+    with connection(redis_url) as client, server_errors(client):
+        said = Publication(loaded).publish(Store(client, keys), "start")
+    if said is not None:
+        _say(said)
 
 
 def _without_url(arguments: list[str]) -> list[str]:

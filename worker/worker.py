@@ -23,11 +23,12 @@ from rq.worker import WorkerStatus
 
 from worker.engine import Engine, Settings
 from worker.pipe import PipeToParent
+from workflows import manifest
 from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client
+from workflows.clock import monotonic
 from workflows.keys import Keyspace
-from workflows.manifest import publish_manifest
 from workflows.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
@@ -67,6 +68,9 @@ class WorkflowWorker(rq.Worker):
         self._parent = os.getppid() if parent is None else parent
         self._pipe = None if pipe is None else PipeToParent(pipe)
         self._drain = threading.Event()
+        self._publication = manifest.Publication(app)
+        self._publish_at = 0.0
+        self._server = ""
         self.engine = Engine(
             app,
             self._connect,
@@ -97,7 +101,7 @@ class WorkflowWorker(rq.Worker):
         sys.setswitchinterval(SWITCH_SECONDS)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._drain.set())
-        publish_manifest(Store(self.connection, self._keys), self.app)
+        self._renew_manifest()
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)
         self.engine.lease.beat = self._beat
@@ -125,7 +129,19 @@ class WorkflowWorker(rq.Worker):
                 worker_registration.register(self, pipeline)
             pipeline.hset(self.key, "state", state.value)
             self.heartbeat(pipeline=pipeline)
-            pipeline.execute()
+            pipeline.hexists(self._keys.manifest, self.app.name)
+            pipeline.info("server")
+            *_, published, server = pipeline.execute()
+        # Another process answers: Redis was restarted or replaced, and may be back in an earlier state (F42).
+        if not published or server["run_id"] != self._server or monotonic() >= self._publish_at:
+            self._server = server["run_id"]
+            self._renew_manifest()
+
+    def _renew_manifest(self) -> None:
+        self._publish_at = monotonic() + manifest.RENEW_SECONDS
+        said = self._publication.publish(Store(self.connection, self._keys), "renew")
+        if said is not None:
+            _log.warning("manifest", extra={"reason": said})
 
     def _give_up(self, reason: str) -> None:
         """Save finished outcomes as far as possible, then leave; the parent starts another process."""

@@ -23,7 +23,7 @@ from workflows import parent
 from workflows.clock import monotonic
 from workflows.dev_state import FOLDER, STATE_FILE, find_running
 from workflows.embedded import EmbeddedRedis
-from workflows.manifest import Described, publish_manifest
+from workflows.manifest import Described, Publication
 from workflows.outage import server_errors
 from workflows.store import Store, connection, open_keyspace
 
@@ -163,7 +163,7 @@ def run(
 
 def _register(url: str, app: Described) -> None:
     with closing(connection(url)) as client, server_errors(client):
-        publish_manifest(Store(client, open_keyspace(client, app.name)), app)
+        Publication(app).publish(Store(client, open_keyspace(client, app.name)), "start")
 
 
 def _children(

@@ -15,7 +15,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from workflows.doctor import Finding, Level
 from workflows.durations import format_ms
 from workflows.keys import Intent, index_prefix
-from workflows.manifest import Manifest, load_manifest
+from workflows.manifest import Manifest, OtherCode, load_manifest, other_code
 from workflows.status import LIVE, Status
 from workflows.store import Store
 
@@ -54,6 +54,7 @@ class Report:
         shards, owned_shards: how many there are, and how many some orchestrator tends.
         workers: names of the RQ workers by queue, without the namespace.
         code: code version by app.
+        other_code: code that is at work although another version of its app is published.
         unreadable: apps whose manifest this version cannot read.
         instances: how many there are in each status.
         orphans: the same by workflow, for workflows that no registered app has.
@@ -68,6 +69,7 @@ class Report:
     owned_shards: int
     workers: Mapping[str, tuple[str, ...]]
     code: Mapping[str, str]
+    other_code: tuple[OtherCode, ...]
     unreadable: tuple[str, ...]
     instances: Mapping[str, int]
     orphans: Mapping[str, Mapping[str, int]]
@@ -103,7 +105,17 @@ class Report:
         if not self.code:
             way_out = "start a worker, or run `workflows register`"
             return [Finding("warning", f"namespace {self.namespace} has no registered app: {way_out}")]
-        return [Finding("ok", f"app {app}, code version {version}") for app, version in self.code.items()]
+        return [
+            *(Finding("ok", f"app {app}, code version {version}") for app, version in self.code.items()),
+            *(
+                Finding(
+                    "warning",
+                    f"workers with code version {one.code} of app {one.app} are at work as well: that should pass with "
+                    "a deploy; otherwise deploy the same code everywhere, or `workflows register` what shall count",
+                )
+                for one in self.other_code
+            ),
+        ]
 
     def _orchestrators(self) -> list[Finding]:
         if not self.orchestrators:
@@ -174,6 +186,7 @@ def report(store: Store) -> Report:
         owned_shards=_owned(store, now_ms),
         workers={queue: worker_names(store, queue) for queue in queues},
         code=_code(manifest),
+        other_code=tuple(other_code(store, now_ms)),
         unreadable=manifest.unreadable,
         instances=count_instances(store),
         orphans=orphans(store, manifest),

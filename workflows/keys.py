@@ -23,6 +23,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
+    {ns/manifest}:versions  hash    app|hash of a manifest -> when first and last seen    permanent, old ones pruned
     {ns/schedules}          hash    schedule -> last firing ms                            permanent
     {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
     {ns/processes}          hash    worker -> on which machine, as which process          left, buried
@@ -44,7 +45,7 @@ SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay
 INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
-PERMANENT: Final = ("owner", "meta", "manifest", "schedules")
+PERMANENT: Final = ("owner", "meta", "manifest", "versions", "schedules")
 
 DEFAULT_SHARDS: Final = 16
 
@@ -99,6 +100,11 @@ class Keyspace:
     @property
     def manifest(self) -> str:
         return f"{{{self.namespace}/manifest}}"
+
+    @property
+    def versions(self) -> str:
+        """Which manifests of an app have been seen: in the slot of the manifest, because one script writes both."""
+        return f"{self.manifest}:versions"
 
     @property
     def schedules(self) -> str:

@@ -1,21 +1,28 @@
 """What apps have published about themselves: which workflows there are, on which queue, kept for how long.
 
-A worker publishes its app's manifest when it starts, ``workflows register`` does it without a worker. Producers that
-have no code of the app, the inbox and the schedules read it. It is a description, not a lock: the newest one wins.
+A worker's parent publishes its app's manifest when it starts, ``workflows register`` does it without a worker, and
+workers renew it, so that it comes back after Redis has lost it (F42). Producers that have no code of the app, the inbox
+and the schedules read it. It is a description, not a lock: what was started or registered last wins, and workers with
+other code leave it alone, and say so, for as long as somebody renews it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from workflows import limits
 from workflows.errors import UnknownWorkflow
 from workflows.keys import Keyspace
-from workflows.store import Call, Store, script
+from workflows.store import Call, Store, script, unpackb
+
+# A worker publishes its manifest again after so long; content that nobody has renewed so often may be replaced.
+RENEW_SECONDS: Final = 60
+STALE_RENEWALS: Final = 3
 
 _MANIFEST = script(Path(__file__).with_name("manifest.lua"), pump=False)
 
@@ -98,15 +105,78 @@ class Manifest:
         return UnknownWorkflow(f"There is no workflow {name!r} here. Registered: {names}. {way_out} to add one.")
 
 
+class Publication:
+    """An app's manifest as this process has loaded it: files that change under a running process change nothing.
+
+    ``start`` and ``register`` replace whatever is there; ``renew`` puts it back where it is missing or was replaced by
+    content that nobody renews any more.
+    """
+
+    def __init__(self, app: Described) -> None:
+        body = app.manifest()
+        self.app = app.name
+        self.code = str(body.get("code", "unknown"))
+        self._text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+        self._first: int | None = None
+        self._newer = ""
+
+    def call(self, keys: Keyspace, how: Literal["register", "start", "renew"]) -> Call:
+        """The call that publishes it; see ``manifest.lua``."""
+        arguments: dict[str, Any] = {"app": self.app, "json": self._text, "code": self.code, "how": how}
+        arguments["stale"] = RENEW_SECONDS * 1000 * STALE_RENEWALS
+        if self._first is not None:
+            arguments["first"] = self._first
+        return Call(_MANIFEST, [keys.manifest, keys.versions], arguments)
+
+    def publish(self, store: Store, how: Literal["register", "start", "renew"]) -> str | None:
+        """Publish it. Returns: what is worth saying about other code, once for each finding; None otherwise."""
+        first, replaced, newer = store.call(self.call(store.keys, how))
+        self._first = int(first)
+        said, self._newer = self._newer, newer.decode()
+        if replaced:
+            return f"the manifest of code version {replaced.decode()} was replaced by that of {self.code}"
+        if self._newer and self._newer != said:
+            return (
+                f"this process runs code version {self.code} of app {self.app}, but {self._newer} was started or "
+                "registered later, and its manifest stands: deploy the same code everywhere, or `workflows register` it"
+            )
+        return None
+
+
 def publish_call(keys: Keyspace, app: Described) -> Call:
-    """The call that publishes an app's manifest."""
-    text = json.dumps(app.manifest(), sort_keys=True, separators=(",", ":"))
-    return Call(_MANIFEST, [keys.manifest], {"app": app.name, "json": text})
+    """The call that registers an app."""
+    return Publication(app).call(keys, "register")
 
 
 def publish_manifest(store: Store, app: Described) -> None:
-    """Publish an app's manifest in place of its earlier one."""
-    store.call(publish_call(store.keys, app))
+    """Register an app: its manifest replaces any other, also without a worker."""
+    Publication(app).publish(store, "register")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCode:
+    """A version of an app's code that is at work beside the published one."""
+
+    app: str
+    code: str
+    seen_ms: int
+
+
+def other_code(store: Store, now_ms: int) -> list[OtherCode]:
+    """Which code has been renewed lately although another is published: a fleet of several versions."""
+    published = store.fields(store.keys.manifest)
+    found = []
+    for member, blob in sorted(store.fields(store.keys.versions).items()):
+        app, _, sha = member.rpartition(b"|")
+        kept = hashlib.sha1(published.get(app, b""), usedforsecurity=False).hexdigest().encode()
+        try:
+            version = unpackb(blob)
+            seen, code = int(version[b"seen"]), version[b"code"].decode()
+        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+            continue
+        if sha != kept and seen > now_ms - RENEW_SECONDS * 2000:
+            found.append(OtherCode(app.decode(errors="backslashreplace"), code, seen))
+    return found
 
 
 def load_manifest(store: Store) -> Manifest:
