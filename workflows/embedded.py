@@ -7,8 +7,9 @@ Only its owner can reach it: it listens on a unix socket in a folder with mode 0
 is bound to the loopback address and protected by a random password, because every user of the machine can connect
 there. The password is on no command line: the configuration goes through standard input.
 
-Data survives a crash of the server (append-only file, synced every second) and, in a directory of one's own, the end
-of the program too. One program at a time may use a directory; a lock says so, held by whoever may still write there.
+Data survives a crash of the server (append-only file, synced every second, so all but what a sync in progress holds
+back) and, in a directory of one's own, the end of the program too. One program at a time may use a directory; a lock
+says so, held by whoever may still write there.
 What keeps a server from outliving its owner is described in ``embedded_keeper.py``.
 """
 

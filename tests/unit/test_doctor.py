@@ -65,6 +65,7 @@ def test_the_durability_in_force_is_told() -> None:
         ({"aof_enabled": 0}, {}, PASSWORD_SET, "error", "Set `appendonly yes`"),
         ({"aof_last_write_status": "err"}, {}, PASSWORD_SET, "error", "look at the disk"),
         ({"aof_last_bgrewrite_status": "err"}, {}, PASSWORD_SET, "warning", "keeps growing"),
+        ({"aof_delayed_fsync": 3}, {}, PASSWORD_SET, "warning", "3 times since the server started, a sync"),
         ({}, {"appendfsync": "no"}, PASSWORD_SET, "warning", "about 30 s"),
         ({"maxmemory": 100}, {"maxmemory-policy": "allkeys-lru"}, PASSWORD_SET, "error", "noeviction"),
         ({"maxmemory": 100}, {"maxmemory-policy": "volatile-ttl"}, PASSWORD_SET, "error", "noeviction"),
