@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 import redis
 
 from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers
+from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
 from workflows.clock import monotonic
 from workflows.errors import WorkflowError
@@ -57,6 +58,7 @@ class Orchestrator:
         self._renew_at = self._poll_at = self._sweep_at = 0.0
         self._sweeps: list[Iterator[int]] = []
         self._sweeping_since = 0.0
+        self._lifelines = Lifelines()
         self._connected = False
 
     def connect(self) -> None:
@@ -92,6 +94,7 @@ class Orchestrator:
                 self._connected = False
                 self._sweeps.clear()
                 self.shards.forget()
+                self._lifelines.forget()
                 self._next_timer.clear()
                 _log.warning("redis failed", extra={"error": str(error), "failures": failures})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
@@ -176,6 +179,7 @@ class Orchestrator:
         for shard in list(self.shards.since):
             self.tend(shard)
         if 0 in self.shards.since:
+            self._lifelines.look(self.store)
             schedules.tick(self.store, self.store.clock.now_ms())
             while inbox.apply(self.store) == inbox.BATCH:
                 pass

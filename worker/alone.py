@@ -6,6 +6,7 @@ same engine as everything else. What follows from the outcome is handed out as u
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import random
@@ -27,6 +28,7 @@ from workflows.store import Store, connection
 _log = logging.getLogger("workflows.worker")
 
 LOOK_SECONDS = 0.02
+_PR_SET_PDEATHSIG = 1
 EX_SOFTWARE = 70
 
 
@@ -38,6 +40,7 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
         parent: the process id of who started this process; when that one is gone, this one drains.
     Returns: the exit status of the process.
     """
+    _end_with(parent)
     # A fork has its parent's: what a step draws must not be what the next one draws as well.
     random.seed()
     drain = threading.Event()
@@ -70,3 +73,14 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
             pass
     engine.stop()
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process once its parent has ended, where it can: what holds the interpreter for ever,
+    as suspects may, would never hear of it."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os._exit(EX_SOFTWARE)

@@ -7,9 +7,12 @@ forgot it) the worker goes on under a new id, never under the old one: what it h
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ _RENEW = script(Path(__file__).with_name("renew.lua"))
 _log = logging.getLogger("workflows.worker")
 
 LOOK_OVER_RENEWALS = 10
+BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Lease:
@@ -60,7 +64,11 @@ class Lease:
         self._lost = lost
         self._look_over = look_over
         self._former: set[str] = set()
+        self._announced = ("", 0)
         self._stop = threading.Event()
+        self._wake = os.pipe()
+        os.set_blocking(self._wake[0], False)
+        weakref.finalize(self, _close, *self._wake)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=vital("lease", self._run, on_death), name="lease", daemon=True)
 
@@ -71,13 +79,13 @@ class Lease:
 
     def start(self) -> None:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
-        self._register()
+        self._renew(self.worker, born=True)
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
     def stop(self) -> None:
         """Leave: nothing is held any more."""
-        self._stop.set()
+        self.kill()
         self._thread.join(timeout=15)
         try:
             for worker in self.identities:
@@ -89,6 +97,7 @@ class Lease:
     def kill(self) -> None:
         """End without leaving: the lease stands until it runs out."""
         self._stop.set()
+        os.write(self._wake[1], b"1")
 
     def renew_identity(self) -> None:
         """The lease was lost: register under a new id. What is in flight keeps the old one until it ends."""
@@ -96,27 +105,46 @@ class Lease:
             self._former.add(self.worker)
             self.worker = self._new_id()
             _log.warning("lease lost", extra={"worker": self.worker})
-            self._register()
+            self._renew(self.worker, born=True)
+        os.write(self._wake[1], b"1")
 
     def _run(self) -> None:
-        pause = self._lease_ms / 1000 * 0.3
-        renewals = 0
-        while not self._stop.wait(pause):
-            renewals += 1
-            if renewals % LOOK_OVER_RENEWALS == 0:
-                self._look_over()
+        renewals = failures = 0
+        while not self._stop.is_set():
             try:
-                with self._lock:
-                    held_under = {held.worker for held in self._held()}
-                    self._former &= held_under
-                    alive = self._renew(self.worker)
-                    for worker in self._former:
-                        self._renew(worker)
-                if not alive:
-                    self.renew_identity()
-                self.beat()
+                self._announce()
+                # A connection that was cut ends the pause: while there is none, this worker looks dead.
+                cut = self._store.is_cut(self._lease_ms / 1000 * 0.3, self._wake[0])
+                with suppress(BlockingIOError):
+                    os.read(self._wake[0], 100)
+                if not cut and not self._stop.is_set():
+                    renewals += 1
+                    if renewals % LOOK_OVER_RENEWALS == 0:
+                        self._look_over()
+                    self._renew_all()
+                    self.beat()
+                failures = 0
             except redis.RedisError as error:
                 _log.warning("lease not renewed", extra={"error": str(error)})
+                self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
+                failures += 1
+
+    def _renew_all(self) -> None:
+        with self._lock:
+            self._former &= {held.worker for held in self._held()}
+            alive = self._renew(self.worker)
+            for worker in self._former:
+                self._renew(worker)
+        if not alive:
+            self.renew_identity()
+
+    def _announce(self) -> None:
+        """Say where this worker lives, whenever its name or its connection is another one than it was."""
+        worker = self.worker
+        line = int(self._store.command("CLIENT ID"))
+        if self._announced != (worker, line):
+            processes.register(self._store, worker, Place.mine(processes.server_run(self._store), line))
+            self._announced = (worker, line)
 
     def _renew(self, worker: str, *, born: bool = False, leave: bool = False) -> bool:
         """One round trip to all shards. Returns: whether the lease stands in all of them."""
@@ -144,11 +172,11 @@ class Lease:
                 self._lost(member.decode() for member in answer[2:])
         return alive
 
-    def _register(self) -> None:
-        """Take a lease under the present id, and say where this process lives."""
-        self._renew(self.worker, born=True)
-        processes.register(self._store, self.worker, Place.mine(0))
-
     def _new_id(self) -> str:
         # reap.lua reads the first letter.
         return ("t" if self._alone else "w") + secrets.token_hex(6)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

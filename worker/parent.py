@@ -13,7 +13,7 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import click
@@ -36,6 +36,8 @@ TELL_SECONDS = 1.0
 ALONE_MAX = 64
 # Beyond the grace of a drain: for settling, leaving and ending.
 DRAIN_MARGIN_SECONDS = 20.0
+# Something holds the interpreter of a process that is silent for so long, and it will not hear that it should drain.
+DRAIN_SILENCE_SECONDS = 3.0
 
 
 class Process(Protocol):
@@ -118,9 +120,9 @@ class Parent:
         while not self._stop.is_set() and not is_orphan():
             now = monotonic()
             self._fetch_dead(now)
-            self._tell_of_dead(now)
+            self._tell_of_dead()
             self._start_due(now)
-            self._listen()
+            self._listen(self._children(), self._silence_seconds)
         return self._drain()
 
     def _children(self) -> list[Child]:
@@ -150,8 +152,8 @@ class Parent:
         self._dead.add(child.process.pid)
         self._tell_at = 0.0
 
-    def _tell_of_dead(self, now: float) -> None:
-        if self._tell_at is None or now < self._tell_at:
+    def _tell_of_dead(self) -> None:
+        if self._tell_at is None or monotonic() < self._tell_at:
             return
         try:
             self._tell(self._dead)
@@ -170,9 +172,8 @@ class Parent:
             member = self._suspects.popleft()
             self._alone.append(Child(lambda pipe, member=member: self._launch.alone(member, pipe), now))  # type: ignore[misc]
 
-    def _listen(self) -> None:
+    def _listen(self, children: Sequence[Child], silence_seconds: float) -> None:
         """Wait a moment for what children say, and kill those that have fallen silent."""
-        children = self._children()
         open_pipes = [child.pipe for child in children if not child.pipe.is_closed]
         readable = set(select.select(open_pipes, [], [], LOOK_SECONDS)[0])
         now = monotonic()
@@ -182,7 +183,7 @@ class Parent:
         for child in children:
             if (child.pipe in readable and self._hear(child)) or (slept and child.heard is not None):
                 child.heard = now
-            elif child.heard is not None and now - child.heard > self._silence_seconds:
+            elif child.heard is not None and now - child.heard > silence_seconds:
                 silent = now - child.heard
                 click.echo(f"worker process {child.process.pid} is silent since {silent:.0f} s, killing it", err=True)
                 child.process.kill()
@@ -196,12 +197,15 @@ class Parent:
     def _drain(self) -> int:
         """All at once: each has the whole grace."""
         deadline = monotonic() + self._grace_seconds + DRAIN_MARGIN_SECONDS
-        running = self._children()
-        for child in running:
+        children = self._children()
+        for child in children:
             child.process.terminate()
-        waiting = threading.Event()
-        while (running := [child for child in running if child.process.poll() is None]) and monotonic() < deadline:
-            waiting.wait(LOOK_SECONDS / 2)
-        for child in running:
-            child.process.kill()
-        return 1 if running else 0
+        while running := [child for child in children if child.process.poll() is None]:
+            if monotonic() >= deadline:
+                for child in running:
+                    child.process.kill()
+            self._listen(running, DRAIN_SILENCE_SECONDS)
+        for child in children:
+            self._gone(child)
+        self._tell_of_dead()
+        return 1 if any(child.process.poll() == -signal.SIGKILL for child in children) else 0

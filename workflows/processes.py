@@ -39,19 +39,21 @@ class Place:
         pid: its process id there.
         started: when it was started, in the machine's own measure; tells it from a later process with the same id.
             '' where that cannot be found out.
-        line: the connection that ends with it: Redis's id of it.
+        server: which run of Redis it is connected to.
+        line: the connection that ends with it, by the number that this run has given it; 0 where it may not ask.
     """
 
     machine: str
     pid: int
     started: str
+    server: str
     line: int
 
     @classmethod
-    def mine(cls, line: int) -> Place:
+    def mine(cls, server: str, line: int) -> Place:
         """This process's own."""
         status = _status(os.getpid())
-        return cls(machine(), os.getpid(), status[_STARTED] if status else "", line)
+        return cls(machine(), os.getpid(), status[_STARTED] if status else "", server, line)
 
     @property
     def is_gone(self) -> bool:
@@ -91,8 +93,13 @@ def _status(pid: int) -> list[str]:
 
 def register(store: Store, worker: str, place: Place) -> None:
     """Note where a worker lives; its lease stands already. Raises: redis.RedisError."""
-    stored = {"m": place.machine, "p": place.pid, "s": place.started, "l": place.line}
+    stored = {"m": place.machine, "p": place.pid, "s": place.started, "r": place.server, "l": place.line}
     _note(store, {worker: packb(stored)}, [])
+
+
+def server_run(store: Store) -> str:
+    """Which run of Redis this is: after a restart or a failover it is another one. Raises: redis.RedisError."""
+    return str(store.command("INFO", "server")["run_id"])
 
 
 def forget(store: Store, workers: Collection[str]) -> None:
@@ -108,8 +115,13 @@ def registered(store: Store) -> dict[str, Place]:
         # Whatever else stands there, nobody's life depends on it: the lease remains (I11).
         with suppress(Exception):
             stored = unpackb(blob)
-            place = Place(stored[b"m"].decode(), int(stored[b"p"]), stored[b"s"].decode(), int(stored[b"l"]))
-            found[worker.decode()] = place
+            found[worker.decode()] = Place(
+                stored[b"m"].decode(),
+                int(stored[b"p"]),
+                stored[b"s"].decode(),
+                stored[b"r"].decode(),
+                int(stored[b"l"]),
+            )
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import select
 import threading
 import time
 import weakref
@@ -239,6 +240,24 @@ class Store:
             with suppress(ValueError):  # another thread was faster
                 self._lines.remove(kept)
                 self.redis.connection_pool.release(kept[1])
+
+    def is_cut(self, seconds: float, wake: int) -> bool:
+        """Watch this thread's connection while nothing is under way on it, for so long or until ``wake`` can be read.
+
+        Returns: whether its other end has closed it. Then the next call makes a new one.
+        Raises: redis.ConnectionError: there is none, and none can be made.
+        """
+        line = self._line()
+        if line._sock is None:
+            line.connect()
+        watched = select.poll()
+        watched.register(wake, select.POLLIN)
+        watched.register(line._sock, select.POLLIN)
+        # Nobody has asked for anything, so whatever there is to read is the end.
+        cut = any(descriptor != wake for descriptor, _ in watched.poll(seconds * 1000))
+        if cut:
+            line.disconnect()
+        return cut
 
     def command(self, *command: Any) -> Any:
         """A single command that is no script, for engine parts; the answer is bytes in redis-py's shapes.

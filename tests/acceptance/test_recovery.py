@@ -135,6 +135,114 @@ def test_worker_processes_end_when_their_parent_is_killed(cluster: Cluster) -> N
     cluster.wait_until(lambda: not any(alive(child) for child in children))
 
 
+# Deaths that somebody knows of. Leases are long here, so that nothing can come from waiting for one.
+
+
+def _many_gated(cluster: Cluster, count: int = 30) -> list[WorkflowInstance]:
+    """Instances whose steps stand before the gates of their attempts, all begun."""
+    handles = [cluster.create("gated", f"g{number}", {"gate": "many-{attempt}"}) for number in range(count)]
+    cluster.wait_until(lambda: len(cluster.ledger.counts("g")) == count, what=f"{count} steps begun")
+    return handles
+
+
+def _all_begun_again(cluster: Cluster, count: int, died: float) -> list[float]:
+    """Waits until all have. Returns: after how many seconds each did."""
+    cluster.wait_until(lambda: set(cluster.ledger.counts("g").values()) == {2}, what="all steps begun again")
+    assert len(cluster.ledger.counts("g")) == count
+    return sorted(line.at - died for line in cluster.ledger.lines("g") if line.attempt == 2 and line.what == "start")
+
+
+def _several_looks(cluster: Cluster) -> None:
+    """The orchestrator looks for closed connections once a second."""
+    until = cluster.redis.time()[0] + 4
+    cluster.wait_until(lambda: cluster.redis.time()[0] >= until)
+
+
+def test_all_steps_of_a_killed_process_begin_elsewhere_at_once(cluster: Cluster) -> None:
+    """Its parent has seen it, and every one of them has a process of its own; none is blamed."""
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker("--lease", "60"))
+    (child,) = worker.children
+    handles = _many_gated(cluster)
+    cluster.ready(cluster.worker("--lease", "60"))
+    os.kill(child, signal.SIGKILL)
+    took = _all_begun_again(cluster, 30, time.time())
+    assert took[-1] < 20, took
+    cluster.ledger.open_gate("many-2")
+    assert len({cluster.result(handle) for handle in handles}) == 30
+    assert set(cluster.ledger.counts("g").values()) == {2, 1}
+
+
+def test_a_new_worker_takes_over_at_once_from_one_that_died_with_its_parent_on_the_same_machine(
+    cluster: Cluster,
+) -> None:
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker("--lease", "60"))
+    handles = _many_gated(cluster, 10)
+    worker.kill()
+    died = time.time()
+    cluster.worker("--lease", "60")
+    took = _all_begun_again(cluster, 10, died)
+    assert took[-1] < 15, took
+    cluster.ledger.open_gate("many-2")
+    # Nobody saw how it died, so they run side by side, as before.
+    assert len({cluster.result(handle) for handle in handles}) == 1
+
+
+def test_a_worker_that_died_with_its_parent_is_known_by_its_connections(cluster: Cluster) -> None:
+    """The other one runs already, and sees nothing of it."""
+    busy, _, instance = _two_workers_one_busy(cluster, "--lease", "60")
+    busy.kill()
+    killed = time.time()
+    _begun(cluster, "a1/work", 2)
+    assert time.time() - killed < 15
+    cluster.ledger.open_gate("a1-2")
+    cluster.result(instance)
+    assert cluster.logged("workers gone")
+
+
+def test_cut_connections_that_come_back_are_no_death(cluster: Cluster) -> None:
+    """All at once, again and again, with steps in flight."""
+    cluster.orchestrator()
+    cluster.ready(cluster.worker("--lease", "60"))
+    handles = _many_gated(cluster, 5)
+    for _ in range(3):
+        cluster.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        _several_looks(cluster)
+    chains = [cluster.create("chain", f"c{number}", {"steps": 20, "seconds": 0.2}) for number in range(5)]
+    assert {cluster.result(chain) for chain in chains} == {190}
+    cluster.ledger.open_gate("many-1")
+    assert len({cluster.result(handle) for handle in handles}) == 1
+    assert set(cluster.ledger.counts().values()) == {1}
+    assert not cluster.logged("workers gone")
+
+
+def test_a_frozen_worker_is_not_taken_for_dead_before_its_lease_is_over(cluster: Cluster) -> None:
+    cluster.orchestrator()
+    worker = cluster.ready(cluster.worker("--lease", "60"))
+    handles = _many_gated(cluster, 5)
+    worker.freeze()
+    _several_looks(cluster)
+    worker.thaw()
+    cluster.ledger.open_gate("many-1")
+    assert len({cluster.result(handle) for handle in handles}) == 1
+    assert set(cluster.ledger.counts().values()) == {1}
+
+
+def test_two_killers_beside_long_healthy_steps_are_the_only_ones_blamed(cluster: Cluster) -> None:
+    cluster.orchestrator()
+    cluster.worker()
+    handles = _many_gated(cluster, 5)
+    killers = [cluster.create("poison", f"p{number}") for number in range(2)]
+    assert {cluster.result(killer, 60) for killer in killers} == {"PoisonError"}
+    assert {cluster.ledger.count(f"p{number}/poison") for number in range(2)} <= {3, 4}
+    attempts = max(line.attempt for line in cluster.ledger.lines("g"))
+    for attempt in range(1, attempts + 1):
+        cluster.ledger.open_gate(f"many-{attempt}")
+    for handle in handles:
+        cluster.result(handle)
+
+
 def test_a_step_that_kills_its_worker_each_time_fails_after_three_deaths(cluster: Cluster) -> None:
     """A poison step ends as a catchable error instead of going round for ever (F22); what came with it goes on."""
     cluster.orchestrator()
