@@ -8,6 +8,7 @@ import click
 import redis
 
 from orchestrator.loop import Orchestrator
+from workflows import options
 from workflows.address import URL_VARIABLES
 from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, WorkflowError
@@ -19,9 +20,9 @@ from workflows.store import Store, connection, open_keyspace
 @click.command()
 @click.option("--redis-url", envvar=list(URL_VARIABLES), required=True, help="Where Redis is.")
 @click.option("--namespace", envvar="WORKFLOWS_NAMESPACE", required=True, help="The app's name.")
-@click.option("--shards", type=int, help="Number of shards; fixed at the first use of the namespace.")
+@click.option("--shards", type=options.SHARDS, help="Number of shards; fixed at the first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
-@click.option("--log-level", default="INFO", show_default=True)
+@click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
 def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_level: str) -> None:
     """Hand out steps and turns, fire timers, reap dead workers. Holds no user code."""
     configure(log_level)

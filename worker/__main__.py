@@ -24,6 +24,7 @@ from worker.engine import Settings
 from worker.launch import Processes, is_forkable, open_files
 from worker.parent import Parent
 from worker.worker import WorkflowWorker
+from workflows import options
 from workflows import processes as registry
 from workflows.address import URL_VARIABLES
 from workflows.app import App
@@ -50,10 +51,16 @@ TELL_TIMEOUT_SECONDS = 2.0
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True)
 @click.option("-p", "--processes", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds a drain waits for running steps.")
+@click.option(
+    "--grace",
+    type=options.GRACE,
+    default=10.0,
+    show_default=True,
+    help="Seconds a drain waits for running steps.",
+)
 @click.option(
     "--lease",
-    type=click.FloatRange(3, 3600),
+    type=options.LEASE,
     default=10.0,
     show_default=True,
     help="Seconds until a silent worker counts as dead.",
@@ -67,7 +74,7 @@ TELL_TIMEOUT_SECONDS = 2.0
     help="Suspended replays kept; 0 = every turn from scratch. Also WORKFLOWS_WARM.",
 )
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
-@click.option("--log-level", default="INFO", show_default=True)
+@click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
 @click.option("--pipe", type=int, hidden=True, help="The pipe to the parent.")
 @click.option("--alone", help="The held member of a suspect to take over.", hidden=True)

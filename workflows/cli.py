@@ -24,6 +24,7 @@ import click
 import redis
 
 from workflows import dev_state, diagnosis, doctor, names
+from workflows import options as option_types
 from workflows.address import URL_VARIABLES
 from workflows.app import App
 from workflows.client import Client, LazySteps, WorkflowHandle, WorkflowInstance
@@ -231,9 +232,9 @@ def dev_command(settings: Settings, app: str | None, processes: int, concurrency
 
 
 @cli.command()
-@click.option("--shards", type=click.IntRange(1, 4096), help="Number of shards; fixed at first use of the namespace.")
+@click.option("--shards", type=option_types.SHARDS, help="Number of shards; fixed at first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
 @json_option
 @pass_settings
 def orchestrator(settings: Settings, shards: int | None, unsafe: bool, log_level: str | None, as_json: bool) -> None:
@@ -252,18 +253,22 @@ def orchestrator(settings: Settings, shards: int | None, unsafe: bool, log_level
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Steps at a time per process.")
 @click.option("-p", "--processes", type=click.IntRange(1, 256), help="Processes.")
-@click.option("--grace", type=float, help="Seconds a drain waits for running steps.")
-@click.option("--lease", type=float, help="Seconds until a silent worker counts as dead.")
+@click.option("--grace", type=option_types.GRACE, help="Seconds a drain waits for running steps.")
+@click.option("--lease", type=option_types.LEASE, help="Seconds until a silent worker counts as dead.")
 @click.option("--warm", type=click.IntRange(0), help="Suspended replays kept; 0 keeps none.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+@click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
+@click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
 @json_option
 @pass_settings
-def worker(settings: Settings, /, app: str | None, queues: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def worker(
+    settings: Settings, /, app: str | None, queues: tuple[str, ...], unsafe: bool, as_json: bool, **options: Any
+) -> None:
     """Run workers for APP."""
     del as_json  # Its log lines are events already.
     arguments = [settings.target(app)]
     for queue in queues:
         arguments += ["-q", queue]
+    arguments += ["--unsafe"] if unsafe else []
     for name, value in options.items():
         arguments += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     _become(settings, "worker", arguments)

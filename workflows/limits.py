@@ -55,6 +55,12 @@ STEP_NAME_CHARACTERS: Final = 256  # (model)
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
 SCHEDULE_CHARACTERS: Final = 256  # one cron expression (model: 256)
 
+# Processes
+SHARDS_MAX: Final = 4096  # of one namespace; each costs every worker and orchestrator a call now and then
+GRACE_SECONDS_MAX: Final = 24 * 3600  # longest drain of a worker: a step that takes longer is better given back
+LEASE_SECONDS_MIN: Final = 3  # a lease is renewed about three times; shorter ones would be lost to a pause
+LEASE_SECONDS_MAX: Final = 3600  # work of a dead machine waits for as long
+
 # Clients
 CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)

@@ -253,6 +253,10 @@ def test_a_parked_instance_is_named_by_the_doctor(run: Run, client: Client) -> N
         (("instances", "describe", "order"), 1, "workflow order has no instances"),
         (("instances", "list", "order", "--status", "done"), 2, "'done' is not one of"),
         (("nonsense",), 2, "No such command 'nonsense'"),
+        (("worker", "app:app", "--grace", "100000"), 2, "100000.0 is not in the range 0<=x<=86400"),
+        (("worker", "app:app", "--grace", "nan"), 2, "'nan' is not a number of seconds"),
+        (("worker", "app:app", "--lease", "1"), 2, "1.0 is not in the range 3<=x<=3600"),
+        (("worker", "app:app", "--log-level", "LOUD"), 2, "'LOUD' is not one of"),
     ],
 )
 def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], code: int, text: str) -> None:
@@ -313,6 +317,10 @@ def test_a_real_process_fails_in_one_line(
         (
             ["worker", "app:app", "-q", "default", "-q", "gpu", "-c", "64", "-p", "2"],
             ["worker", "app:app", "-q", "default", "-q", "gpu", "--concurrency", "64", "--processes", "2"],
+        ),
+        (
+            ["worker", "app:app", "--grace", "100", "--log-level", "debug", "--unsafe"],
+            ["worker", "app:app", "--unsafe", "--grace", "100.0", "--log-level", "DEBUG"],
         ),
     ],
 )
