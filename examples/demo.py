@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +38,8 @@ from workflows.embedded import EmbeddedRedis
 WORKERS = 2
 LOOK_EVERY_SECONDS = 0.1
 GRACE_SECONDS = 10.0
+COLUMNS = 80
+MADE_UP_CHARACTERS = len(str(uuid.uuid4()))
 ENDED = ("complete", "errored", "terminated")
 # What a worker loads. It serves every pattern, also when the demo plays one.
 WORKER_APP = "examples.app:app"
@@ -199,6 +204,12 @@ class Scene:
         return f"{instance.workflow}/{instance.id}"
 
     @property
+    def short_title(self) -> str:
+        """The same where a line has to fit: of an id that was made up, the beginning."""
+        workflow, _, id = self.title.partition("/")
+        return f"{workflow}/{id[:8] if len(id) == MADE_UP_CHARACTERS else id}"
+
+    @property
     def has_ended(self) -> bool:
         return self.status is not None and self.status.status in ENDED
 
@@ -270,7 +281,9 @@ class Watch:
             status = scene.status
             if status is None:
                 continue
-            self._print(f"\n{scene.title}  {status.status}  {status.output!r}")
+            self._print(f"\n{scene.short_title}  {status.status}")
+            for line in textwrap.wrap(repr(status.output), COLUMNS - 4):
+                self._print(f"    {line}")
             for step in status.steps:
                 began = _span(status.created_at, step.started_at)
                 ended = _span(status.created_at, step.ended_at)
@@ -293,15 +306,17 @@ class Watch:
         self._latest[scene.title] = changes[-1]
         if not self._is_live:
             for change in changes:
-                self._print(f"{self._elapsed():6.2f} s  {scene.title}  {change}")
+                self._print(f"{self._elapsed():6.2f} s  {scene.short_title}  {change}")
 
     def _draw(self) -> None:
         if not self._is_live:
             return
         up = f"\x1b[{self._lines_drawn}A" if self._lines_drawn else ""
-        width = max(len(title) for title in self._latest)
-        lines = [f"\x1b[2K{title:{width}}  {latest}\n" for title, latest in self._latest.items()]
-        self._output.write(up + "".join(lines))
+        width = max(len(scene.short_title) for scene in self._scenes)
+        columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+        # A line that wraps would take two, and the next picture would not cover this one.
+        lines = [f"{scene.short_title:{width}}  {self._latest[scene.title]}"[: columns - 1] for scene in self._scenes]
+        self._output.write(up + "".join(f"\x1b[2K{line}\n" for line in lines))
         self._output.flush()
         self._lines_drawn = len(lines)
 

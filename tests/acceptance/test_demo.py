@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +74,7 @@ def test_the_demo_succeeds(demo: Played) -> None:
 @pytest.mark.timeout(LIMIT_SECONDS + 30)
 def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
     """Its end and, below, the steps with when they began and ended."""
-    timelines = dict(re.findall(r"^(\S+)/\S+  complete  .*\n((?:  +.*\n)+)", demo.output, re.MULTILINE))
+    timelines = dict(re.findall(r"^(\S+)/\S+  complete\n((?:  +.*\n)+)", demo.output, re.MULTILINE))
     assert len(PATTERNS) == 8
     assert set(timelines) == {
         "image-processing-workflow",
@@ -88,6 +91,37 @@ def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
         r"^ +\d+ ms -> +\d+ ms  do +extract: complete, 3 attempts$", timelines["data-pipeline-workflow"], re.M
     )
     assert re.search(r"^ +\d+ ms -> +\d+ ms  sleep +wait 7 days: complete$", timelines["daily-workflow"], re.M)
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 30)
+def test_the_demo_fits_a_terminal_of_80_columns(demo: Played) -> None:
+    assert [line for line in demo.output.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 30)
+def test_the_picture_on_a_narrow_terminal_takes_one_line_for_each_instance() -> None:
+    """Played on a terminal of 50 columns: no line may wrap, or the next picture would not cover it."""
+    main, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (40, 50))
+    said = bytearray()
+    with _temporary_folder() as name:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "examples.approval"],
+            cwd=ROOT,
+            env=os.environ | {"TMPDIR": name},
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # how a terminal ends on Linux
+            while chunk := os.read(main, 4096):
+                said += chunk
+        os.close(main)
+        assert process.wait(LIMIT_SECONDS) == 0, said
+    pictures = re.findall(r"\x1b\[2K([^\r\n]*)", said.decode())
+    assert len(pictures) > 1
+    assert max(map(len, pictures)) < 50
 
 
 @pytest.mark.timeout(LIMIT_SECONDS + 30)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.conftest import LOADED
+from tests.testing.conftest import LOADED, Run
 from workflows.testing import InstanceIntrospector, InstanceModifier, WorkflowIntrospector
 
 pytest_plugins = ("pytester",)
 
-GUIDE = Path(__file__).parents[2] / "docs" / "testing.md"
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "testing.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: Path = GUIDE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
@@ -40,3 +41,21 @@ def test_the_guide_shows_every_call(kind: type) -> None:
     }
     missing = sorted(name for name in calls if name not in GUIDE.read_text())
     assert not missing
+
+
+def test_the_schedules_of_the_readme_fire_and_can_be_triggered_by_hand(run_inner: Run) -> None:
+    app = next(block for block in blocks("python", ROOT / "README.md") if "schedules=" in block)
+    tests = """
+def test_by_hand(env):
+    assert env.REPORT_WORKFLOW.create().result().startswith("report of ")
+
+@pytest.mark.workflows(schedules=True)
+def test_a_week(env, clock):
+    clock.advance("7 days")
+    reports = [env.REPORT_WORKFLOW.get(key[1]) for key in env._engine.created("report-workflow")]
+    nightly = [report for report in reports if report.id.startswith("nightly-")]
+    assert len(nightly) == 7
+    days = {report.result() for report in reports if report not in nightly}
+    assert days == {f"report of {day}day" for day in ("Mon", "Tues", "Wednes", "Thurs", "Fri")}
+"""
+    run_inner(tests, app=app.replace("reports = App", "app = reports = App")).assert_outcomes(passed=2)
