@@ -190,10 +190,11 @@ class Callbacks:
         """To be called now and then by a thread that user code cannot hold up."""
         for question in list(self._questions):
             if now >= question.deadline:
+                # First: cancelled before, it could answer with its cancellation.
+                self._refuse(question, f"did not return within {limits.DELAY_FUNCTION_SECONDS} seconds")
                 task = question.task
                 if task is not None:
                     self._loop.call_soon_threadsafe(task.cancel)
-                self._refuse(question, f"did not return within {limits.DELAY_FUNCTION_SECONDS} seconds")
 
     # Attempts ---------------------------------------------------------------------------------------------------------
 
