@@ -34,6 +34,9 @@ FORMAT: Final = b"\x01"
 
 # Extension types. The numbers are part of the stored format: never reuse one.
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, _INSTANCE = range(1, 12)
+_FORGEABLE = frozenset({_TUPLE, _FROZENSET, _INT, _TIMEDELTA, _UUID, _DECIMAL})
+# msgpack's own timestamps, which the unpacker makes without asking, and whose hash is no secret either.
+_TIMESTAMP = re.compile(rb"\xff(?:(?<=[\xd4-\xd8]\xff)|(?<=\xc7.\xff)|(?<=\xc8..\xff)|(?<=\xc9....\xff))", re.DOTALL)
 
 _CONTAINER_BYTES = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 _EXTENSION_BYTES = bytes([0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)])
@@ -42,6 +45,13 @@ _CONTAINERS = frozenset({list, dict, tuple, set, frozenset})
 _FOREIGN = frozenset({msgpack.ExtType, msgpack.Timestamp})
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 _COMPLETENESS_BYTES = 2048  # below, headers that lie can claim 1,024 levels of 2,048 pointers: 16 MB at the very most
+_HASH_BYTES = 2048  # below, not even members that all have one hash take a millisecond
+# Of what can be a key or a member of a set: numbers of any size and what is made of numbers has a hash that anybody can
+# compute, so that thousands with the same one can be made up, and each would be compared with all the others. The hash
+# of texts and bytes depends on a secret of the process.
+_HASHES_ALIKE = 64
+_LONG_BYTES = 256  # an int and a Decimal with one hash are compared in quadratic time of their digits
+_ZONES = 1000  # there are about 600
 _PACKER_BYTES = 512  # msgpack's own first buffer of 256 KiB costs more than most values
 _PACKER: Any = msgpack.Packer  # the published annotations lack buf_size
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -90,9 +100,9 @@ def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES, state: b
             reader.read()
             if reader.extensions != writer.extensions:
                 raise CorruptPayload("it holds a msgpack extension type")
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # a value's own methods may raise anything, SystemExit too
         raise _not_serializable(value, what, error, state) from error
     if len(blob) > limit:
         raise PayloadTooLarge(
@@ -168,17 +178,38 @@ class _Writer:
 class _Reader:
     """Unpacks one blob within the limits."""
 
-    __slots__ = ("blob", "containers", "counting", "extensions", "members", "nesting", "unique_keys")
+    __slots__ = (
+        "alike",
+        "blob",
+        "careful",
+        "containers",
+        "decimals",
+        "extensions",
+        "hashing",
+        "long",
+        "members",
+        "nesting",
+        "seen",
+        "unique_keys",
+        "zones",
+    )
 
     def __init__(self, blob: bytes, *, unique_keys: bool = False) -> None:
         self.blob = blob
+        self.hashing = len(blob) > _HASH_BYTES
+        self.seen: set[bytes] = set()
+        self.decimals: set[int] = set()
+        self.alike: dict[int, int] = {}
+        self.long: set[int] = set()
+        self.zones: dict[str, tzinfo | None] = {}
         self.unique_keys = unique_keys
         self.extensions = 0
         self.nesting = 0
         self.members = 0
         self.containers = 0
         # A member takes at least a byte, so that a shorter blob cannot hold too many.
-        self.counting = len(blob) > limits.CODEC_ITEMS
+        counting = len(blob) > limits.CODEC_ITEMS
+        self.careful = counting or unique_keys or (self.hashing and _TIMESTAMP.search(blob) is not None)
 
     def read(self) -> Any:
         value = self._unpack(self.blob[1:])
@@ -191,7 +222,7 @@ class _Reader:
             unpacker = msgpack.Unpacker(max_buffer_size=len(packed), read_size=len(packed))
             unpacker.feed(packed)
             unpacker.skip()
-        if self.counting or self.unique_keys:
+        if self.careful:
             return msgpack.unpackb(
                 packed,
                 ext_hook=self._extension,
@@ -212,6 +243,9 @@ class _Reader:
 
     def _map(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
         self._count(pairs)
+        for key, _ in pairs:
+            if type(key) in _FOREIGN:
+                raise CorruptPayload("Stored value holds a msgpack timestamp")
         result = dict(pairs)
         if self.unique_keys and len(result) != len(pairs):
             raise CorruptPayload("it holds a dict whose keys become equal")
@@ -220,8 +254,28 @@ class _Reader:
     def _extension(self, code: int, data: bytes) -> Any:
         self.extensions += 1
         read = _READERS.get(code)
-        if read is not None:
-            return read(data)
+        value = self._read_members(code, data) if read is None else read(data)
+        if self.hashing and code in _FORGEABLE and data not in self.seen:
+            self.seen.add(data)
+            self._note_hash(value, code, data)
+        return value
+
+    def _note_hash(self, value: Any, code: int, data: bytes) -> None:
+        try:
+            found = hash(value)
+        except TypeError:
+            return  # it holds what can be no key: neither can it
+        alike = self.alike[found] = self.alike.get(found, 0) + 1
+        if alike > _HASHES_ALIKE:
+            raise CorruptPayload(f"Stored value holds more than {_HASHES_ALIKE} different members with the same hash")
+        if code == _DECIMAL:
+            self.decimals.add(found)
+        elif code == _INT and len(data) > _LONG_BYTES:
+            self.long.add(found)
+        if self.long and found in self.long and found in self.decimals:
+            raise CorruptPayload("Stored value holds a long number and a Decimal with the same hash")
+
+    def _read_members(self, code: int, data: bytes) -> Any:
         if code not in (_TUPLE, _SET, _FROZENSET, _DATETIME, _TIME, _TIMEDELTA, _INSTANCE):
             raise CorruptPayload(f"Stored value holds the unknown extension type {code}")
         if self.nesting > limits.CODEC_DEPTH:  # one more, so that a datetime fits into the innermost tuple
@@ -231,7 +285,66 @@ class _Reader:
         self.nesting -= 1
         if type(members) is not list:
             raise CorruptPayload(f"Stored value holds a malformed extension of type {code}")
-        return _from_members(code, members)
+        return self._from_members(code, members)
+
+    def _from_members(self, code: int, members: list[Any]) -> Any:
+        if code == _TUPLE:
+            return tuple(members)
+        if code in (_SET, _FROZENSET):
+            if not _FOREIGN.isdisjoint(map(type, members)):
+                raise CorruptPayload("Stored value holds a msgpack timestamp")
+            unique = set(members) if code == _SET else frozenset(members)
+            if len(unique) != len(members):
+                raise CorruptPayload("Stored value holds a set whose members are equal")
+            return unique
+        if code in (_DATETIME, _TIME):
+            text, fold, microseconds, name = members
+            moment = datetime.fromisoformat(text) if code == _DATETIME else time.fromisoformat(text)
+            if moment.tzinfo is not None:
+                raise CorruptPayload("Stored value holds a malformed date")
+            return moment.replace(tzinfo=self._zone(microseconds, name), fold=fold)
+        if code == _TIMEDELTA:
+            days, seconds, microseconds = members
+            return timedelta(days, seconds, microseconds)
+        workflow, instance = members
+        if type(workflow) is not str or type(instance) is not str:
+            raise CorruptPayload("Stored value holds a malformed instance reference")
+        return InstanceRef(workflow, instance)
+
+    def _zone(self, microseconds: int | None, name: str | None) -> tzinfo | None:
+        zone = None if name is None else self._named_zone(name)
+        if zone is not None:
+            return zone
+        if microseconds is None:
+            if name is not None:
+                raise CorruptPayload(f"Stored value holds the unknown time zone {name}")
+            return None
+        return timezone(timedelta(microseconds=microseconds)) if microseconds else UTC
+
+    def _named_zone(self, name: str) -> tzinfo | None:
+        """The zone of that name; None where this machine lacks it, which takes long to find out."""
+        if name not in self.zones:
+            if not _ZONE.fullmatch(name):
+                raise CorruptPayload("Stored value holds a malformed time zone")
+            if len(self.zones) >= _ZONES:
+                raise CorruptPayload(f"Stored value holds more than {_ZONES} time zones")
+            try:
+                self.zones[name] = ZoneInfo(name)
+            except (KeyError, ValueError, OSError):
+                self.zones[name] = None
+        return self.zones[name]
+
+
+def unpack_plain(packed: bytes, *, raw: bool = False) -> Any:
+    """Unpack a structure of our own, without extension types and with texts for keys, however hostile the bytes are.
+
+    Raises: Exception, of whatever kind.
+    """
+    if len(packed) > _COMPLETENESS_BYTES:
+        unpacker = msgpack.Unpacker(max_buffer_size=len(packed), read_size=len(packed))
+        unpacker.feed(packed)
+        unpacker.skip()
+    return msgpack.unpackb(packed, raw=raw)
 
 
 def _may_break_rules(blob: bytes) -> bool:
@@ -424,50 +537,15 @@ _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
 }
 
 
-def _from_members(code: int, members: list[Any]) -> Any:
-    if code == _TUPLE:
-        return tuple(members)
-    if code in (_SET, _FROZENSET):
-        unique = set(members) if code == _SET else frozenset(members)
-        if len(unique) != len(members):
-            raise CorruptPayload("Stored value holds a set whose members are equal")
-        return unique
-    if code in (_DATETIME, _TIME):
-        text, fold, microseconds, name = members
-        moment = datetime.fromisoformat(text) if code == _DATETIME else time.fromisoformat(text)
-        if moment.tzinfo is not None:
-            raise CorruptPayload("Stored value holds a malformed date")
-        return moment.replace(tzinfo=_zone(microseconds, name), fold=fold)
-    if code == _TIMEDELTA:
-        days, seconds, microseconds = members
-        return timedelta(days, seconds, microseconds)
-    workflow, instance = members
-    if type(workflow) is not str or type(instance) is not str:
-        raise CorruptPayload("Stored value holds a malformed instance reference")
-    return InstanceRef(workflow, instance)
-
-
-def _zone(microseconds: int | None, name: str | None) -> tzinfo | None:
-    if name is not None:
-        if not _ZONE.fullmatch(name):
-            raise CorruptPayload("Stored value holds a malformed time zone")
-        try:
-            return ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            if microseconds is None:
-                raise
-    if microseconds is None:
-        return None
-    return timezone(timedelta(microseconds=microseconds)) if microseconds else UTC
-
-
 # --- errors
 
 
-def _not_serializable(value: Any, what: str, error: Exception, state: bool) -> PayloadNotSerializable:
+def _not_serializable(value: Any, what: str, error: BaseException, state: bool) -> PayloadNotSerializable:
     try:
         found = _first_problem(value, "", (), [0], state)
-    except Exception:  # whatever the user's own classes do while being looked at; the first error still tells
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except BaseException:  # whatever the user's own classes do while being looked at; the first error still tells
         found = None
     if found is None:
         found = ("", str(error) if isinstance(error, CorruptPayload) else _described(error))
@@ -497,7 +575,7 @@ def _first_problem(
         children = _children(plain, attributes=kind not in _AS_IS and not isinstance(value, Mapping))
     except _Unsupported as error:
         return path, f"it is a {error}"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return path, f"it is a {kind.__module__}.{kind.__qualname__} that cannot be converted: {_described(error)}"
     members[0] += len(plain)
     if members[0] > limits.CODEC_ITEMS:
@@ -535,14 +613,14 @@ def _children(plain: Any, *, attributes: bool) -> Iterable[tuple[str, Any]]:
 def _safe_repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # the user's own __repr__
+    except (Exception, SystemExit):  # the user's own __repr__
         return f"a {type(value).__qualname__}"
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # the user's own __str__
+    except (Exception, SystemExit):  # the user's own __str__
         text = ""
     return f"{type(error).__name__}: {_shortened(text)}" if text else type(error).__name__
 

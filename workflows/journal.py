@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import msgpack
 
+from workflows.codec import unpack_plain
 from workflows.errors import CorruptPayload
 
 FORMAT = b"\x01"
@@ -184,7 +185,7 @@ def decode(blob: bytes) -> Entry:
         raise CorruptPayload(f"journal entry has format {blob[:1]!r}; this version reads {FORMAT!r}")
     kind = blob[1:2]
     try:
-        body = msgpack.unpackb(blob[HEADER_BYTES:], raw=True, strict_map_key=False)
+        body = unpack_plain(blob[HEADER_BYTES:], raw=True)
         if kind == b"0":
             return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgpack
 
 from workflows import limits
+from workflows.codec import unpack_plain
 from workflows.durations import Duration, format_ms, parse_ms
 from workflows.errors import BadDuration, BadStepConfig, CorruptPayload
 from workflows.failure import Failure
@@ -196,7 +197,7 @@ def from_wire(blob: bytes) -> StepConfig:
         CorruptPayload: the bytes are something else.
     """
     try:
-        body = msgpack.unpackb(blob)
+        body = unpack_plain(blob)
         delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
         retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"])
         return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1))

@@ -194,6 +194,14 @@ class Broken:
         raise RuntimeError
 
 
+class Exiting:
+    def __workflow_reference__(self) -> Any:
+        raise SystemExit(3)
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
 @dataclasses.dataclass
 class Holder:
     inside: Any
@@ -232,6 +240,8 @@ def test_cycle_is_refused_as_such(kind: str) -> None:
         (["a\udfff"], "at [0], it is a string with half of a surrogate pair"),
         ({"\ud800": 1}, "it is a string with half of a surrogate pair"),
         ([Broken()], "at [0], it is a test_codec.Broken"),
+        ({"a": [Exiting()]}, 'at ["a"][0], it is a test_codec.Exiting that cannot be converted: SystemExit: 3'),
+        ({("a", Exiting()): 1}, "it is a test_codec.Exiting that cannot be converted: SystemExit: 3"),
         ([msgpack.ExtType(1, b"\x90")], "at [0], it is a msgpack.ext.ExtType"),
         ([(1,), msgpack.ExtType(1, b"\x90")], "at [1], it is a msgpack.ext.ExtType"),
         (msgpack.Timestamp(1, 2), "it is a msgpack.ext.Timestamp"),
@@ -414,3 +424,120 @@ def test_damaged_blob_is_read_or_refused(value: Any, data: st.DataObject) -> Non
         decode(bytes(blob))
     except CorruptPayload:
         pass
+
+
+# Hostile keys: numbers, and what is made of numbers, have hashes that anybody can compute (F52)
+
+PRIME = 2**61 - 1  # what Python's hash of a number is modulo
+_LANE_1, _LANE_2, _LANE_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
+_WORD = 2**64
+
+
+def colliding_pairs(count: int) -> list[tuple[int, int]]:
+    """Pairs of ints with the hash of ``(0, 0)``: the second undoes what the first does to the hash of a tuple."""
+
+    def mix(state: int, lane: int) -> int:
+        state = (state + lane * _LANE_2) % _WORD
+        return (state << 31 | state >> 33) % _WORD * _LANE_1 % _WORD
+
+    target = mix(mix(_LANE_5, 0), 0)
+    back = target * pow(_LANE_1, -1, _WORD) % _WORD
+    back = (back >> 31 | back << 33) % _WORD
+    pairs, first = [], 0
+    while len(pairs) < count:
+        second = (back - mix(_LANE_5, first)) * pow(_LANE_2, -1, _WORD) % _WORD
+        if second < PRIME:
+            pairs.append((first, second))
+        first += 1
+    return pairs
+
+
+HOSTILE_KEYS: dict[str, list[bytes]] = {
+    "ints": [ext(4, (number * PRIME).to_bytes(20, "big")) for number in range(10, 20_000)],
+    "decimals": [ext(10, str(number * PRIME).encode()) for number in range(10, 20_000)],
+    "uuids": [ext(9, (number * PRIME).to_bytes(16, "big")) for number in range(10, 20_000)],
+    "tuples": [ext(1, msgpack.packb(list(pair))) for pair in colliding_pairs(15_000)],
+    "timestamps": [b"\xd7\xff" + msgpack.Timestamp(number ^ 5, number).to_bytes() for number in range(6, 20_000)],
+}
+
+
+def counted_hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often members were compared, for the types whose comparison can be seen."""
+    compared = [0]
+    for kind in (UUID, msgpack.Timestamp):
+        plain = kind.__eq__
+
+        def counting(self: Any, other: Any, plain: Any = plain) -> Any:
+            compared[0] += 1
+            return plain(self, other)
+
+        monkeypatch.setattr(kind, "__eq__", counting)
+    return compared
+
+
+@pytest.mark.parametrize("kind", HOSTILE_KEYS)
+@pytest.mark.parametrize("where", ["dict", "set", "dicts in a list"])
+def test_members_made_up_to_have_one_hash_are_refused_early(
+    kind: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = HOSTILE_KEYS[kind]
+    if where == "set":
+        packed = ext(2, msgpack.Packer().pack_array_header(len(keys)) + b"".join(keys))
+    else:
+        packed = msgpack.Packer().pack_map_header(len(keys)) + b"".join(key + b"\xc0" for key in keys)
+        packed = packed if where == "dict" else b"\x91" + packed
+    compared = counted_hashes(monkeypatch)
+    with pytest.raises(CorruptPayload):
+        decode(b"\x01" + packed)
+    assert compared[0] <= 64 * 64
+
+
+def test_long_number_is_not_compared_with_a_decimal_of_its_hash() -> None:
+    long = 10**100_000 // PRIME * PRIME
+    keys = [ext(4, long.to_bytes(long.bit_length() // 8 + 1, "big")), ext(10, b"%de99980" % PRIME)]
+    with pytest.raises(CorruptPayload, match="a long number"):
+        decode(b"\x01" + msgpack.Packer().pack_map_header(2) + b"".join(key + b"\xc0" for key in keys))
+
+
+def test_equal_keys_over_and_over_are_compared_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [ext(9, (number * PRIME).to_bytes(16, "big")) for number in range(10, 60)]
+    packed = msgpack.Packer().pack_map_header(20_050) + b"".join(key + b"\xc0" for key in [*keys, *[keys[-1]] * 20_000])
+    compared = counted_hashes(monkeypatch)
+    assert len(decode(b"\x01" + packed)) == 50
+    assert compared[0] <= 64 * 20_050
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [Decimal("0.00")] * 5000,
+        [(0, 0)] * 5000,
+        [(x, y, z) for x in range(-9, 9) for y in range(-9, 9) for z in range(-9, 9)],
+        {(x, y): 1 for x in range(-40, 40) for y in range(-40, 40)},
+        {2.0**power for power in range(-1000, 1000)},
+        [2**power for power in range(3000)],
+        {uuid4() for _ in range(2000)},
+        {timedelta(seconds=second) for second in range(5000)},
+        {frozenset([n, n + 1]) for n in range(5000)},
+        {Decimal(n) / 100 for n in range(5000)},
+    ],
+)
+def test_honest_members_are_not_mistaken_for_hostile_ones(value: Any) -> None:
+    assert stored(value) == value
+
+
+def test_unknown_zones_are_looked_for_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def unknown(name: str) -> Any:
+        looked.append(name)
+        raise KeyError(name)
+
+    monkeypatch.setattr("workflows.codec.ZoneInfo", unknown)
+    body = msgpack.packb(["2026-01-01T00:00:00", 0, 0, "No/Where"])
+    moments = decode(b"\x01" + msgpack.Packer().pack_array_header(5000) + ext(5, body) * 5000)
+    assert moments[-1] == datetime(2026, 1, 1, tzinfo=UTC) and looked == ["No/Where"]
+    many = b"".join(ext(5, msgpack.packb(["2026-01-01T00:00:00", 0, 0, f"No/{n}"])) for n in range(5000))
+    with pytest.raises(CorruptPayload, match="time zones"):
+        decode(b"\x01" + msgpack.Packer().pack_array_header(5000) + many)
+    assert len(looked) <= 1001
