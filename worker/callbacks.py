@@ -28,17 +28,13 @@ from workflows.clock import monotonic
 from workflows.context import running
 from workflows.durations import parse_ms
 from workflows.env import names_of
-from workflows.errors import NonRetryableError, StepTimeout
+from workflows.errors import NonRetryableDelayError, StepTimeout
 from workflows.failure import Failure
 from workflows.overrides import Occurrence, Overrides
 
 _log = logging.getLogger("workflows.worker")
 
 FORKED_RETURNED, FORKED_FAILED = 0, 70
-
-
-class NonRetryableDelayError(NonRetryableError):
-    """The function that computes a step's retry delay failed."""
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,6 @@ from typing import Any
 from workflows import codec, failure, journal, retries
 from workflows.app import App
 from workflows.commands import Child, Do, Sleep, Wait
-from workflows.errors import PayloadError
 from workflows.journal import EventReceived
 from workflows.keys import Instance
 from workflows.overrides import Overrides
@@ -67,7 +66,7 @@ def _end(replay: Replay) -> dict[str, Any]:
         case Returned(value):
             try:
                 end = {"st": "complete", "v": codec.encode(value, what="what run() returned")}
-            except PayloadError as error:
+            except BaseException as error:  # the value's own methods ran, on the engine's thread
                 end = {"st": "errored", "x": failure.capture(error)}
         case Raised(exception):
             end = {"st": "errored", "x": failure.capture(exception)}

@@ -5,7 +5,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
 
     WorkflowError
     ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
-    ├─ StepError            StepFailed · PoisonError · StalledError · NonRetryableError · StepLimitReached
+    ├─ StepError            StepFailed · PoisonError · StalledError · NonRetryableError (NonRetryableDelayError) · StepLimitReached
     ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
@@ -51,7 +51,22 @@ class StepError(WorkflowError):
     """A step could not be completed."""
 
 
-class StepFailed(StepError):
+class _Placed:
+    """What an error says about where it comes from: in its text, and here.
+
+    Attributes:
+        workflow, instance_id: the instance.
+        step: the step or wait as messages call it, ``'step "charge-1"'``; None for an error of ``run`` itself.
+        attempts: how many attempts the step had, those that a crash ended included; None where there are none.
+    """
+
+    workflow: str | None = None
+    instance_id: str | None = None
+    step: str | None = None
+    attempts: int | None = None
+
+
+class StepFailed(_Placed, StepError):
     """A step failed with an error whose class is not loaded in this process.
 
     Attributes:
@@ -65,7 +80,7 @@ class StepFailed(StepError):
         self.remote_traceback = remote_traceback
 
 
-class PoisonError(StepError):
+class PoisonError(_Placed, StepError):
     """The step was abandoned because every worker that ran it died."""
 
 
@@ -76,12 +91,16 @@ class StalledError(StepError):
 class NonRetryableError(StepError):
     """Raise this inside a step to fail it at once, whatever its retry settings say.
 
-    The optional second argument replaces the name shown for the error.
+    The optional second argument replaces the name shown for the error, which is the class's.
     """
 
-    def __init__(self, message: str | None = None, name: str = "NonRetryableError") -> None:
+    def __init__(self, message: str | None = None, name: str | None = None) -> None:
         super().__init__(message)
-        self.name = name
+        self.name = type(self).__name__ if name is None else name
+
+
+class NonRetryableDelayError(NonRetryableError):
+    """The function that computes a step's retry delay failed."""
 
 
 class StepLimitReached(StepError):
@@ -92,11 +111,11 @@ class WorkflowTimeoutError(WorkflowError):
     """Execution timed out."""
 
 
-class StepTimeout(WorkflowTimeoutError):
+class StepTimeout(_Placed, WorkflowTimeoutError):
     """An attempt of a step took longer than its timeout."""
 
 
-class EventTimeout(WorkflowTimeoutError):
+class EventTimeout(_Placed, WorkflowTimeoutError):
     """No event of the awaited type came in time."""
 
 

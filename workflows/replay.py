@@ -32,7 +32,7 @@ from workflows.errors import (
     Suspended,
 )
 from workflows.event import ReceivedEvent, WorkflowEvent, moment
-from workflows.failure import Failure
+from workflows.failure import Failure, Place, locate
 from workflows.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
 from workflows.records import named
 from workflows.replay_loop import ReplayLoop, RunStalled, is_attended
@@ -382,15 +382,24 @@ class Replay:
                 return (codec.decode(blob) if blob is not None else None), None
             case Settled(error=blob) | ChildEnded(error=blob):
                 assert blob is not None
-                error = Failure.from_blob(blob).to_exception()
+                error = Failure.from_blob(blob).to_exception(self._place(entry))
                 # A future cannot carry StopIteration: it would end the coroutine that awaits it.
                 return None, RuntimeError(f"StopIteration: {error}") if isinstance(error, StopIteration) else error
             case TimedOut(timeout_ms=timeout_ms):
-                return None, EventTimeout(f"Execution timed out after {timeout_ms}ms")
+                late = EventTimeout(f"Execution timed out after {timeout_ms}ms")
+                locate(late, self._place(entry))
+                return None, late
             case EventReceived():
                 payload = codec.decode(entry.payload) if entry.payload else None
                 return ReceivedEvent(payload, type=entry.type, timestamp=moment(entry.sent_at_ms)), None
         return None, None
+
+    def _place(self, entry: Settled | TimedOut | ChildEnded) -> Place:
+        if isinstance(entry, ChildEnded):
+            return Place(entry.workflow, entry.id)
+        attempts = entry.attempts if isinstance(entry, Settled) else None
+        step = describe("step" if entry.kind == "do" else entry.kind, entry.name, entry.count)
+        return Place(self._event.workflow_name, self._event.instance_id, step, attempts)
 
     def _rebuilt(self, value: Any, asked: _Asked) -> Any:
         if asked.callback is None:

@@ -33,7 +33,7 @@ from workflows.errors import (
     InvalidTransition,
     WorkflowError,
 )
-from workflows.failure import Failure
+from workflows.failure import Failure, Place
 from workflows.history import ErrorInfo, StepStatus
 from workflows.keys import Instance, Keyspace
 from workflows.retention import retention_ms
@@ -479,7 +479,7 @@ class Outcome:
         if self.status is Status.TERMINATED:
             raise InstanceTerminated(f'Instance "{instance.id}" of workflow "{instance.workflow}" was terminated.')
         if self.error is not None:
-            raise Failure.from_blob(self.error).to_exception()
+            raise Failure.from_blob(self.error).to_exception(Place(instance.workflow, instance.id))
         return None if self.output is None else codec.decode(self.output)
 
 

@@ -382,7 +382,7 @@ def test_timers_that_fell_due_while_nothing_ran_fire_at_once(cluster: Cluster, p
     cluster.ready(cluster.worker())
     started = time.time()
     assert cluster.result(sleeper) == "rested"
-    assert cluster.result(patient) == "Execution timed out after 1000ms"
+    assert cluster.result(patient).startswith("Execution timed out after 1000ms (")
     assert cluster.result(hopeful) == "at last"
     assert cluster.result(retrying) == 2
     assert time.time() - started < (2 if politely else 7)

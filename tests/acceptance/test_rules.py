@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import redis as redis_py
-from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, field_validator
 from pydantic.alias_generators import to_camel
 
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import App, PayloadNotSerializable, PayloadTooLarge, WorkflowEntrypoint, WorkflowEvent
+from workflows import (
+    App,
+    NonRetryableError,
+    PayloadNotSerializable,
+    PayloadTooLarge,
+    StepFailed,
+    WorkflowEntrypoint,
+    WorkflowEvent,
+    WorkflowTimeoutError,
+)
 from workflows.binding import bindings_of
 from workflows.client import Client, WorkflowInstance
 from workflows.store import Store, connection, open_keyspace
@@ -165,6 +175,143 @@ def test_models_with_aliases_travel_through_params_steps_children_and_batches(
         assert result_of(parents.create(params={"netCents": 2})) == [4, [2, "from the step"], [2, "from the step"]]
         (one,) = parents.create_batch([{"params": Charge(netCents=3)}])
         assert result_of(one)[0] == 6
+
+
+class Response:
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+        self.connection = threading.Lock()
+
+
+class HttpError(Exception):
+    def __init__(self, response: Response) -> None:
+        super().__init__("404 Not Found")
+        self.response = response
+
+
+class ExitingMapping(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+    __iter__ = __len__ = __getitem__  # type: ignore[assignment]
+
+
+class ExitingError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+def test_what_run_leaves_behind_cannot_end_the_worker(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules", retry_delay=0)
+
+    @app.workflow
+    class HostileWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            if event.payload == "raise":
+                raise ExitingError
+            return ExitingMapping() if event.payload == "return" else "well"
+
+    with running(app, redis_url) as client:
+        handle = client.workflow("hostile-workflow")
+        for how in ("raise", "return"):
+            ended = handle.create(params=how)
+            with pytest.raises(Exception):  # noqa: B017
+                result_of(ended)
+            assert ended.status().status == "errored"
+        assert result_of(handle.create(params="")) == "well"
+
+
+def test_errors_of_steps_are_caught_as_what_they_were(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules", defaults={"retries": {"limit": 0}})
+
+    class Remote(Exception):
+        """Not to be found by its name."""
+
+    def get() -> None:
+        raise HttpError(Response(404))
+
+    def many() -> None:
+        raise ExceptionGroup("many", [ValueError(1), KeyError("k")])
+
+    def remote() -> None:
+        raise Remote("why")
+
+    @app.workflow
+    class CatchingWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            caught: list[Any] = []
+            try:
+                await step.do("check", lambda: Charge.model_validate({"netCents": "x"}))
+            except ValidationError as error:
+                caught.append(error.errors()[0]["loc"])
+            try:
+                await step.do("many", many)
+            except* ValueError as group:
+                caught.append(group.exceptions[0].args)
+            except* KeyError:
+                caught.append("key")
+            try:
+                await step.do("get", get)
+            except HttpError as error:
+                caught.append(error.response.status_code)
+            try:
+                await step.do("remote", remote)
+            except StepFailed as error:
+                caught.append([str(error), error.step, error.attempts, error.instance_id])
+            try:
+                await step.do("slow", lambda: threading.Event().wait(1), timeout="50 ms")
+            except WorkflowTimeoutError as error:
+                caught.append(str(error))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(step.do("remote", remote))
+            except* StepFailed as group:
+                caught.append(len(group.exceptions))
+            return caught
+
+    with running(app, redis_url) as client:
+        instance = client.workflow("catching-workflow").create(id="c1")
+        assert result_of(instance) == [
+            ("netCents",),
+            (1,),
+            "key",
+            404,
+            [
+                'why (Remote: step "remote", 1 attempt, instance "c1" of workflow "catching-workflow")',
+                'step "remote"',
+                1,
+                "c1",
+            ],
+            'Execution timed out after 50ms (step "slow", 1 attempt, instance "c1" of workflow "catching-workflow")',
+            1,
+        ]
+
+
+def test_the_error_within_a_task_group_is_shown_as_the_instances(redis: redis_py.Redis, redis_url: str) -> None:
+    app = App("rules", defaults={"retries": {"limit": 0}})
+
+    class Declined(NonRetryableError):
+        pass
+
+    def charge() -> None:
+        raise Declined("no money")
+
+    @app.workflow
+    class GroupedWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(step.do("charge", charge))
+                group.create_task(step.sleep("nap", "1 hour"))
+
+    with running(app, redis_url) as client:
+        instance = client.workflow("grouped-workflow").create(id="g1")
+        with pytest.raises(ExceptionGroup):
+            result_of(instance)
+        error = instance.status().error
+        (charged, _) = instance.status().steps
+    assert error is not None and error.name == "Declined"
+    assert error.message.startswith('no money (Declined: step "charge", 1 attempt, instance "g1"')
+    assert charged.error is not None and charged.error.name == "Declined"
 
 
 def test_a_step_nobody_awaited_is_named_in_the_warnings(redis: redis_py.Redis, redis_url: str) -> None:

@@ -92,7 +92,7 @@ def test_an_event_with_a_known_id_is_accepted_once(shared: Cluster) -> None:
 
 def test_a_wait_that_gets_nothing_times_out_with_an_error_that_run_can_catch(shared: Cluster) -> None:
     instance = shared.create("patient", "wt", {"timeout": 1_000})
-    assert shared.result(instance) == "Execution timed out after 1000ms"
+    assert shared.result(instance).startswith("Execution timed out after 1000ms (")
 
 
 # Steps that fail
@@ -136,7 +136,7 @@ def test_each_attempt_has_its_own_timeout(shared: Cluster, sync: bool) -> None:
 @pytest.mark.parametrize("sync", [True, False], ids=["plain", "async"])
 def test_a_step_that_is_always_too_slow_fails_with_a_timeout(shared: Cluster, sync: bool) -> None:
     instance = shared.create("slow", f"to-{sync}", {"sync": sync, "slow": 9, "limit": 1})
-    assert shared.result(instance) == "Execution timed out after 300ms"
+    assert shared.result(instance).startswith("Execution timed out after 300ms (")
     assert shared.ledger.count(f"to-{sync}/slow") == 2
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import threading
 import traceback
 import types
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgpack
 import pydantic
+import pydantic_core
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows import errors, limits
+from workflows import codec, errors, limits
 from workflows.errors import (
     CorruptPayload,
     EventTimeout,
@@ -25,7 +29,7 @@ from workflows.errors import (
     StepFailed,
     StepTimeout,
 )
-from workflows.failure import Failure, capture, make
+from workflows.failure import Failure, Place, capture, make
 
 
 class PaymentError(Exception):
@@ -257,6 +261,56 @@ def with_notes(notes: Any) -> Exception:
     return error
 
 
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class ExitingAttributes(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+class ExitingMapping(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise SystemExit(3)
+
+    def __iter__(self) -> Any:
+        raise SystemExit(3)
+
+    def __len__(self) -> int:
+        raise SystemExit(3)
+
+
+class ExitingMeta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise SystemExit(3)
+
+
+class ExitingName(NonRetryableError):
+    @property
+    def name(self) -> str:
+        raise SystemExit(3)
+
+    @name.setter
+    def name(self, value: str) -> None: ...
+
+
+def holding(value: Any) -> Exception:
+    error = ValueError("x")
+    error.held = value  # type: ignore[attr-defined]
+    return error
+
+
+def nested_groups(levels: int) -> Exception:
+    error: Exception = ValueError("innermost")
+    for _ in range(levels):
+        error = ExceptionGroup("outer", [error])
+    return error
+
+
 ODD: dict[str, Callable[[], BaseException]] = {
     "str raises": BrokenText,
     "everything raises": BrokenEverything,
@@ -275,6 +329,17 @@ ODD: dict[str, Callable[[], BaseException]] = {
     "exit": lambda: SystemExit(3),
     "interrupt": KeyboardInterrupt,
     "suspended": errors.Suspended,
+    "str exits": Exiting,
+    "attributes exit": ExitingAttributes,
+    "args exit": lambda: ValueError(Exiting(), {"a": ExitingMapping()}),
+    "attribute exits": lambda: holding(ExitingMapping()),
+    "metaclass exits": lambda: ExitingMeta("Local", (Exception,), {})("x"),
+    "name exits": lambda: ExitingName("x"),
+    "notes exit": lambda: with_notes([Exiting()]),
+    "group of odd ones": lambda: ExceptionGroup("many", [BrokenText(), Exiting(), ExitingAttributes()]),
+    "nested groups": lambda: nested_groups(200),
+    "wide group": lambda: ExceptionGroup("many", [ValueError(str(n) * 500) for n in range(5000)]),
+    "group of base exceptions": lambda: BaseExceptionGroup("many", [SystemExit(1), KeyboardInterrupt()]),
     "long name": lambda: type("N" * 100_000, (Exception,), {"__module__": "m" * 100_000})("x"),
     "no module": lambda: type("N", (Exception,), {"__module__": None})("x"),
     "bare non-retryable": lambda: NonRetryableError.__new__(NonRetryableError),
@@ -291,11 +356,340 @@ def test_odd_exception_is_stored_within_its_limit_and_raised_again(kind: str) ->
     assert isinstance(exception, Exception) and failure.name
 
 
-def test_pydantic_error_is_told_as_text() -> None:
-    with pytest.raises(pydantic.ValidationError) as invalid:
-        pydantic.TypeAdapter(int).validate_python("x")
-    exception = back(invalid.value)
-    assert isinstance(exception, StepFailed) and "valid integer" in str(exception)
+class Even(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(title="Even")
+    number: int
+    small: typing.Annotated[int, pydantic.Field(lt=5)] = 0
+
+    @pydantic.field_validator("number")
+    @classmethod
+    def even(cls, number: int) -> int:
+        if number == 7:
+            raise pydantic_core.PydanticCustomError("seven", "{number} is not even", {"number": number})
+        assert number % 2 == 0, "odd {number}"
+        return number
+
+
+class Hidden(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(hide_input_in_errors=True)
+    password: int
+
+
+def invalid(model: Any, data: Any) -> pydantic.ValidationError:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        model.model_validate(data)
+    return caught.value
+
+
+@pytest.mark.parametrize("data", [{}, 5, {"number": "x"}, {"number": 3}, {"number": 7}, {"number": 2, "small": 9}])
+def test_validation_error_comes_back_as_itself(data: Any) -> None:
+    error = invalid(Even, data)
+    exception = back(error)
+    assert type(exception) is pydantic.ValidationError
+    assert str(exception) == str(error) and exception.title == "Even"
+    assert [(one["type"], one["loc"], one["msg"], one["input"]) for one in exception.errors()] == [
+        (one["type"], one["loc"], one["msg"], one["input"]) for one in error.errors()
+    ]
+
+
+def test_validation_error_with_inputs_that_cannot_be_stored_comes_back_with_the_rest() -> None:
+    exception = back(invalid(Even, {"number": object(), "small": 9}))
+    assert isinstance(exception, pydantic.ValidationError)
+    assert [one["loc"] for one in exception.errors()] == [("number",), ("small",)]
+    assert exception.errors()[0]["input"] == "<object, not stored>"
+
+
+def test_validation_error_of_many_lines_keeps_the_first() -> None:
+    class Numbers(pydantic.RootModel[list[int]]):
+        pass
+
+    exception = back(invalid(Numbers, ["x" * 500] * 3000))
+    assert isinstance(exception, pydantic.ValidationError) and 5 < exception.error_count() < 3000
+
+
+def test_input_that_a_model_hides_is_not_stored() -> None:
+    blob = capture(raised(invalid(Hidden, {"password": "s3cret"})))
+    assert b"s3cret" not in blob
+    assert str(Failure.from_blob(blob).to_exception()) == str(invalid(Hidden, {"password": "s3cret"}))
+
+
+def test_group_comes_back_with_its_members() -> None:
+    exception = back(
+        ExceptionGroup("many", [PaymentError("declined", code=402), ExceptionGroup("in", [KeyError("k")])])
+    )
+    assert isinstance(exception, ExceptionGroup) and str(exception) == "many (2 sub-exceptions)"
+    caught = []
+    try:
+        raise exception
+    except* PaymentError as group:
+        caught += [error.code for error in group.exceptions if isinstance(error, PaymentError)]
+    except* KeyError as group:
+        caught.append(type(group.exceptions[0]).__name__)
+    assert caught == [402, "ExceptionGroup"]
+
+
+class OwnGroup(ExceptionGroup[Exception]):
+    code = 0
+
+
+def test_group_of_an_own_class_comes_back_as_that() -> None:
+    error = OwnGroup("many", [ValueError("a")])
+    error.code = 5
+    exception = back(error)
+    assert type(exception) is OwnGroup and exception.code == 5 and exception.exceptions[0].args == ("a",)
+
+
+def test_members_that_do_not_fit_are_counted_by_one_that_nobody_catches_by_chance() -> None:
+    exception = back(ExceptionGroup("many", [ValueError(str(number)) for number in range(1000)]))
+    assert isinstance(exception, ExceptionGroup)
+    *kept, last = exception.exceptions
+    assert len(kept) > 20 and all(type(error) is ValueError for error in kept)
+    assert (
+        type(last) is StepFailed
+        and str(last) == f"{1000 - len(kept)} more errors of this group could not be stored with it"
+    )
+
+
+def test_base_exceptions_of_a_group_come_back_as_step_failed() -> None:
+    exception = back(BaseExceptionGroup("many", [SystemExit(3), ValueError("x")]))
+    assert type(exception) is ExceptionGroup
+    assert [type(error) for error in exception.exceptions] == [StepFailed, ValueError]
+
+
+def test_the_error_within_a_task_group_is_the_one_shown() -> None:
+    async def main() -> None:
+        async def fail(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(PaymentError("declined", code=402)))
+            group.create_task(fail(KeyError("k")))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    failure = Failure.from_blob(capture(caught.value))
+    assert failure.name == "PaymentError"
+    assert failure.message == "declined (and in the same task group KeyError: 'k')"
+    assert isinstance(failure.to_exception(), ExceptionGroup)
+
+
+def test_other_groups_are_shown_with_their_members() -> None:
+    failure = Failure.from_blob(capture(ExceptionGroup("many", [ValueError(n) for n in range(5)])))
+    assert failure.name == "ExceptionGroup"
+    assert failure.message == "many (5 sub-exceptions): ValueError: 0; ValueError: 1; ValueError: 2; 2 more"
+
+
+@pytest.mark.parametrize("error", [CardDeclined("x"), PayloadNotSerializable("x"), NonRetryableError()], ids=repr)
+def test_group_with_a_final_member_is_final(error: Exception) -> None:
+    group = ExceptionGroup("outer", [ValueError("x"), ExceptionGroup("inner", [error])])
+    assert not Failure.from_blob(capture(group)).retryable
+
+
+# What could not be stored with it
+
+
+class Response:
+    def __init__(self) -> None:
+        self.status_code = 404
+        self.ok = False
+        self.headers = {"authorization": "s3cret"}
+        self.body = "s3cret"
+        self._inner = 5
+        self.socket = threading.Lock()
+
+
+class HttpError(Exception):
+    def __init__(self, message: str, response: Any = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+def test_attribute_that_could_not_be_stored_keeps_its_numbers_and_says_so_otherwise() -> None:
+    error = HttpError("404 Not Found", Response())
+    blob = capture(raised(error))
+    exception = Failure.from_blob(blob).to_exception()
+    assert isinstance(exception, HttpError) and b"s3cret" not in blob
+    assert exception.response is not None and exception.response.status_code == 404 and exception.response.ok is False
+    for use in (lambda one: one.text, lambda one: one.json(), bool, list, lambda one: one["a"], lambda one: one()):
+        with pytest.raises((AttributeError, TypeError), match=r"HttpError\.response .*Response, which could not be"):
+            use(exception.response)
+    assert any("HttpError.response could not be stored" in note for note in exception.__notes__)
+
+
+def test_what_could_not_be_stored_stays_so_when_the_error_is_raised_on() -> None:
+    exception = back(back(HttpError("404 Not Found", Response())))
+    assert isinstance(exception, HttpError) and exception.response.status_code == 404
+
+
+def test_failing_for_an_attribute_that_was_not_stored_says_so() -> None:
+    exception = back(HttpError("404 Not Found", object()))
+    with pytest.raises(AttributeError) as missing:
+        _ = exception.response  # type: ignore[attr-defined]
+    message = Failure.from_blob(capture(missing.value)).message
+    assert "no attribute 'response' (HttpError.response could not be stored with the error: it was a object)" in message
+
+
+def test_attribute_that_is_none_comes_back() -> None:
+    exception = back(HttpError("no answer"))
+    assert isinstance(exception, HttpError) and exception.response is None
+
+
+class Slotted(Exception):
+    __slots__ = ("code", "unset")
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def test_attributes_in_slots_come_back() -> None:
+    exception = back(Slotted(5))
+    assert isinstance(exception, Slotted) and exception.code == 5 and not hasattr(exception, "unset")
+
+
+def test_argument_that_could_not_be_stored_leaves_the_others() -> None:
+    response = Response()
+    exception = back(Described(response, 7))
+    assert exception.args[1] == 7 and exception.args[0].status_code == 404
+    assert str(exception) == f"{response} of 7"
+
+
+# Where it comes from
+
+PLACE = Place("shop", "order-1", 'step "charge"', 3)
+
+
+@pytest.mark.parametrize("kind", [StepTimeout, EventTimeout, PoisonError])
+def test_own_errors_name_step_attempts_and_instance(kind: Any) -> None:
+    exception: Any = Failure.from_blob(capture(kind("Execution timed out after 5ms"))).to_exception(PLACE)
+    assert str(exception) == (
+        'Execution timed out after 5ms (step "charge", 3 attempts, instance "order-1" of workflow "shop")'
+    )
+    assert (exception.step, exception.attempts) == ('step "charge"', 3)
+    assert (exception.workflow, exception.instance_id) == ("shop", "order-1")
+
+
+def test_step_failed_names_the_class_step_attempts_and_instance() -> None:
+    exception = Failure("Remote", "gone.module", "Remote", "why", "", True).to_exception(PLACE)
+    assert isinstance(exception, StepFailed)
+    assert str(exception) == 'why (Remote: step "charge", 3 attempts, instance "order-1" of workflow "shop")'
+    assert (exception.remote_name, exception.step, exception.attempts) == ("Remote", 'step "charge"', 3)
+
+
+def test_the_place_is_told_once_however_often_the_error_is_raised_on() -> None:
+    first = Failure.from_blob(capture(StepTimeout("late"))).to_exception(PLACE)
+    again = Failure.from_blob(capture(first)).to_exception(Place("parent", "p1"))
+    assert str(again) == str(first)
+    assert (again.instance_id, again.attempts) == ("order-1", 3)  # type: ignore[attr-defined]
+
+
+def test_errors_of_others_keep_their_text() -> None:
+    exception = Failure.from_blob(capture(raised(ValueError("no")))).to_exception(PLACE)
+    assert str(exception) == "no"
+    assert 'Raised in step "charge", 3 attempts, instance "order-1"' in exception.__notes__[0]
+
+
+# Names
+
+
+class Renamed(NonRetryableError):
+    def __init__(self, order: int) -> None:
+        super().__init__(f"order {order}", "Chosen")
+
+
+class WithoutInit(NonRetryableError):
+    def __init__(self, order: int) -> None:
+        self.order = order
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (CardDeclined("x"), "CardDeclined"),
+        (errors.NonRetryableDelayError("x"), "NonRetryableDelayError"),
+        (NonRetryableError("x"), "NonRetryableError"),
+        (NonRetryableError("x", "Chosen"), "Chosen"),
+        (Renamed(1), "Chosen"),
+        (WithoutInit(1), "WithoutInit"),
+    ],
+    ids=repr,
+)
+def test_non_retryable_errors_are_shown_under_their_own_name(error: Exception, name: str) -> None:
+    failure = Failure.from_blob(capture(error))
+    assert failure.name == name and failure.to_exception().name == name  # type: ignore[attr-defined]
+
+
+# No code of the user's own
+
+
+class Setter(Exception):
+    ran: typing.ClassVar[list[str]] = []
+
+    @property
+    def code(self) -> int:
+        return 1
+
+    @code.setter
+    def code(self, value: int) -> None:
+        self.ran.append("setter")
+
+
+class Descriptor:
+    def __set__(self, instance: Any, value: Any) -> None:
+        Setter.ran.append("descriptor")
+
+
+class Noticing(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name != "__class__":
+            Setter.ran.append(f"class.{name}")
+        return super().__getattribute__(name)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        Setter.ran.append("instancecheck")
+        return True
+
+    def __hash__(cls) -> int:
+        Setter.ran.append("hash")
+        return 1
+
+
+class Watched(Setter, metaclass=Noticing):
+    other = Descriptor()
+
+    def __getattribute__(self, name: str) -> Any:
+        Setter.ran.append(f"self.{name}")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", ["Setter", "Watched", "LAZY.Error", "PROXY"])
+def test_rebuilding_runs_no_code_of_the_class(kind: str) -> None:
+    attributes = codec.encode({"code": 5, "other": 6, "plain": 7, "name": 8}, what="x")
+    Setter.ran.clear()
+    failure = Failure(kind, __name__, kind, "why", "trace", True, None, attributes)
+    made = failure.to_exception(PLACE)
+    assert Setter.ran == []
+    assert type(made).__name__ == kind or type(made) is StepFailed
+
+
+class Lazy(types.ModuleType):
+    def __getattribute__(self, name: str) -> Any:
+        Setter.ran.append(f"module.{name}")
+        return super().__getattribute__(name)
+
+
+class Proxy:
+    @property
+    def __class__(self) -> Any:
+        Setter.ran.append("proxy")
+        return type
+
+    @property
+    def __dict__(self) -> Any:
+        Setter.ran.append("proxy")
+        return {}
+
+
+LAZY, PROXY = Lazy("lazy"), Proxy()
 
 
 @given(st.text(), st.text(), st.integers(2_048, 40_000), st.integers(0, 50_000))

@@ -169,7 +169,9 @@ def test_event_resolves_its_wait() -> None:
 
 def test_wait_that_timed_out_raises_the_models_text() -> None:
     driver = Driver(approval).start()
-    assert driver.feed(driver.timeout("approval")).result == "Execution timed out after 172800000ms"
+    assert driver.feed(driver.timeout("approval")).result == (
+        'Execution timed out after 172800000ms (wait "approval", instance "one" of workflow "flow")'
+    )
 
 
 def test_child_gives_its_output_or_raises_its_error() -> None:
