@@ -223,7 +223,7 @@ class AsyncWorkflowInstance:
                 assert timeout_ms is not None
                 raise ResultTimeout(
                     f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
-                    f"{durations.format_ms(timeout_ms)}; it is {found}."
+                    f"{durations.format_ms(timeout_ms)}; it is {found}.{durations.note_of(timeout_ms)}"
                 )
             try:
                 found = await self._wait(deadline)

@@ -268,7 +268,7 @@ class WorkflowInstance:
                 assert timeout_ms is not None
                 raise ResultTimeout(
                     f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
-                    f"{durations.format_ms(timeout_ms)}; it is {found}."
+                    f"{durations.format_ms(timeout_ms)}; it is {found}.{durations.note_of(timeout_ms)}"
                 )
             try:
                 found = self._wait(deadline)

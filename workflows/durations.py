@@ -20,6 +20,15 @@ from workflows.errors import BadDuration
 
 Duration = timedelta | int | float | str
 
+_BARE: Final = "(a bare number is milliseconds)"
+
+
+class BareMs(int):
+    """Milliseconds that somebody gave as a number without a unit, who may have meant seconds: messages say so."""
+
+    __slots__ = ()
+
+
 _WORDS_MS: Final = {
     "year": round(365.25 * limits.DAY_MS),
     "month": 30 * limits.DAY_MS,
@@ -56,18 +65,23 @@ def parse_ms(value: object, *, what: str, minimum_ms: int = 0, maximum_ms: int =
         what: names the duration in the error, for example ``'the timeout of step "fetch"'``.
         minimum_ms: smallest accepted result; below zero also admits negative durations.
         maximum_ms: largest accepted result.
-    Returns: whole milliseconds, rounded to the nearest.
+    Returns: whole milliseconds, rounded to the nearest; a ``BareMs`` where ``value`` has no unit.
     Raises:
         BadDuration: it is none of these or out of range; the message says what was given, where, and what would do.
     """
     ms = _milliseconds(value, what)
-    if ms < minimum_ms:
-        if ms < 0:
-            raise BadDuration(f"{what} is {_shown(value)}, which is negative; the least is {format_ms(minimum_ms)}.")
-        raise BadDuration(f"{what} is {_shown(value)}, which is too short; the least is {format_ms(minimum_ms)}.")
+    if minimum_ms <= ms <= maximum_ms:
+        return ms
+    note = note_of(ms)
     if ms > maximum_ms:
-        raise BadDuration(f"{what} is {_shown(value)}, which is too long; the most is {format_ms(maximum_ms)}.")
-    return ms
+        raise BadDuration(f"{what} is {_shown(value)}, which is too long; the most is {format_ms(maximum_ms)}{note}.")
+    how = "negative" if ms < 0 else "too short"
+    raise BadDuration(f"{what} is {_shown(value)}, which is {how}; the least is {format_ms(minimum_ms)}{note}.")
+
+
+def note_of(ms: int) -> str:
+    """What to add to a message that a duration has caused: of a bare number, what it was taken for."""
+    return f" {_BARE}" if isinstance(ms, BareMs) else ""
 
 
 def format_ms(ms: int) -> str:
@@ -90,9 +104,9 @@ def _milliseconds(value: object, what: str) -> int:
         case bool() | None:
             raise _refusal(value, what)
         case int():
-            return int(value)
+            return BareMs(value)
         case float():
-            return _rounded(value, value, what)
+            return BareMs(_rounded(value, value, what))
         case timedelta():
             return (value // timedelta(microseconds=1) + 500) // 1000
         case str():

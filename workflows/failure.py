@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn, cast
 import msgpack
 
 from workflows import codec, errors, limits
+from workflows.durations import note_of
 from workflows.errors import (
     CorruptPayload,
     EventTimeout,
@@ -29,6 +30,7 @@ from workflows.errors import (
     PoisonError,
     StepFailed,
     StepTimeout,
+    WorkflowTimeoutError,
 )
 
 FORMAT: Final = b"\x01"
@@ -66,12 +68,14 @@ class Place:
     Attributes:
         step: what ``run`` asked for, as messages call it: ``'step "charge-1"'``. None for an error of ``run`` itself.
         attempts: how many attempts the step had.
+        timeout_ms: what an attempt or a wait may take.
     """
 
     workflow: str
     instance_id: str
     step: str | None = None
     attempts: int | None = None
+    timeout_ms: int = 0
 
     def __str__(self) -> str:
         parts = [] if self.step is None else [self.step]
@@ -273,7 +277,8 @@ def locate(exception: Exception, place: Place) -> None:
     args = exception.args
     if len(args) == 1 and type(args[0]) is str:
         named = f"{held['remote_name']}: " if issubclass(type(exception), StepFailed) and "remote_name" in held else ""
-        _set(exception, "args", (f"{args[0]} ({named}{place})",))
+        note = note_of(place.timeout_ms) if issubclass(type(exception), WorkflowTimeoutError) else ""
+        _set(exception, "args", (f"{args[0]}{note} ({named}{place})",))
     for name in ("workflow", "instance_id", "step", "attempts"):
         _set(exception, name, getattr(place, name))
 

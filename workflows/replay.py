@@ -382,24 +382,26 @@ class Replay:
                 return (codec.decode(blob) if blob is not None else None), None
             case Settled(error=blob) | ChildEnded(error=blob):
                 assert blob is not None
-                error = Failure.from_blob(blob).to_exception(self._place(entry))
+                error = Failure.from_blob(blob).to_exception(self._place(entry, asked))
                 # A future cannot carry StopIteration: it would end the coroutine that awaits it.
                 return None, RuntimeError(f"StopIteration: {error}") if isinstance(error, StopIteration) else error
             case TimedOut(timeout_ms=timeout_ms):
                 late = EventTimeout(f"Execution timed out after {timeout_ms}ms")
-                locate(late, self._place(entry))
+                locate(late, self._place(entry, asked))
                 return None, late
             case EventReceived():
                 payload = codec.decode(entry.payload) if entry.payload else None
                 return ReceivedEvent(payload, type=entry.type, timestamp=moment(entry.sent_at_ms)), None
         return None, None
 
-    def _place(self, entry: Settled | TimedOut | ChildEnded) -> Place:
+    def _place(self, entry: Settled | TimedOut | ChildEnded, asked: _Asked) -> Place:
         if isinstance(entry, ChildEnded):
             return Place(entry.workflow, entry.id)
+        command: Any = asked.command
+        timeout_ms = command.config.timeout_ms if isinstance(entry, Settled) else command.timeout_ms
         attempts = entry.attempts if isinstance(entry, Settled) else None
         step = describe("step" if entry.kind == "do" else entry.kind, entry.name, entry.count)
-        return Place(self._event.workflow_name, self._event.instance_id, step, attempts)
+        return Place(self._event.workflow_name, self._event.instance_id, step, attempts, timeout_ms)
 
     def _rebuilt(self, value: Any, asked: _Asked) -> Any:
         if asked.callback is None:

@@ -106,6 +106,13 @@ def test_too_short_names_the_least() -> None:
         parse_ms(999, what="the timeout", minimum_ms=1_000)
 
 
+@pytest.mark.parametrize(("value", "says_so"), [(30, True), (30.0, True), ("30ms", False), (timedelta(), False)])
+def test_a_bare_number_that_is_refused_says_what_it_was_taken_for(value: object, says_so: bool) -> None:
+    with pytest.raises(BadDuration) as refused:
+        parse_ms(value, what="the timeout", minimum_ms=1_000)
+    assert str(refused.value).endswith("the least is 1s (a bare number is milliseconds).") is says_so
+
+
 @pytest.mark.parametrize("value", [10**400, 1e300, "366 days", timedelta.max])
 def test_longer_than_a_year_is_refused(value: object) -> None:
     with pytest.raises(BadDuration, match="too long; the most is 365d"):

@@ -26,6 +26,8 @@ from workflows.errors import (
     NonRetryableError,
     StepFailed,
     StepLimitReached,
+    StepTimeout,
+    WorkflowTimeoutError,
 )
 from workflows.journal import Settled, Slept, Start
 from workflows.replay import Delta, Raised, Returned, RunStalled, Snapshot, delta
@@ -171,6 +173,32 @@ def test_wait_that_timed_out_raises_the_models_text() -> None:
     driver = Driver(approval).start()
     assert driver.feed(driver.timeout("approval")).result == (
         'Execution timed out after 172800000ms (wait "approval", instance "one" of workflow "flow")'
+    )
+
+
+def test_timeout_that_a_bare_number_has_caused_says_so() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        told = []
+        try:
+            await step.wait_for_event("approval", type="approved", timeout=2000)
+        except WorkflowTimeoutError as error:
+            told.append(str(error))
+        try:
+            await step.do("slow", lambda: 1, timeout=30)
+        except WorkflowTimeoutError as error:
+            told.append(str(error))
+        return told
+
+    driver = Driver(run).start()
+    driver.feed(driver.timeout("approval")).settle("slow", error=StepTimeout("Execution timed out after 30ms"))
+    waited, slow = driver.result
+    assert waited == (
+        "Execution timed out after 2000ms (a bare number is milliseconds) "
+        '(wait "approval", instance "one" of workflow "flow")'
+    )
+    assert slow == (
+        "Execution timed out after 30ms (a bare number is milliseconds) "
+        '(step "slow", 1 attempt, instance "one" of workflow "flow")'
     )
 
 
