@@ -1,6 +1,6 @@
 """Where Redis is: reads a URL into the options of a connection, and says in one line what is wrong with one.
 
-Pure. A URL may hold a password, so no message repeats it, nor the client library's own complaint, which quotes it. What
+A URL may hold a password, so no message repeats it, nor the client library's own complaint, which quotes it. What
 an option of the client library would change behind the engine's back is refused by name.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
 import redis.asyncio
 
+from workflows import dev_state
 from workflows.errors import ConfigError
 
 URL_VARIABLES: Final = ("WORKFLOWS_REDIS_URL", "REDIS_URL")
@@ -38,15 +40,20 @@ _REFUSED: Final = {
 
 
 def redis_url(url: str | None = None) -> str:
-    """Where Redis is: as given, else from the environment.
+    """Where Redis is: as given, else from the environment, else that of a ``workflows dev`` running in this folder.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: none of them.
     """
     for found in (url, *(os.environ.get(name) for name in URL_VARIABLES)):
         if found:
             return found
-    raise ConfigError(f"No Redis URL: pass url=, or set {' or '.join(URL_VARIABLES)}")
+    running = dev_state.find_running(Path())
+    if running is None:
+        raise ConfigError(
+            f"No Redis URL: pass url=, set {' or '.join(URL_VARIABLES)}, or run `workflows dev` in this folder"
+        )
+    return running.url
 
 
 def read(url: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Client:
     Args:
         app: the app, or only its name: then the workflows that a worker or ``workflows register`` has published are
             known, and params are not checked against their models here.
-        url: where Redis is; None: ``WORKFLOWS_REDIS_URL``, then ``REDIS_URL``.
+        url: where Redis is; None: ``WORKFLOWS_REDIS_URL``, then ``REDIS_URL``, then a ``workflows dev`` that runs in
+            the current folder.
         shards: number of shards, if this may be the first use of the namespace; it cannot be changed afterwards.
         clock: another clock than the server's, for tests.
         connection: a connection to use in place of ``url``; closing it stays its owner's business.

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from workflows import parent
 from workflows.clock import monotonic
-from workflows.dev_state import FOLDER, STATE_FILE, find_running
+from workflows.dev_state import FOLDER, STATE_FILE, find_running, prepare
 from workflows.embedded import EmbeddedRedis
 from workflows.manifest import Described, Publication
 from workflows.outage import server_errors
@@ -140,8 +140,9 @@ def run(
         say: prints one line.
     Raises:
         ServerUnavailable: no Redis could be started.
-        ConfigError: another ``workflows dev`` uses this folder.
+        ConfigError: another ``workflows dev`` uses this folder, or others can write to ``.workflows``.
     """
+    prepare(Path())
     stop = threading.Event()
     signals: list[int] = []
 
@@ -220,12 +221,7 @@ def _server(url: str | None, say: Print) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _announced(url: str, namespace: str) -> Iterator[None]:
-    folder = Path(FOLDER)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
-    path = folder / STATE_FILE
+    path = Path(FOLDER) / STATE_FILE
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump({"url": url, "namespace": namespace, "pid": os.getpid()}, file)

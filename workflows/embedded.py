@@ -23,6 +23,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ import redis
 
 from workflows import embedded_keeper
 from workflows.errors import ConfigError, ServerUnavailable
+from workflows.private import why_not_private
 
 SERVER_VERSION_MIN = (6, 2)
 """The oldest Redis whose commands suffice (design: no LMPOP, no functions)."""
@@ -405,11 +407,23 @@ def _private_directory(directory: Path) -> Path:
     existed = directory.exists()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
+        status = directory.lstat()
+        reason = why_not_private(directory)
+        ours = status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode)
+        if ours and status.st_mode & 0o022 and not any(directory.iterdir()):
+            directory.chmod(0o700)
+            if not any(directory.iterdir()):  # nobody was faster
+                reason = why_not_private(directory)
+        above = directory.parent.stat()
     except OSError as error:
         raise ConfigError(f"The directory {directory} for the embedded Redis cannot be used: {error}") from error
-    if status.st_uid != os.geteuid():
-        raise ConfigError(f"The directory {directory} belongs to another user; choose one of your own.")
+    if reason:
+        raise ConfigError(f"The directory {directory} for the embedded Redis {reason}.")
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"Anybody may replace the directory {directory} for the embedded Redis, because {directory.parent} is "
+            f"writable for all; choose another place, or `chmod o-w {directory.parent}`."
+        )
     if status.st_mode & 0o077:
         # Closing a folder which others use for other things would be a surprise.
         if any(directory.iterdir()) and not (directory / STATE_FILE).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ from click.testing import CliRunner, Result
 from tests.driving import HandWorker, step, wait
 from workflows import App, dev, dev_state
 from workflows import cli as command_line
+from workflows.aio import AsyncClient
 from workflows.cli import cli, shown
 from workflows.client import Client
+from workflows.errors import ConfigError
 from workflows.manifest import publish_manifest
 
 APP = """
@@ -357,10 +360,54 @@ def test_a_state_file_of_others_or_of_the_dead_is_not_believed(folder: Path) -> 
     assert dev_state.find_running(folder) is None
     path.chmod(0o600)
     assert dev_state.find_running(folder) == dev_state.Running("redis://evil", "shop", os.getpid())
+    (folder / ".workflows").chmod(0o777)
+    assert dev_state.find_running(folder) is None
+    (folder / ".workflows").chmod(0o700)
+    path.rename(folder / "planted.json")
+    path.symlink_to(folder / "planted.json")
+    assert dev_state.find_running(folder) is None
+    path.unlink()
+    (folder / "planted.json").rename(path)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path.write_text(json.dumps({"url": "redis://old", "namespace": "shop", "pid": ended.pid}))
     assert dev_state.find_running(folder) is None
+
+
+@pytest.mark.parametrize("planted", ["open to all", "a link"])
+def test_dev_refuses_a_folder_that_others_can_have_filled(folder: Path, planted: str) -> None:
+    (folder / "app.py").write_text(APP)
+    (folder / "elsewhere").mkdir()
+    if planted == "a link":
+        (folder / ".workflows").symlink_to(folder / "elsewhere")
+        words = "is a symbolic link"
+    else:
+        (folder / ".workflows").mkdir()
+        (folder / ".workflows").chmod(0o777)
+        words = "is open to other users"
+    done = process("dev", "app:app", folder=folder)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list((folder / "elsewhere").iterdir()) == []
+
+
+def test_the_python_clients_find_a_running_dev_too(folder: Path, client: Client, redis_url: str) -> None:
+    state = dev_state.prepare(folder) / "dev.json"
+    state.write_text(json.dumps({"url": redis_url, "namespace": "shop", "pid": os.getpid()}))
+    state.chmod(0o600)
+    client.workflow("order").create("a1")
+    with Client("shop") as found:
+        assert found.workflow("order").get("a1").id == "a1"
+
+    async def look() -> str:
+        async with AsyncClient("shop") as found:
+            return (await found.workflow("order").get("a1")).id
+
+    assert asyncio.run(look()) == "a1"
+    state.unlink()
+    with pytest.raises(ConfigError, match="or run `workflows dev` in this folder"):
+        Client("shop")
 
 
 @pytest.mark.slow

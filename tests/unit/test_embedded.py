@@ -345,3 +345,44 @@ def test_a_forked_child_does_not_stop_its_parents_server() -> None:
                 os._exit(0)
         os.waitpid(child, 0)
         assert server.alive
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o733])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """What looks like ours may have been put there by them: a log that is a link to another file, say."""
+    home = tmp_path / "data"
+    home.mkdir()
+    (home / "server.json").write_text("{}")
+    (home / "redis.log").symlink_to(tmp_path / "precious")
+    home.chmod(mode)
+    with pytest.raises(ConfigError, match="is open to other users, who may have put anything there"):
+        EmbeddedRedis(home).start()
+    assert not (tmp_path / "precious").exists()
+    assert stat.S_IMODE(home.stat().st_mode) == mode
+
+
+def test_an_empty_folder_is_closed_to_others(tmp_path: Path) -> None:
+    home = tmp_path / "data"
+    home.mkdir()
+    home.chmod(0o777)
+    with EmbeddedRedis(home):
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        EmbeddedRedis(tmp_path / "data").start()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_that_anybody_can_replace_is_refused(tmp_path: Path) -> None:
+    above = tmp_path / "shared"
+    above.mkdir()
+    above.chmod(0o777)
+    with pytest.raises(ConfigError, match="Anybody may replace the directory"):
+        EmbeddedRedis(above / "data").start()
+    above.chmod(0o1777)  # as /tmp is
+    with EmbeddedRedis(above / "data") as server:
+        assert server.alive
