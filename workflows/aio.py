@@ -11,6 +11,7 @@ A client belongs to the event loop it is first used in.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -322,6 +323,20 @@ class AsyncSteps:
         self._instance = instance
         self._first = first
         self._found: list[StepStatus] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have been read: after ``all()``, or when one page holds them."""
+        return self._found is not None or self._first.is_last
+
+    @property
+    def known(self) -> list[StepStatus]:
+        """Those that have been read."""
+        return self._found if self._found is not None else History(self._first).steps()
+
+    def __deepcopy__(self, memo: Any) -> list[dict[str, Any]]:
+        # ``dataclasses.asdict`` copies what it does not know, and a connection cannot be copied.
+        return [dataclasses.asdict(step) for step in self.known]
 
     async def all(self) -> list[StepStatus]:
         """All of them."""

@@ -30,7 +30,7 @@ from workflows.app import App
 from workflows.client import Client, LazySteps, WorkflowHandle, WorkflowInstance
 from workflows.durations import format_ms
 from workflows.errors import ConfigError, InstanceNotFound, WorkflowError
-from workflows.history import ErrorInfo, StepStatus, jsonable
+from workflows.history import StepStatus, jsonable
 from workflows.load import load_app
 from workflows.manifest import KnownWorkflow, Manifest, load_manifest, publish_manifest, read_manifest
 from workflows.outage import server_errors
@@ -490,7 +490,7 @@ def describe_instance(
         instance = _find(client, name, id)
         status = _followed(instance, as_json) if follow else instance.status()
         if as_json:
-            click.echo(json.dumps(_status_json(status, step_output), indent=None if follow else 2))
+            click.echo(json.dumps(status.as_dict(outputs=step_output), indent=None if follow else 2))
         else:
             _show_status(status, step_output, truncate_output_limit)
 
@@ -712,7 +712,7 @@ def _show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: in
             ("Ended", f"{_moment(ended)}, {_took(ended - (status.started_at or status.created_at))}" if ended else ""),
             ("Paused", _moment(status.paused_at)),
             ("Params", _value(lambda: status.params, limit)),
-            ("Output", _value(lambda: status.output, limit) if status.output_blob is not None else ""),
+            ("Output", _value(lambda: status.output, limit) if status.has_output else ""),
             ("Error", str(status.error) if status.error else ""),
             *(("Warning", warning) for warning in status.warnings),
         ]
@@ -740,7 +740,7 @@ def _timeline(steps: Sequence[StepStatus], step_output: bool, limit: int) -> Non
             click.echo(f"{'':10}attempt {failure.attempt} failed after {took}: {shown(str(failure.error))}")
         if step.error is not None and not (step.failures and step.failures[-1].error == step.error):
             click.echo(f"{'':10}{shown(str(step.error))}")
-        if step_output and step.value is not None:
+        if step_output and step.has_output:
             click.echo(f"{'':10}-> {shown(_value(lambda step=step: step.output, limit))}")  # type: ignore[misc]
 
 
@@ -788,74 +788,6 @@ def _followed(instance: WorkflowInstance, as_json: bool) -> InstanceStatus[LazyS
 def _event(as_json: bool, value: dict[str, Any], text: str) -> None:
     now = datetime.now().astimezone().strftime("%H:%M:%S")
     click.echo(json.dumps(value) if as_json else f"{now}  {shown(text).rstrip()}")
-
-
-def _status_json(status: InstanceStatus[LazySteps], step_output: bool) -> dict[str, Any]:
-    return {
-        "workflow": status.workflow,
-        "id": status.id,
-        "status": str(status.status),
-        "reason": status.reason,
-        "queue": status.queue,
-        "created_at": _iso(status.created_at),
-        "started_at": _iso(status.started_at),
-        "ended_at": _iso(status.ended_at),
-        "paused_at": _iso(status.paused_at),
-        "params": _json_value(lambda: status.params),
-        "output": _json_value(lambda: status.output),
-        "error": _json_error(status.error),
-        "rollback": status.rollback,
-        "warnings": list(status.warnings),
-        "schedule": None
-        if status.schedule is None
-        else {"cron": status.schedule[0], "scheduled_at": _iso(status.schedule[1])},
-        "steps": [_step_json(step, step_output) for step in status.steps],
-    }
-
-
-def _step_json(step: StepStatus, step_output: bool) -> dict[str, Any]:
-    shape: dict[str, Any] = {
-        "seq": step.seq,
-        "kind": step.kind,
-        "name": step.name,
-        "count": step.count,
-        "status": step.status,
-        "attempts": step.attempts,
-        "started_at": _iso(step.started_at),
-        "ended_at": _iso(step.ended_at),
-        "due_at": _iso(step.due_at),
-        "error": _json_error(step.error),
-        "failures": [
-            {
-                "attempt": failure.attempt,
-                "started_at": _iso(failure.started_at),
-                "ended_at": _iso(failure.ended_at),
-                "error": _json_error(failure.error),
-            }
-            for failure in step.failures
-        ],
-        "event_type": step.event_type,
-        "child": None if step.child is None else jsonable(step.child),
-        "queue": step.queue,
-    }
-    if step_output:
-        shape["output"] = _json_value(lambda: step.output)
-    return shape
-
-
-def _json_value(read: Callable[[], Any]) -> Any:
-    try:
-        return jsonable(read())
-    except WorkflowError as error:
-        return f"({error})"
-
-
-def _json_error(error: ErrorInfo | None) -> dict[str, str] | None:
-    return None if error is None else {"name": error.name, "message": error.message, "traceback": error.traceback}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 if __name__ == "__main__":

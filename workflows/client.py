@@ -10,6 +10,7 @@ What each command means is in ``requests.py``; this module sends. A client may b
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -372,6 +373,17 @@ class LazySteps(Sequence[StepStatus]):
         self._store = store
         self._instance = instance
         self._first = first
+
+    complete = True
+
+    @property
+    def known(self) -> list[StepStatus]:
+        """All of them."""
+        return self._all
+
+    def __deepcopy__(self, memo: Any) -> list[dict[str, Any]]:
+        # ``dataclasses.asdict`` copies what it does not know, and a connection cannot be copied.
+        return [dataclasses.asdict(step) for step in self.known]
 
     @cached_property
     def _all(self) -> list[StepStatus]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
@@ -32,6 +32,57 @@ _OPEN: Final = {
 }
 
 
+class _Serializer:
+    """What pydantic dumps such a value with: made when it is asked for, for importing a client must not wait for it."""
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        from pydantic_core import SchemaSerializer
+
+        return SchemaSerializer(_schema(kind))
+
+
+def _schema(kind: type) -> Any:
+    from pydantic_core import core_schema
+
+    shape = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+    dump = core_schema.plain_serializer_function_ser_schema(kind.as_dict, return_schema=shape)  # type: ignore[attr-defined]
+    return core_schema.is_instance_schema(kind, serialization=dump)
+
+
+class Dumped:
+    """What can be returned from a web framework or dumped by pydantic: ``as_dict`` says how."""
+
+    __slots__ = ()
+    __pydantic_serializer__ = _Serializer()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _schema(cls)
+
+
+class Decoded:
+    """A field of a dataclass that is made of stored bytes when somebody looks at it, and remembered then.
+
+    Fields are what ``dataclasses.asdict`` and pydantic look at, so what they dump are values and never bytes.
+    """
+
+    def __init__(self, name: str, read: Callable[[Any], Any]) -> None:
+        self._name = name
+        self._read = read
+
+    def __get__(self, owner: Any, _: type | None = None) -> Any:
+        if owner is None:
+            return self
+        # Found there from now on: what has no __set__ comes after an instance's own attributes.
+        found = owner.__dict__[self._name] = self._read(owner)
+        return found
+
+
+def decoded(name: str, read: Callable[[Any], Any]) -> Any:
+    """The default of such a field; ``name`` is its own."""
+    return dataclasses.field(init=False, repr=False, compare=False, default=Decoded(name, read))
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
     """A stored error, for reading."""
@@ -49,6 +100,10 @@ class ErrorInfo:
             return cls("CorruptPayload", str(error))
         return cls(failure.name, failure.message, failure.traceback)
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"name": self.name, "message": self.message, "traceback": self.traceback}
+
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name
 
@@ -62,16 +117,25 @@ class AttemptFailure:
     ended_at: datetime
     error: ErrorInfo
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "attempt": self.attempt,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "error": self.error.as_dict(),
+        }
 
-@dataclass(frozen=True, slots=True)
-class StepStatus:
+
+@dataclass(frozen=True)
+class StepStatus(Dumped):
     """One step of an instance.
 
     Attributes:
         seq: its place in the order in which ``run`` asked for steps, from 1.
         kind: ``do``, ``sleep``, ``wait`` or ``child``.
         name, count: as given, and which occurrence of that name it is, from 1.
-        status: pending, running, retrying, complete, failed, sleeping, waiting, timed out or withdrawn.
+        status: pending, running, retrying, complete, failed, sleeping, waiting, starting, timed out or withdrawn.
         attempts: attempts begun so far; 0 for everything but ``do``.
         started_at: when the first known attempt began, for the other kinds when it was asked for; None if not known.
         ended_at: when it was answered; None while open.
@@ -79,8 +143,12 @@ class StepStatus:
         error: why it failed.
         failures: failed attempts, oldest first.
         event_type: what a ``wait`` waits for; None when not known.
-        child: the instance a ``child`` step waits for.
+        child: the instance a ``child`` step waits for. While the step is ``starting`` it may not be there yet: creating
+            it is on its way to another shard.
         queue: where an open ``do`` runs, without the namespace.
+        output: the step's result, an event's payload or a child's output; None while there is none. Looking at it
+            raises CorruptPayload when it cannot be read.
+        value: the same as it is stored.
     """
 
     seq: int
@@ -97,24 +165,66 @@ class StepStatus:
     event_type: str | None = None
     child: InstanceRef | None = None
     queue: str | None = None
-    value: bytes | None = dataclasses.field(default=None, repr=False)
+    value: dataclasses.InitVar[bytes | None] = None
+    output: Any = decoded("output", lambda step: codec.decode(step.value) if step.has_output else None)  # noqa: RUF009
+
+    def __post_init__(self, value: bytes | None) -> None:
+        self.__dict__["value"] = value
 
     @property
-    def output(self) -> Any:
-        """The step's result, an event's payload or a child's output; None while there is none.
+    def has_output(self) -> bool:
+        """Whether there is one, be it None."""
+        return self.__dict__["value"] is not None
 
-        Raises:
-            CorruptPayload: it cannot be read.
+    def as_dict(self, *, outputs: bool = True) -> dict[str, Any]:
+        """As JSON can hold it, with moments as text.
+
+        Args:
+            outputs: with its output; one that cannot be read is a text that says so.
         """
-        return None if self.value is None else codec.decode(self.value)
+        shape: dict[str, Any] = {
+            "seq": self.seq,
+            "kind": self.kind,
+            "name": self.name,
+            "count": self.count,
+            "status": self.status,
+            "attempts": self.attempts,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "due_at": iso(self.due_at),
+            "error": None if self.error is None else self.error.as_dict(),
+            "failures": [failure.as_dict() for failure in self.failures],
+            "event_type": self.event_type,
+            "child": None if self.child is None else jsonable(self.child),
+            "queue": self.queue,
+        }
+        if outputs:
+            shape["output"] = readable(lambda: self.output)
+        return shape
 
 
-def steps_of(entries: Iterable[Entry], records: Iterable[Mapping[bytes, Any]]) -> list[StepStatus]:
+def iso(moment: datetime | None) -> str | None:
+    """A moment as text, for JSON."""
+    return None if moment is None else moment.isoformat()
+
+
+def readable(read: Callable[[], Any]) -> Any:
+    """A stored value as JSON can show it; a text that says why, where it cannot be read."""
+    try:
+        return jsonable(read())
+    except CorruptPayload as error:
+        return f"({error})"
+
+
+def steps_of(
+    entries: Iterable[Entry], records: Iterable[Mapping[bytes, Any]], starting: Container[int] = ()
+) -> list[StepStatus]:
     """The steps of an instance, in the order ``run`` asked for them.
 
     Args:
         entries: its journal.
         records: what is open, as written by ``pump.lua``.
+        starting: the steps whose child is on its way to another shard.
     """
     steps: dict[int, StepStatus] = {}
     for entry in entries:
@@ -123,6 +233,8 @@ def steps_of(entries: Iterable[Entry], records: Iterable[Mapping[bytes, Any]]) -
             steps.setdefault(entry.seq, _answered(entry))
     for record in records:
         step = _open(record)
+        if step.seq in starting:
+            step = dataclasses.replace(step, status="starting")
         steps.setdefault(step.seq, step)
     return [steps[seq] for seq in sorted(steps)]
 

@@ -2,7 +2,8 @@
 -- ARGV   fields = names of header fields, and params, sched, out, err, warn, which the first and last element of the
 --        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
 --        are so many bytes
--- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open records}
+-- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open
+--        records, seqs of those whose message to another shard is still on its way}
 -- Open records come with the end of the journal only: then no step is missing from both and none is in both.
 local values, length = redis.pcall('HMGET', KEYS[11], unpack(A.fields)), redis.pcall('LLEN', KEYS[12])
 if values.err or type(length) == 'table' then return reply('unreadable') end
@@ -37,4 +38,14 @@ if A.from then
   if at >= length then records = redis.pcall('HVALS', KEYS[13]) end
   if records.err then records = {} end
 end
-return reply({NOW, values, length, entries, records})
+-- The child of such a step may not be there yet. A relay as long as that is backed up, and looking through it would cost
+-- everybody more than the answer is worth.
+local starting, waiting = {}, redis.pcall('HLEN', KEYS[6])
+if #records > 0 and type(waiting) == 'number' and waiting > 0 and waiting <= 2000 then
+  local life = redis.call('HMGET', KEYS[11], 'wf', 'id', 'gen')
+  local prefix = 'c|' .. (life[1] or '') .. '|' .. (life[2] or '') .. '|' .. (life[3] or '') .. '|'
+  for _, id in ipairs(redis.call('HKEYS', KEYS[6])) do
+    if string.sub(id, 1, #prefix) == prefix then starting[#starting + 1] = tonumber(string.sub(id, #prefix + 1)) end
+  end
+end
+return reply({NOW, values, length, entries, records, starting})

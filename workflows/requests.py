@@ -7,6 +7,7 @@ once per request, so that a request whose reply was lost can be sent again (M2).
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 import uuid
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -34,7 +34,7 @@ from workflows.errors import (
     WorkflowError,
 )
 from workflows.failure import Failure, Place
-from workflows.history import ErrorInfo, StepStatus
+from workflows.history import Dumped, ErrorInfo, StepStatus, decoded, iso, readable
 from workflows.keys import Instance, Keyspace
 from workflows.retention import retention_ms
 from workflows.scripts import CREATE, DELETE, SEND_EVENT
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from workflows.app import App
 
 Answer = TypeVar("Answer")
-Steps = TypeVar("Steps")
+Steps = TypeVar("Steps", bound="ReadSteps")
 
 _HERE = Path(__file__).parent
 _PAUSE = script(_HERE / "pause.lua")
@@ -73,6 +73,18 @@ _FIELDS: Final = tuple(
     "st gen want turn queue strikes started created ended params sched out err warn reason paused_at declined".split()  # noqa: SIM905
 )
 _CURSOR = re.compile(r"(\d{1,17}):([A-Za-z0-9_-]{1,100})")
+
+
+class ReadSteps(Protocol):
+    """The steps of a status, of either client."""
+
+    @property
+    def known(self) -> Sequence[StepStatus]:
+        """Those that can be had without waiting."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether these are all."""
 
 
 class Target(Protocol):
@@ -145,8 +157,25 @@ class InstancePage(Sequence[InstanceSummary]):
         return iter(self.items)
 
 
+def _output(stored: bytes | None) -> Any:
+    return None if stored is None else codec.decode(stored)
+
+
+def _warnings(stored: bytes | None) -> tuple[str, ...]:
+    return tuple(codec.decode(stored)) if stored else ()
+
+
+def _schedule(stored: bytes | None) -> tuple[str, datetime] | None:
+    if not stored:
+        return None
+    found = unpackb(stored)
+    at = history.moment(found[b"at"])
+    assert at is not None
+    return found[b"cron"].decode(), at
+
+
 @dataclass(frozen=True)
-class InstanceStatus(Generic[Steps]):
+class InstanceStatus(Dumped, Generic[Steps]):
     """How an instance is at one moment.
 
     Attributes:
@@ -157,9 +186,16 @@ class InstanceStatus(Generic[Steps]):
         rollback: always None; there are no rollbacks yet.
         created_at, started_at, ended_at: aware moments in UTC; ``created_at`` survives a restart.
         paused_at: since when it is paused or pausing.
-        warnings: what ``run`` left undone when it returned.
         steps: what it has done so far and what is open, in the order ``run`` asked for it; further pages are read
             when they are looked at.
+        params: what it was created with.
+        output: what ``run`` returned; None before.
+        warnings: what ``run`` left undone when it returned.
+        schedule: the cron line that created it, and the moment it stands for; None if none did.
+        stored: params, output, warnings and schedule as bytes. They are decoded when they are looked at, which raises
+            CorruptPayload when they cannot be read.
+
+    ``as_dict`` is the form for JSON, and what pydantic and web frameworks make of it; ``dataclasses.asdict`` works too.
     """
 
     id: str
@@ -174,35 +210,49 @@ class InstanceStatus(Generic[Steps]):
     queue: str
     steps: Steps
     generation: str
-    output_blob: bytes | None
-    params_blob: bytes
-    warnings_blob: bytes | None
-    schedule_blob: bytes | None
+    stored: dataclasses.InitVar[Mapping[str, bytes | None]]
     rollback: None = None
+    params: Any = decoded("params", lambda status: codec.decode(status.stored["params"] or b""))  # noqa: RUF009
+    output: Any = decoded("output", lambda status: _output(status.stored["out"]))  # noqa: RUF009
+    warnings: tuple[str, ...] = decoded("warnings", lambda status: _warnings(status.stored["warn"]))
+    schedule: tuple[str, datetime] | None = decoded("schedule", lambda one: _schedule(one.stored["sched"]))
 
-    @cached_property
-    def output(self) -> Any:
-        """What ``run`` returned; None before. Raises CorruptPayload when it cannot be read."""
-        return None if self.output_blob is None else codec.decode(self.output_blob)
+    def __post_init__(self, stored: Mapping[str, bytes | None]) -> None:
+        self.__dict__["stored"] = stored
 
-    @cached_property
-    def params(self) -> Any:
-        """The params it was created with. Raises CorruptPayload when they cannot be read."""
-        return codec.decode(self.params_blob)
+    @property
+    def has_output(self) -> bool:
+        """Whether ``run`` has returned."""
+        return self.__dict__["stored"]["out"] is not None
 
-    @cached_property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(codec.decode(self.warnings_blob)) if self.warnings_blob else ()
+    def as_dict(self, *, outputs: bool = True) -> dict[str, Any]:
+        """As JSON can hold it, with moments as text; the command line's ``--json`` prints this.
 
-    @cached_property
-    def schedule(self) -> tuple[str, datetime] | None:
-        """The cron line that created it, and the moment it stands for."""
-        if not self.schedule_blob:
-            return None
-        stored = unpackb(self.schedule_blob)
-        at = history.moment(stored[b"at"])
-        assert at is not None
-        return stored[b"cron"].decode(), at
+        Args:
+            outputs: with the steps' outputs. A value that cannot be read is a text that says so.
+        Returns: among others ``steps``, and ``steps_complete``: false for a status of ``AsyncClient`` with more steps
+            than were read with it; ``await status.steps.all()`` reads the others.
+        """
+        schedule = self.schedule
+        return {
+            "workflow": self.workflow,
+            "id": self.id,
+            "status": str(self.status),
+            "reason": self.reason,
+            "queue": self.queue,
+            "created_at": iso(self.created_at),
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "paused_at": iso(self.paused_at),
+            "params": readable(lambda: self.params),
+            "output": readable(lambda: self.output),
+            "error": None if self.error is None else self.error.as_dict(),
+            "rollback": self.rollback,
+            "warnings": list(self.warnings),
+            "schedule": None if schedule is None else {"cron": schedule[0], "scheduled_at": iso(schedule[1])},
+            "steps": [step.as_dict(outputs=outputs) for step in self.steps.known],
+            "steps_complete": self.steps.complete,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +266,7 @@ class Snapshot:
     start: int
     entries: Sequence[bytes]
     records: Sequence[bytes]
+    starting: Sequence[int] = ()
 
     def text(self, field: str) -> str:
         value = self.header.get(field)
@@ -261,7 +312,7 @@ class History:
 
     def steps(self) -> list[StepStatus]:
         entries = [journal.decode(blob) for blob in self._entries]
-        return history.steps_of(entries, _records(self._last.records))
+        return history.steps_of(entries, _records(self._last.records), self._last.starting)
 
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -453,10 +504,10 @@ def read(keys: Keyspace, instance: Instance, *, page: int | None = 0) -> Request
 
     def parse(answer: Any) -> Snapshot:
         _known(instance, answer)
-        now, values, length, entries, records = answer
+        now, values, length, entries, records, starting = answer
         header = {field: value or None for field, value in zip(_FIELDS, values, strict=True)}
         _check_header(instance, header)
-        return Snapshot(instance, int(now), header, length, page or 0, entries, records)
+        return Snapshot(instance, int(now), header, length, page or 0, entries, records, starting)
 
     return Request(call_one(keys, _READ, instance, arguments), parse)
 
@@ -561,10 +612,7 @@ def status_of(snapshot: Snapshot, steps: Steps, reason: str | None) -> InstanceS
         queue=snapshot.text("queue"),
         steps=steps,
         generation=snapshot.text("gen"),
-        output_blob=header["out"],
-        params_blob=header["params"] or b"",
-        warnings_blob=header["warn"],
-        schedule_blob=header["sched"],
+        stored={name: header[name] for name in ("params", "out", "warn", "sched")},
     )
 
 

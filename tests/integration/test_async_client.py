@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pydantic_core
 import pytest
 import redis as redis_py
 
@@ -211,3 +213,22 @@ def test_a_call_that_gets_no_connection_says_that_and_not_that_redis_is_away(sto
             await handle.create("a2")
 
     asyncio.run(body())
+
+
+def test_a_status_is_dumped_with_the_steps_that_were_read(run: Run, worker: HandWorker) -> None:
+    async def body(client: AsyncClient) -> None:
+        instance = await client.workflow("order").create("a1", {"n": 1})
+        worker.turn(instance._instance, o=[step(seq, f"s{seq}") for seq in range(1, 251)])
+        for seq in range(1, 251):
+            worker.settle(instance._instance, seq, f"s{seq}", worker.claim(instance._instance, "a", seq), value=seq)
+        status = await instance.status()
+        found = status.as_dict()
+        assert found["params"] == {"n": 1}
+        assert found["steps_complete"] is False
+        assert [one["output"] for one in found["steps"]] == list(range(1, len(found["steps"]) + 1))
+        await status.steps.all()
+        assert pydantic_core.to_jsonable_python(status) == status.as_dict()
+        assert status.as_dict()["steps_complete"] is True
+        assert [one["output"] for one in dataclasses.asdict(status)["steps"]] == list(range(1, 251))
+
+    run(body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import threading
 import warnings
@@ -9,9 +11,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import pydantic
+import pydantic_core
 import pytest
 import redis as redis_py
 
+from orchestrator import relay
 from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
 from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, codec
 from workflows.client import Client, WorkflowInstance
@@ -32,7 +37,7 @@ from workflows.errors import (
 )
 from workflows.keys import Instance
 from workflows.manifest import publish_manifest
-from workflows.requests import CreateOptions
+from workflows.requests import CreateOptions, InstanceStatus
 from workflows.status import Status
 
 
@@ -653,3 +658,71 @@ def test_a_forked_process_shares_no_connection_with_its_parent(client: Client, w
     assert {id(line) for line in client.store._listeners._idle} == before
     worker.complete(of(second), 2)
     assert second.result() == 2
+
+
+def json_of(instance: WorkflowInstance) -> Any:
+    return json.loads(json.dumps(instance.status().as_dict()))
+
+
+@pytest.fixture
+def rich(client: Client, worker: HandWorker) -> WorkflowInstance:
+    """An instance with one of everything, and values that are no text."""
+    instance = client.workflow("order").create("a1", {"when": datetime(2030, 1, 2, tzinfo=UTC), "raw": b"\xff\xfe"})
+    worker.turn(of(instance), o=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
+    worker.settle(of(instance), 1, "fetch", worker.claim(of(instance), "a", 1), value={"n": (1, 2)})
+    worker.settle(of(instance), 2, "charge", worker.claim(of(instance), "a", 2), retry=(60_000, OSError("refused")))
+    return instance
+
+
+def test_a_status_is_dumped_as_the_command_line_prints_it(rich: WorkflowInstance) -> None:
+    found = json_of(rich)
+    assert (found["workflow"], found["id"], found["status"], found["output"]) == ("order", "a1", "running", None)
+    assert found["params"] == {"when": "2030-01-02T00:00:00+00:00", "raw": "//4="}
+    assert [(one["name"], one["status"], one["output"]) for one in found["steps"]] == [
+        ("fetch", "complete", {"n": [1, 2]}),
+        ("charge", "retrying", None),
+        ("approval", "waiting", None),
+    ]
+    assert found["steps"][1]["failures"][0]["error"]["message"] == "refused"
+    assert found["steps_complete"] is True
+    assert "output" not in rich.status().as_dict(outputs=False)["steps"][0]
+
+
+def test_a_status_is_dumped_by_pydantic_and_dataclasses(rich: WorkflowInstance) -> None:
+    """Frameworks use one or the other on what a handler returns."""
+    status, expected = rich.status(), json_of(rich)
+    assert pydantic_core.to_jsonable_python(status) == expected
+    assert pydantic_core.to_jsonable_python({"orders": [status]}) == {"orders": [expected]}
+    assert pydantic_core.to_jsonable_python(list(status.steps)) == expected["steps"]
+    for kind in (Any, InstanceStatus):
+        adapter = pydantic.TypeAdapter(kind)
+        assert json.loads(adapter.dump_json(status)) == expected
+        assert kind is Any or adapter.json_schema(mode="serialization")["type"] == "object"
+    plain = dataclasses.asdict(status)
+    assert plain["params"] == {"when": datetime(2030, 1, 2, tzinfo=UTC), "raw": b"\xff\xfe"}
+    assert [one["output"] for one in plain["steps"]] == [{"n": (1, 2)}, None, None]
+    assert plain["steps"][1]["failures"][0]["error"]["name"] == "OSError"
+    assert isinstance(plain["created_at"], datetime)
+
+
+def test_a_value_that_cannot_be_read_does_not_stop_a_dump(rich: WorkflowInstance, client: Client) -> None:
+    client.store.redis.delete(client.store.keys.journal(of(rich)))
+    found = rich.status().as_dict()
+    assert found["params"].startswith("(")
+    assert pydantic_core.to_jsonable_python(rich.status())["params"] == found["params"]
+
+
+def test_a_child_that_is_not_there_yet_is_starting(client: Client, worker: HandWorker) -> None:
+    """Its creation is on its way to another shard, and is carried out by an orchestrator."""
+    instance = client.workflow("order").create("a1")
+    message = {"op": "create", "wf": "parcel", "id": "p1", "gen": "g", "p": b"", "qu": "gpu", "ok": 1, "err": 1}
+    asked = {"s": 1, "k": "child", "n": "pack", "c": 1, "wf": "parcel", "id": "p1", "m": message}
+    worker.turn(of(instance), o=[asked])
+    (step_of,) = instance.status().steps
+    assert (step_of.status, step_of.child) == ("starting", codec.InstanceRef("parcel", "p1"))
+    with pytest.raises(InstanceNotFound):
+        client.workflow("parcel").get("p1")
+    relay.deliver(client.store, of(instance).shard)
+    (step_of,) = instance.status().steps
+    assert step_of.status == "waiting"
+    assert client.workflow("parcel").get("p1").status().status == "queued"

@@ -590,7 +590,11 @@ class WorkflowEngine:
         except InstanceNotFound:
             return None
         entries = [journal.decode(blob) for blob in blobs]
-        return Look(snapshot, entries, history.steps_of(entries, [unpackb(blob) for blob in snapshot.records]))
+        return Look(
+            snapshot,
+            entries,
+            history.steps_of(entries, [unpackb(blob) for blob in snapshot.records], snapshot.starting),
+        )
 
     def generation_of(self, key: Key) -> str | None:
         """The name of the instance's present life; None if there is none."""

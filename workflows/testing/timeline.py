@@ -174,7 +174,7 @@ def _line(step: StepStatus, created: datetime | None, now_ms: int) -> str:
     parts = [f"{step.seq:>3} {when:<8} {step.kind:<{_KIND_WIDTH}} {name:<30} {step.status}"]
     if step.attempts > 1:
         parts.append(f"attempt {step.attempts}")
-    if step.value is not None:
+    if step.has_output:
         try:
             parts.append(f"→ {_shown.repr(step.output)}")
         except CorruptPayload as error:
