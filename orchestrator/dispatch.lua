@@ -1,9 +1,10 @@
 -- What there is to do in one shard: one look for everything.
 -- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again,
---        [mended] what `mend` was when the shard was mended
+--        u = most unfinished ones, [mended] what `mend` was when the shard was mended
 -- Reply  {'lost'} or {now, intent members to ring, members of due timers, score of the next timer or '',
 --         expired workers, relay ids, members due for retirement, ms until the next intent is due or '',
---         mend = when a key of the shard was lost, so that it has to be derived anew, or ''}
+--         mend = when a key of the shard was lost, so that it has to be derived anew, or '',
+--         members that are unfinished}
 -- Nothing is popped: what is handed out stays until it is claimed (M4), so a crash here costs `again` ms.
 if redis.call('HGET', OWNER, 'token') ~= A.t then return reply({'lost'}) end
 if redis.call('LLEN', WAKE) > 0 then redis.call('DEL', WAKE) end
@@ -19,4 +20,5 @@ return reply({NOW, intents, timers, next_due and next_due < 1e15 and next_due or
   redis.call('ZRANGEBYSCORE', WORKERS, '-inf', REAL, 'LIMIT', 0, 10),
   redis.call('HLEN', RELAY) > 0 and 1 or 0,
   redis.call('ZRANGEBYSCORE', RETIRE, '-inf', NOW, 'LIMIT', 0, 100),
-  later[2] and math.max(0, tonumber(later[2]) - REAL) or '', redis.call('HGET', OWNER, 'mend') or ''})
+  later[2] and math.max(0, tonumber(later[2]) - REAL) or '', redis.call('HGET', OWNER, 'mend') or '',
+  redis.call('ZRANGE', UNFINISHED, 0, A.u - 1)})

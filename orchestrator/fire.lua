@@ -10,7 +10,10 @@ for _, a in ipairs(A.items) do
     local I = instance(a.i)
     local r = I and I.gen == a.g and not FINAL[I.st] and I.want == '' and record(I, a.s)
     redis.call('ZREM', TIMERS, a.m)
-    if r and (r.st == 'wait' or r.st == 'back') then
+    if r and (r.st == 'wait' or r.st == 'back') and moment_of(I, r) > NOW then
+      -- Time stood still since it was armed, and the walk that arms it anew has not come to it yet.
+      arm(I, r)
+    elseif r and (r.st == 'wait' or r.st == 'back') then
       fired = fired + 1
       if r.k == 'do' then
         r.st, r.due = 'due', nil

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 import redis
 
-from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers
+from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers, unfinished
 from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
 from workflows.clock import monotonic
@@ -129,13 +129,13 @@ class Orchestrator:
             self._next_timer.pop(shard, None)
             return
         while True:
-            arguments = {"t": self.shards.token, "n": BATCH, "again": RING_AGAIN_MS}
+            arguments = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
             answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
             if answer[0] == b"lost":
                 self.shards.since.pop(shard, None)
                 self._next_timer.pop(shard, None)
                 return
-            now, intents, due, following, dead, relayed, retiring, _, _ = answer
+            now, intents, due, following, dead, relayed, retiring, _, _, left = answer
             self.store.clock.observe(int(now))
             if intents:
                 dispatch.ring(self.store, shard, [member.decode() for member in intents])
@@ -147,11 +147,13 @@ class Orchestrator:
                 relay.deliver(self.store, shard)
             if retiring:
                 sweep.retire(self.store, shard, [member.decode() for member in retiring])
+            if left:
+                unfinished.go_on(self.store, shard, left)
             if following == b"":
                 self._next_timer.pop(shard, None)
             else:
                 self._next_timer[shard] = int(following)
-            if not (due or dead or relayed or len(intents) == BATCH):
+            if not (due or dead or relayed or left or len(intents) == BATCH):
                 return
 
     def _renew(self, now: float) -> None:

@@ -20,7 +20,7 @@ for _, a in ipairs(A.items) do
     if a.k == 't' then
       if I.turn == 'h|' .. A.w .. '|' .. a.t then
         local strikes, lost = charge(I.strikes, I.lost)
-        set(I, 'turn', '')
+        close_turn(I)
         if strikes ~= I.strikes then set(I, 'strikes', strikes) end
         if lost ~= I.lost then set(I, 'lost', lost) end
         if strikes >= STRIKES_MAX or lost >= LOSSES_MAX then finish(I, 'errored', {x = A.stalled}) end

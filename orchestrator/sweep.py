@@ -12,9 +12,9 @@ from pathlib import Path
 
 from workflows import failure
 from workflows.keys import Instance
-from workflows.scripts import DELETE, unring_calls
+from workflows.scripts import delete_call, unring_calls
 from workflows.status import LIVE
-from workflows.store import Store, call_on, call_one, script
+from workflows.store import Store, call_on, script
 
 _SWEEP = script(Path(__file__).with_name("sweep.lua"))
 _log = logging.getLogger("workflows.orchestrator")
@@ -38,13 +38,22 @@ def _instance(store: Store, member: str) -> Instance:
 
 
 def pages(store: Store, shard: int) -> Iterator[int]:
-    """Repair a shard, page by page. Gives for each page in how many instances something was missing."""
+    """Repair a shard, page by page. Gives for each call in how many instances something was missing."""
     for page in live_instances(store, shard):
-        items = [{"i": place} for place in range(1, len(page) + 1)]
-        repaired = store.call(call_on(store.keys, _SWEEP, shard, page, {"items": items}))
-        if repaired:
-            _log.warning("repaired", extra={"shard": shard, "instances": repaired})
-        yield repaired
+        waiting = [(instance, "0") for instance in page]
+        while waiting:
+            items = [{"i": place, "c": cursor} for place, (_, cursor) in enumerate(waiting, 1)]
+            call = call_on(store.keys, _SWEEP, shard, [instance for instance, _ in waiting], {"items": items})
+            answers = store.call(call)
+            repaired = sum(fixed for fixed, _ in answers)
+            if repaired:
+                _log.warning("repaired", extra={"shard": shard, "instances": repaired})
+            waiting = [
+                (instance, cursor.decode())
+                for (instance, _), (_, cursor) in zip(waiting, answers, strict=True)
+                if cursor
+            ]
+            yield repaired
 
 
 def retire(store: Store, shard: int, members: Sequence[str]) -> int:
@@ -58,7 +67,7 @@ def retire(store: Store, shard: int, members: Sequence[str]) -> int:
             "retire": member,
             "x": failure.make("InstanceNotFound", f"instance {id!r} of {workflow!r} is gone"),
         }
-        answer = store.call(call_one(store.keys, DELETE, instance, arguments))
+        answer = store.call(delete_call(store.keys, instance, arguments))
         if answer[0] == b"deleted":
             store.execute(unring_calls(store.keys, shard, ((q.decode(), n.decode()) for q, n in answer[1:])))
             gone += 1

@@ -3,7 +3,7 @@
 -- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, t token, h entries the worker has already fed,
 --        [hn] nonce of the last of them, and one of
 --          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
---        page = most entries to send along
+--        page = most entries to send along, turn = most entries to decide over
 -- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
 --        ''), nonce of the last entry, decided position}
 --        entries is empty when there are more than `page`: the worker reads them itself.
@@ -20,7 +20,8 @@ for at, a in ipairs(A.items) do
       if I.turn == (a.fw and 'h|' .. a.fw .. '|' .. a.ft or 'r|' .. a.n) then
         close_turn(I)
         set(I, 'turn', 'h|' .. A.w .. '|' .. a.t)
-        upto, blob = I.len, I.strikes + I.lost > 0 and cmsgpack.pack({d = I.strikes, u = I.lost}) or ''
+        upto = math.min(I.len, I.pos + A.turn)
+        blob = I.strikes + I.lost > 0 and cmsgpack.pack({d = I.strikes, u = I.lost}) or ''
       end
     else
       local r = record(I, a.s)

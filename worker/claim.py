@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows import doorbell, keys, nonces
+from workflows import doorbell, keys, limits, nonces
 from workflows.batches import numbered
 from workflows.keys import Held, Instance, Intent
 from workflows.store import Call, Store, call_on, call_one, script, unpackb
@@ -157,7 +157,15 @@ def claim(
                 }
             )
         asked.append((group, items))
-        calls.append(call_on(store.keys, _CLAIM, shard, instances, {"w": worker, "items": items, "page": PAGE}))
+        calls.append(
+            call_on(
+                store.keys,
+                _CLAIM,
+                shard,
+                instances,
+                _arguments(worker, items),
+            )
+        )
     tasks = []
     for (group, items), answer in zip(asked, store.call_all(calls), strict=True):
         if answer and answer[0] == b"no-lease":
@@ -187,10 +195,14 @@ def take_over(store: Store, worker: str, held: Held) -> Task | None:
         "h": 0,
         "hn": "",
     }
-    answer = store.call(call_one(store.keys, _CLAIM, instance, {"w": worker, "items": [item], "page": PAGE}))
+    answer = store.call(call_one(store.keys, _CLAIM, instance, _arguments(worker, [item])))
     if answer[0] == b"no-lease":
         raise LeaseLost(worker)
     return None if answer[0] == 0 else _task(worker, instance, item, answer[0])
+
+
+def _arguments(worker: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"w": worker, "items": items, "page": PAGE, "turn": limits.TURN_ENTRIES}
 
 
 def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:

@@ -1,12 +1,15 @@
 -- Commits a turn: what `run` asked for after being fed the journal up to `f`.
 -- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, d decision, [ea]}
 -- Reply  list of {code, now}: 0 stale, 1 committed, 2 committed and ended, 3 committed and the new step is held under `ea`
+-- A decision in `n` parts counts when `stage.lua` has taken in all of them under the same token.
 -- Two commits of one position cannot both pass: the first removes the token (I4). Sent twice: stale.
 local answers = {}
 for at, a in ipairs(A.items) do
   local I, code = instance(a.i), 0
   if I and I.gen == a.g and I.turn == 'h|' .. A.w .. '|' .. a.t and I.pos == a.b and a.f <= I.len
-      and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n then
+      and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n
+      and (not a.d.n or I.rest.token == a.t and I.rest.parts == a.d.n) then
+    if a.d.n then I.rest.at, I.rest.token = 1, nil end
     close_turn(I)
     set(I, 'strikes', 0)
     if I.lost > 0 then set(I, 'lost', 0) end

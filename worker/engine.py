@@ -28,7 +28,7 @@ from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
-from worker.rounds import Round
+from worker.rounds import Round, is_large
 from worker.turn import Decision, decide, events_among, only_step
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
@@ -504,6 +504,10 @@ class Engine:
         # What was decided here could not be rechecked: the entry is not in the journal yet.
         if alone and "e" in wire and not self.settings.recheck:
             fused = self._decide_ahead(attempt, wire["e"])
+        if fused is not None and is_large(fused[1]):
+            # Its replay was fed an entry that will be fed again by the turn which sends this in parts.
+            fused[0].replay.close()
+            fused = None
         if fused is not None:
             warm, decision = fused
             wire |= {"b": warm.replay.position - 1, "d": decision}

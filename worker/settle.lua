@@ -16,20 +16,19 @@ for at, a in ipairs(A.items) do
       r.e = r.e or {}
       r.e[#r.e + 1] = a.r[2]
       if #r.e > FAILURES_KEPT then table.remove(r.e, 1) end
-      if I.want ~= '' then
-        -- Time stands still while pausing: the back-off is kept, not armed.
-        r.st, r.left = 'back', a.r[1]
-      elseif a.r[1] <= 0 then
+      -- Time stands still while pausing: a back-off is kept then, not armed.
+      if a.r[1] <= 0 and I.want == '' then
         r.st = 'due'
         I.due[#I.due + 1] = r.s
       else
-        r.st, r.due = 'back', NOW + a.r[1]
+        r.st, r.due = 'back', own_time(I) + a.r[1]
         arm(I, r)
       end
       save(I, r)
     else
       redis.call('HDEL', I.o, a.s)
       local alone = a.d and I.len == I.pos and I.pos == a.b and I.turn == '' and I.st == 'running' and I.want == ''
+        and not I.rest.at
       redis.call('RPUSH', I.j, a.e)
       I.len = I.len + 1
       if alone then

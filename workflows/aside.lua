@@ -5,7 +5,7 @@
 -- cannot be read makes its instance as good as absent, and anything else that cannot be read parks its instance. Each
 -- time a note says what it was, where a person finds it (`workflows doctor`).
 local ASIDE, OWNER = KEYS[10], KEYS[9]
-local SHARD_KEYS, INSTANCE_KEYS = 10, 6
+local SHARD_KEYS, INSTANCE_KEYS = 11, 6
 local ASIDE_KEPT = 1000
 local ASIDE_MS = 30 * 24 * 3600 * 1000
 local server = redis
@@ -76,7 +76,7 @@ local redis = {
 local HEADER = {
   {'st', '%a+'}, {'gen', '[%w_-]+'}, {'wf', '[%w_-]+'}, {'id', '[%w_-]+'}, {'want', '%a*'}, {'pos', '%d*'},
   {'turn', '[%w|_-]*'}, {'act', '%-?%d*'}, {'queue', '[%w_-]+'}, {'strikes', '%d*'}, {'lost', '%d*'}, {'started', '%d*'},
-  {'created', '%d+'}, {'keep_ok', '%d*'}, {'keep_err', '%d*'}, {'parents'}}
+  {'created', '%d+'}, {'keep_ok', '%d*'}, {'keep_err', '%d*'}, {'stood', '%d*'}, {'parents'}, {'rest'}}
 local FIELDS, SHAPES, AT = {}, {}, {}
 for f, field in ipairs(HEADER) do FIELDS[f], SHAPES[f], AT[field[1]] = field[1], field[2], f end
 local SHAPE = '^' .. table.concat(SHAPES, '\n') .. '$'
@@ -110,6 +110,32 @@ end
 -- What to answer about an instance that `instance` did not find.
 local function absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
 
+-- What is left over in an instance, by place in the header's field `rest`; a pattern stands for text, else it is a number:
+--   due     steps are queued to be handed out
+--   walk    cursor of a walk over the open records, which brings each in line with whether time stands still
+--   mail    events may have found a wait that has not been looked at
+--   at      the part of a decision that is to be applied next, of `parts` parts kept in the mailbox
+--   token   the parts are those of this turn, which has not committed them (yet)
+--   clear   open records of a life that has ended
+local REST = {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}}
+
+-- The same as a table; nil when it cannot be read.
+local function rest_of(blob)
+  if blob == '' then return {} end
+  local ok, values = pcall(cmsgpack.unpack, blob)
+  if not ok or type(values) ~= 'table' or #values ~= #REST then return nil end
+  local rest = {}
+  for at, part in ipairs(REST) do
+    local value = values[at]
+    if value ~= '' then
+      if part[2] and not (type(value) == 'string' and string.match(value, part[2])) then return nil end
+      if not part[2] and not (type(value) == 'number' and value > 0 and value < 1e6) then return nil end
+      rest[part[1]] = value
+    end
+  end
+  return (not rest.at or rest.parts) and rest or nil
+end
+
 -- Records -----------------------------------------------------------------------------------------------------------
 
 local STATES = {
@@ -128,9 +154,9 @@ local function is_record(r, seq)
   end
   if r.k == 'do' then
     return type(r.a) == 'number' and type(r.f) == 'number' and type(r.d) == 'number' and type(r.u or 0) == 'number'
-      and type(r.qu) == 'string' and string.match(r.qu, '^[%w_-]+$') and (r.st ~= 'back' or type(r.due or r.left) == 'number')
+      and type(r.qu) == 'string' and string.match(r.qu, '^[%w_-]+$') and (r.st ~= 'back' or type(r.due) == 'number')
   end
-  return r.k == 'child' or type(r.due or r.left) == 'number'
+  return r.k == 'child' or type(r.due) == 'number'
 end
 
 -- What is stored as an open record, or nil, and then the instance is going to be parked.

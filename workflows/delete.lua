@@ -1,5 +1,7 @@
 -- Removes every key of an instance (I8, F56); one that waits for it is told (a deleted child is an outcome).
--- ARGV   x = failure blob for a parent that waits; [gen] + [retire]: only when ended and its retention is over
+-- KEYS   behind the instance's: where more open records are put than one call can take back
+-- ARGV   remains = the end of that key's name; x = failure blob for a parent that waits; [gen] + [retire]: only when
+--        ended and its retention is over
 -- Reply  {'deleted', [queue, intent nonce] ...} with the doorbells still standing in RQ | {'unknown'} | {'kept'}
 local I = instance(1)
 if not I then
@@ -17,15 +19,10 @@ if A.retire then
   end
   if not FINAL[I.st] or not due or tonumber(due) > NOW then return reply({'kept'}) end
 end
-local answer = {'deleted'}
-if string.sub(I.turn, 1, 1) == 'r' then answer[2] = {I.queue, string.sub(I.turn, 3)} end
-for _, r in ipairs(records(I)) do
-  if r.st == 'ready' then answer[#answer + 1] = {r.qu, r.i} end
-end
 if not FINAL[I.st] then tell_parents(I, {x = A.x, st = 'deleted'}) end
-clear(I, false)
+local bells = abandon(I, KEYS[#KEYS], A.remains)
 redis.call('ZREM', INDEX, index_member(I))
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
-redis.call('UNLINK', I.h, I.j, I.o, I.m, I.c)
+redis.call('UNLINK', I.h, I.j, I.c)
 redis.call('PUBLISH', I.h, 'deleted')
-return reply(answer)
+return reply({'deleted', unpack(bells)})

@@ -217,7 +217,12 @@ def readable(read: Callable[[], Any]) -> Any:
 
 
 def steps_of(
-    entries: Iterable[Entry], records: Iterable[Mapping[bytes, Any]], starting: Container[int] = ()
+    entries: Iterable[Entry],
+    records: Iterable[Mapping[bytes, Any]],
+    starting: Container[int] = (),
+    *,
+    ended: bool = False,
+    stood_ms: int | None = 0,
 ) -> list[StepStatus]:
     """The steps of an instance, in the order ``run`` asked for them.
 
@@ -225,6 +230,8 @@ def steps_of(
         entries: its journal.
         records: what is open, as written by ``pump.lua``.
         starting: the steps whose child is on its way to another shard.
+        ended: the instance has ended, so what is still open has been withdrawn.
+        stood_ms: for how long time stood still for the instance; None while it does.
     """
     steps: dict[int, StepStatus] = {}
     for entry in entries:
@@ -232,9 +239,11 @@ def steps_of(
             # The first answer counts: a wait that was cancelled after its event came has no further entry.
             steps.setdefault(entry.seq, _answered(entry))
     for record in records:
-        step = _open(record)
+        step = _open(record, stood_ms)
         if step.seq in starting:
             step = dataclasses.replace(step, status="starting")
+        if ended:
+            step = dataclasses.replace(step, status="withdrawn", due_at=None)
         steps.setdefault(step.seq, step)
     return [steps[seq] for seq in sorted(steps)]
 
@@ -310,10 +319,10 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
 
 def check_record(record: Any) -> None:
     """Raises: some exception, when what is stored as an open record is none."""
-    _open(record)
+    _open(record, 0)
 
 
-def _open(record: Mapping[bytes, Any]) -> StepStatus:
+def _open(record: Mapping[bytes, Any], stood_ms: int | None) -> StepStatus:
     kind, state = record[b"k"].decode(), record[b"st"].decode()
     status = _OPEN.get((kind, state), "pending")
     failures = _failures(record.get(b"e") or ())
@@ -322,7 +331,9 @@ def _open(record: Mapping[bytes, Any]) -> StepStatus:
     started = [failure.started_at for failure in failures]
     if record.get(b"sa"):
         started.append(datetime.fromtimestamp(record[b"sa"] / 1000, UTC))
-    timed = state in ("wait", "back") and b"left" not in record
+    due = record.get(b"due")
+    if due is not None and not record.get(b"ab"):
+        due = None if stood_ms is None else due + stood_ms
     return StepStatus(
         seq=int(record[b"s"]),
         kind=kind,
@@ -331,7 +342,7 @@ def _open(record: Mapping[bytes, Any]) -> StepStatus:
         status=status,
         attempts=int(record.get(b"a") or 0),
         started_at=min(started, default=None) if kind == "do" else moment(record.get(b"at")),
-        due_at=moment(record.get(b"due")) if timed else None,
+        due_at=moment(due) if state in ("wait", "back") else None,
         error=failures[-1].error if failures else None,
         failures=failures,
         event_type=record[b"ty"].decode() if b"ty" in record else None,

@@ -11,6 +11,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:m                     hash    mailbox: events not yet matched, by number            ended, restarted, deleted
     I:c                     hash    command id -> answer (create: in I:h), pruned at 256  retired, deleted
     I:q                     zset    queues read by prefix: waits, mail, due (pump.lua)    ended, restarted, deleted
+    I:x:<token>             hash    open records of a life of which nothing is kept       cleaned
     T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
     T:wake                  list    at most one element: "there is something to hand out" popped
@@ -21,6 +22,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:retire                zset    end of retention ms -> instance                       retired, restarted, deleted
     T:owner                 hash    owner lease of the shard, and what is to be mended    permanent
     T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
+    T:unfinished            zset    last slice ms -> instance, or what remains of a life   nothing is left over
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/manifest}:versions  hash    app|hash of a manifest -> when first and last seen    permanent, old ones pruned
@@ -41,7 +43,10 @@ from typing import Any, Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
-SHARD_KEY_NAMES: Final = ("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner", "aside")
+SHARD_KEY_NAMES: Final = (
+    *("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner", "aside"),
+    "unfinished",
+)
 INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
@@ -86,6 +91,10 @@ class Keyspace:
         """The instance's keys, in the order scripts expect them."""
         base = f"{{{self.namespace}/{instance.shard:02d}}}:i:{instance.workflow}:{instance.id}:"
         return [base + name for name in INSTANCE_KEY_NAMES]
+
+    def remains(self, instance: Instance, token: str) -> str:
+        """Where more open records are put than the call that ends a life can take back."""
+        return f"{self.of_instance(instance)[0][:-1]}x:{token}"
 
     def header(self, instance: Instance) -> str:
         return self.of_instance(instance)[0]
@@ -246,6 +255,25 @@ class Timer:
         """Raises ValueError when the text is not a timer."""
         kind, workflow, id, generation, seq = _parts(_TIMER, member, "a timer")
         return cls(kind, workflow, id, generation, int(seq))
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """One line of a shard's unfinished: an instance (``i``), or what remains of a life (``x``) under a token."""
+
+    kind: str
+    workflow: str
+    id: str
+    generation: str
+    token: str
+
+    @classmethod
+    def parse(cls, member: str) -> Unfinished:
+        """Raises ValueError when the text is none."""
+        kind, workflow, id, generation, *token = member.split("|")
+        if (kind, len(token)) not in (("i", 0), ("x", 1)):
+            raise ValueError(f"not unfinished: {member!r}")
+        return cls(kind, workflow, id, generation, token[0] if token else "")
 
 
 def index_prefix(status: str, workflow: str) -> str:

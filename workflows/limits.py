@@ -45,6 +45,11 @@ MAILBOX_EVENTS: Final = (
     10_000  # events an instance keeps until something waits for them; ours, so a sender cannot fill Redis
 )
 
+# One call of a script (I12), so that none keeps the server from others for long
+SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up; SLICE in pump.lua says the same
+SCRIPT_BYTES: Final = 1024 * 1024  # values it carries, beyond the first
+TURN_ENTRIES: Final = 256  # journal entries that one turn is decided over; the next turn begins behind them
+
 # Names, in characters
 WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
 INSTANCE_ID_CHARACTERS: Final = 100  # (model)

@@ -1,13 +1,13 @@
 -- Put before every script that changes an instance. Facts first, then `pump`, then `flush`.
 --
--- KEYS[1..10]           the shard: timers intents wake held workers relay index retire owner aside
--- KEYS[11+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
+-- KEYS[1..11]           the shard: timers intents wake held workers relay index retire owner aside unfinished
+-- KEYS[12+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
 --
 -- `pump` is the only place that decides what happens next: it derives status, intents and the next turn from the
 -- facts, so no script can forget to wake an instance (I10). `match` is the only place where an event leaves the
 -- mailbox (I6). A record's presence together with its token is the lock; removing the record is the cancellation.
 local TIMERS, INTENTS, WAKE, HELD, WORKERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local RELAY, INDEX, RETIRE = KEYS[6], KEYS[7], KEYS[8]
+local RELAY, INDEX, RETIRE, UNFINISHED = KEYS[6], KEYS[7], KEYS[8], KEYS[11]
 local FINAL = {complete = true, errored = true, terminated = true}
 local FAILURES_KEPT = 10
 local DEATHS_MAX = 3
@@ -15,6 +15,10 @@ local LOSSES_MAX = 10
 local STRIKES_MAX = 3
 -- In place of the end of a lease: it left by itself; its end was seen; it was found gone. All are over at once.
 local LEFT, SEEN, GONE = 0, 1, 2
+-- Open records and queued things that one call takes up beyond what it was asked for. What is left over stands in the
+-- instance, and `continue.lua` goes on with it (I12).
+local SLICE = 200
+local budget = SLICE
 
 -- Where the keys of the n-th instance begin.
 local function place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
@@ -34,10 +38,15 @@ local function instance(n)
   if fault then return disregard(n, I.h, fault) end
   for f = 1, #FIELDS do I[FIELDS[f]] = v[f] end
   I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
-  I.lost = tonumber(I.lost) or 0
+  I.lost, I.stood = tonumber(I.lost) or 0, tonumber(I.stood) or 0
+  I.left, I.rest = I.rest, rest_of(I.rest)
   I.len = server.pcall('LLEN', I.j)
   if type(I.len) == 'table' then return disregard(n, I.j, 'its journal is a ' .. server.call('TYPE', I.j).ok) end
   if I.pos > I.len then spoil(I, I.j, '', 'its journal ends at ' .. I.len .. ', and ' .. I.pos .. ' entries were decided') end
+  if not I.rest then
+    I.rest = {}
+    spoil(I, I.h, 'rest', 'what is left over in it cannot be read')
+  end
   instances[n] = I
   return I
 end
@@ -53,8 +62,8 @@ end
 -- found at once however long it is:
 --   w|type|seq       open waits            m|type|number   events kept, by order of acceptance
 --   g|seq|index      the wait `seq` got its event in entry `index`, which no turn has been decided over yet
---   d|seq            steps to be handed out when paused time is over
---   c|number|type    types whose oldest event, `number`, may have found a wait; never left over by a call
+--   d|seq            steps to be handed out later: time stands still, or there are too many for one call
+--   c|number|type    types whose oldest event, `number`, may have found a wait
 
 -- A number as text whose order is that of the numbers: how many digits it has, as a letter, then the digits.
 local function ordered(n)
@@ -106,13 +115,39 @@ end
 
 local function save(I, r) redis.call('HSET', I.o, r.s, cmsgpack.pack(r)) end
 
-local function records(I)
-  local all = {}
-  local found = redis.call('HGETALL', I.o)
-  for at = 1, #found, 2 do all[#all + 1] = record_of(I, found[at], found[at + 1]) end
+-- Open records in the order of asking, as many as this call may still take up; the cursor behind them, none when these
+-- are all there are; and the fields they stand in, those that cannot be read included.
+local function some_of(I, cursor)
+  local found, fields, all, more = {}, {}, {}, nil
+  if redis.call('HLEN', I.o) <= budget then
+    found = redis.call('HGETALL', I.o)
+  elseif budget == 0 then
+    more = cursor
+  else
+    repeat
+      local page = redis.call('HSCAN', I.o, cursor, 'COUNT', budget)
+      cursor = page[1]
+      for _, one in ipairs(page[2]) do found[#found + 1] = one end
+    until #found >= budget or cursor == '0'
+    more = cursor ~= '0' and cursor or nil
+  end
+  for at = 1, #found, 2 do
+    fields[#fields + 1] = found[at]
+    all[#all + 1] = record_of(I, found[at], found[at + 1])
+  end
+  budget = math.max(0, budget - #fields)
   table.sort(all, function(a, b) return a.s < b.s end)
-  return all
+  return all, more, fields
 end
+
+-- An instance has a time of its own, which stands still while it is paused: records hold moments of it, timers those of
+-- the server. So a pause leaves the records as they are.
+local function own_time(I)
+  if I.want == '' then return NOW - I.stood end
+  return (tonumber(I.paused_at or redis.call('HGET', I.h, 'paused_at')) or NOW) - I.stood
+end
+
+local function moment_of(I, r) return r.ab and r.due or r.due + I.stood end
 
 local function intent_member(I, kind, seq, n, queue) return kind .. '|' .. who(I) .. seq .. '|' .. n .. '|' .. queue end
 
@@ -125,8 +160,9 @@ local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
 local function timer_member(I, r) return TIMER_KIND[r.k] .. '|' .. who(I) .. r.s end
 
 local function arm(I, r)
+  if I.want ~= '' then return end
   local member = timer_member(I, r)
-  redis.call('ZADD', TIMERS, r.due or NOW, member)
+  redis.call('ZADD', TIMERS, moment_of(I, r), member)
   -- The owner sleeps until the earliest timer it knows of, so it must hear of an earlier one.
   if redis.call('ZRANGE', TIMERS, 0, 0)[1] == member then wake() end
 end
@@ -147,22 +183,37 @@ local function answer(I, kind, r, more)
   append(I, kind, body)
 end
 
--- Takes a record out of every place that knows it, whatever its state, and leaves the record itself to the caller.
-local function disarm(I, r)
+-- Takes a record out of the shard, whatever its state.
+local function unlist(I, r)
   if r.st == 'ready' then
     redis.call('ZREM', INTENTS, intent_member(I, 'a', r.s, r.i, r.qu))
-    set(I, 'act', I.act - 1)
   elseif r.st == 'held' then
     redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
-    set(I, 'act', I.act - 1)
-  elseif r.st == 'due' then
-    redis.call('ZREM', I.q, 'd|' .. ordered(r.s))
-  elseif r.k ~= 'child' then
+  elseif r.st ~= 'due' and r.k ~= 'child' then
     redis.call('ZREM', TIMERS, timer_member(I, r))
   end
 end
 
+-- Takes a record out of every place that knows it, and leaves the record itself to the caller.
+local function disarm(I, r)
+  unlist(I, r)
+  if r.st == 'ready' or r.st == 'held' then
+    set(I, 'act', I.act - 1)
+  elseif r.st == 'due' then
+    redis.call('ZREM', I.q, 'd|' .. ordered(r.s))
+  end
+end
+
+local function part_of(n) return 'p:' .. n end
+
+-- Parts of a decision that was never committed are nothing.
+local function drop_parts(I)
+  for n = 1, I.rest.parts or 0 do redis.call('HDEL', I.m, part_of(n)) end
+  I.rest.token, I.rest.parts = nil, nil
+end
+
 local function close_turn(I)
+  if I.rest.token then drop_parts(I) end
   local held, worker, token = string.match(I.turn, '^(h)|([^|]*)|(.*)$')
   if held then
     redis.call('ZREM', HELD, held_member(I, worker, 't', 0, token))
@@ -202,7 +253,9 @@ local function keep_event(I, ty, number, e)
 end
 
 local function look_for_mail(I, ty, number)
-  if number then enqueue(I, 'c|' .. ordered(number) .. '|' .. ty) end
+  if not number then return end
+  enqueue(I, 'c|' .. ordered(number) .. '|' .. ty)
+  I.rest.mail = 1
 end
 
 -- An event of the mailbox; nil when it cannot be read.
@@ -213,11 +266,15 @@ local function event(I, number)
 end
 
 -- While a type has mail and an open wait, its oldest event goes to the wait that asked first; of several types, the
--- event that was accepted first goes first (I6).
+-- event that was accepted first goes first (I6). So nothing is matched until all that was asked for at once is open.
 local function match(I)
-  while true do
+  while I.rest.mail and not I.rest.at and budget > 0 do
+    budget = budget - 1
     local candidate = first_of(I, 'c|')
-    if not candidate then return end
+    if not candidate then
+      I.rest.mail = nil
+      return
+    end
     redis.call('ZREM', I.q, candidate)
     local ty = string.match(candidate, '^c|[^|]*|(.*)$') or ''
     local mail, number = first_number(I, 'm|' .. ty .. '|')
@@ -285,20 +342,51 @@ end
 
 local function tell_parents(I, outcome) tell(parents_of(I), I.wf, I.id, outcome) end
 
--- Removes everything open. `W` entries say so in the journal, unless the journal goes too.
-local function clear(I, keep_journal)
-  if I.turn ~= '' then close_turn(I) end
-  for _, r in ipairs(records(I)) do
-    disarm(I, r)
-    if keep_journal then answer(I, 'W', r, {k = r.k}) end
+local function unfinished_member(I) return 'i|' .. I.wf .. '|' .. I.id .. '|' .. I.gen end
+
+-- Takes back open records of a life that has ended, and says so in its journal.
+local function withdraw_some(I)
+  local found, more, fields = some_of(I, '0')
+  for _, r in ipairs(found) do
+    unlist(I, r)
+    answer(I, 'W', r, {k = r.k})
   end
-  I.due, I.bad = {}, nil
+  if #fields > 0 then redis.call('HDEL', I.o, unpack(fields)) end
+  I.bad, I.rest.clear = nil, more and 1 or nil
+end
+
+-- What makes a life end at once, however much of it is open: no turn, no mail, and no token counts any more.
+local function stop(I)
+  if I.turn ~= '' then close_turn(I) end
+  I.due, I.rest, I.bad = {}, {}, nil
   set(I, 'act', 0)
-  redis.call('UNLINK', I.o, I.m, I.q)
+  redis.call('UNLINK', I.m, I.q)
+end
+
+-- Ends a life of which nothing is kept. More open records than one call can take back are put aside under another key,
+-- for `clean.lua`. Returns the doorbells of those taken back, as {queue, nonce}.
+local function abandon(I, remains, token)
+  local bells = {}
+  if string.sub(I.turn, 1, 1) == 'r' then bells[1] = {I.queue, string.sub(I.turn, 3)} end
+  if redis.call('HLEN', I.o) > budget then
+    redis.call('RENAME', I.o, remains)
+    redis.call('ZADD', UNFINISHED, REAL, 'x|' .. who(I) .. token)
+    wake()
+  else
+    for _, r in ipairs((some_of(I, '0'))) do
+      unlist(I, r)
+      if r.st == 'ready' then bells[#bells + 1] = {r.qu, r.i} end
+    end
+    redis.call('UNLINK', I.o)
+  end
+  redis.call('ZREM', UNFINISHED, unfinished_member(I))
+  stop(I)
+  return bells
 end
 
 local function finish(I, status, outcome)
-  clear(I, true)
+  stop(I)
+  withdraw_some(I)
   set_status(I, status)
   set(I, 'ended', NOW)
   set(I, 'want', '')
@@ -311,34 +399,53 @@ end
 
 -- What happens next -------------------------------------------------------------------------------------------------
 
--- Stops time for an instance: timers out, their rest kept; the turn revoked; unclaimed attempts withdrawn.
-local function hold(I, want)
-  set(I, 'want', want)
-  set(I, 'paused_at', NOW)
-  if I.turn ~= '' then close_turn(I) end
-  for _, r in ipairs(records(I)) do
-    if r.st == 'ready' then
+-- Brings open records in line with the instance's time: out of the shard while it stands still, back when it goes on.
+-- Each may be met more than once, and in the midst of the opposite walk. Returns how many of those met are held.
+local function walk(I)
+  local held, found = 0, nil
+  found, I.rest.walk = some_of(I, I.rest.walk)
+  for _, r in ipairs(found) do
+    if r.st == 'held' then held = held + 1 end
+    if r.st == 'ready' and I.want ~= '' then
       disarm(I, r)
       r.st, r.i = 'due', nil
       I.due[#I.due + 1] = r.s
       save(I, r)
+    elseif r.st == 'ready' then
+      -- A claim in paused time has removed it.
+      if redis.call('ZADD', INTENTS, 'NX', REAL, intent_member(I, 'a', r.s, r.i, r.qu)) == 1 then wake() end
     elseif (r.st == 'wait' or r.st == 'back') and r.k ~= 'child' then
-      disarm(I, r)
-      if not r.ab then r.left = r.due and r.due - NOW or r.left end
-      save(I, r)
+      if I.want ~= '' then unlist(I, r) else arm(I, r) end
     end
   end
+  return held
+end
+
+-- Stops time for an instance: the turn revoked, unclaimed attempts taken back, timers out. Returns how many are held, if
+-- all open records could be looked at.
+local function hold(I, want)
+  set(I, 'want', want)
+  set(I, 'paused_at', NOW)
+  if I.turn ~= '' then close_turn(I) end
+  I.rest.walk = '0'
+  local held = walk(I)
+  return not I.rest.walk and held or nil
+end
+
+-- Lets time go on from where it stood.
+local function unhold(I)
+  local paused_at = tonumber(redis.call('HGET', I.h, 'paused_at')) or NOW
+  set(I, 'stood', I.stood + math.max(0, NOW - paused_at))
+  set(I, 'want', '')
+  I.rest.walk = '0'
+  walk(I)
 end
 
 -- Only what is held is certain where something cannot be read.
 local function park(I)
-  hold(I, 'park')
+  local held = hold(I, 'park')
   set(I, 'reason', I.bad)
-  local held = 0
-  for _, r in ipairs(records(I)) do
-    if r.st == 'held' then held = held + 1 end
-  end
-  set(I, 'act', held)
+  if held then set(I, 'act', held) end
 end
 
 local function pump(I)
@@ -348,24 +455,38 @@ local function pump(I)
     set_status(I, I.act > 0 and 'waitingForPause' or 'paused')
     return
   end
-  if I.len > I.pos and I.turn == '' then
+  -- A decision is taken relative to the one before, so that one has to be applied whole.
+  if I.len > I.pos and I.turn == '' and not I.rest.at then
     local n = nonce()
     set(I, 'turn', 'r|' .. n)
     add_intent(I, 't', 0, n, I.queue)
   end
+  if I.rest.due and budget > 0 then
+    local queued = redis.call('ZRANGEBYLEX', I.q, '[d|', '(d|\255', 'LIMIT', 0, budget)
+    if #queued < budget then I.rest.due = nil end
+    for _, member in ipairs(queued) do
+      local seq = tonumber(string.sub(member, 4))
+      if seq then I.due[#I.due + 1] = seq else spoil(I, I.q, member, 'its queues hold what does not belong there') end
+    end
+    if #queued > 0 then redis.call('ZREM', I.q, unpack(queued)) end
+  end
+  local later = {}
   for _, seq in ipairs(I.due) do
-    local r = record(I, seq)
-    if r and r.st == 'due' then
+    local r = budget > 0 and record(I, seq)
+    if budget == 0 then
+      later[#later + 1] = seq
+    elseif r and r.st == 'due' then
       r.st, r.i = 'ready', nonce()
       save(I, r)
       set(I, 'act', I.act + 1)
       add_intent(I, 'a', seq, r.i, r.qu)
+      budget = budget - 1
     end
   end
-  I.due = {}
+  I.due = later
   if I.started == '' then
     set_status(I, 'queued')
-  elseif I.turn ~= '' or I.act > 0 then
+  elseif I.turn ~= '' or I.act > 0 or #later > 0 or I.rest.due or I.rest.at or I.rest.mail then
     set_status(I, 'running')
   else
     set_status(I, 'waiting')
@@ -402,7 +523,7 @@ local function open(I, spec, born)
     wake()
   else
     r.st, r.ms, r.ab = 'wait', spec.ms, spec.ab
-    r.due = spec.due or NOW + spec.ms
+    r.due = spec.due or own_time(I) + spec.ms
     if spec.k == 'wait' then
       r.ty = spec.ty
       enqueue(I, waiter(r))
@@ -413,16 +534,8 @@ local function open(I, spec, born)
   end
 end
 
--- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
--- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end.
--- Returns true when the one opened step was born held.
-local function apply(I, D, f, born)
-  if D.e then
-    set(I, 'pos', f)
-    finish(I, D.e.st, D.e)
-    return false
-  end
-  local tail = I.len == f
+-- Gives up what a decision gives up. Returns how many were withdrawn, and whether nothing came back to the mailbox by that.
+local function change(I, D, f)
   local withdrawn, alone = 0, true
   for _, w in ipairs(D.w) do
     local r = record(I, w.s)
@@ -436,6 +549,37 @@ local function apply(I, D, f, born)
       alone = not put_back(I, w.s, w.d and f or I.len) and alone
     end
   end
+  return withdrawn, alone
+end
+
+-- The next part of a decision that was too large for one call.
+local function take_part(I)
+  local name = part_of(I.rest.at)
+  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
+  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
+    change(I, D, I.pos)
+    for _, spec in ipairs(D.o) do open(I, spec) end
+    budget = math.max(0, budget - #D.w - #D.o)
+  else
+    spoil(I, I.m, name, 'a part of a decision cannot be read')
+  end
+  redis.call('HDEL', I.m, name)
+  I.rest.at = I.rest.at + 1
+  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
+end
+
+-- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
+-- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
+-- stands in the mailbox in `n` parts by then, and is applied by and by.
+-- Returns true when the one opened step was born held.
+local function apply(I, D, f, born)
+  if D.e then
+    set(I, 'pos', f)
+    finish(I, D.e.st, D.e)
+    return false
+  end
+  local tail = I.len == f
+  local withdrawn, alone = change(I, D, f)
   for _, note in ipairs(D.g or {}) do redis.call('ZREM', I.q, 'g|' .. ordered(note[1]) .. '|' .. note[2]) end
   set(I, 'pos', tail and f + withdrawn or f)
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
@@ -465,12 +609,37 @@ local function remember(I, cid, value)
   return value
 end
 
+local function is_unfinished(I)
+  local rest = I.rest
+  return rest.walk or rest.mail or rest.at or rest.clear or (rest.due and I.want == '') or false
+end
+
+-- Writes down what is left over, so that it does not depend on anybody's memory.
+local function leave(I)
+  for _, seq in ipairs(I.due) do
+    enqueue(I, 'd|' .. ordered(seq))
+    I.rest.due = 1
+  end
+  local text = ''
+  if next(I.rest) then
+    local values = {}
+    for at, part in ipairs(REST) do values[at] = I.rest[part[1]] or '' end
+    text = cmsgpack.pack(values)
+  end
+  if text ~= I.left then I.changed.rest = text end
+  if is_unfinished(I) then
+    if redis.call('ZADD', UNFINISHED, 'NX', REAL, unfinished_member(I)) == 1 then wake() end
+  elseif I.left ~= '' then
+    redis.call('ZREM', UNFINISHED, unfinished_member(I))
+  end
+end
+
 -- Last of all: writes the headers; what turned out to be unreadable on the way parks its instance.
 local function flush()
   for _, I in pairs(instances) do
     if I and not I.gone then
       if I.bad then pump(I) end
-      for _, seq in ipairs(I.due) do enqueue(I, 'd|' .. ordered(seq)) end
+      leave(I)
       local args = {}
       for field, value in pairs(I.changed) do
         args[#args + 1] = field

@@ -37,7 +37,7 @@ from workflows.failure import Failure, Place
 from workflows.history import Dumped, ErrorInfo, StepStatus, decoded, iso, readable
 from workflows.keys import Instance, Keyspace
 from workflows.retention import retention_ms
-from workflows.scripts import CREATE, DELETE, SEND_EVENT
+from workflows.scripts import CREATE, SEND_EVENT, delete_call, restart_call
 from workflows.status import FINAL, Status
 from workflows.store import Call, call_on, call_one, keyspace_call, keyspace_of, script, unpackb
 
@@ -51,7 +51,6 @@ _HERE = Path(__file__).parent
 _PAUSE = script(_HERE / "pause.lua")
 _RESUME = script(_HERE / "resume.lua")
 _TERMINATE = script(_HERE / "terminate.lua")
-_RESTART = script(_HERE / "restart.lua")
 _READ = script(_HERE / "read.lua", pump=False)
 _LIST = script(_HERE / "list.lua", pump=False)
 _META = script(_HERE / "meta.lua", pump=False)
@@ -69,8 +68,9 @@ EVENT_ID_CHARACTERS: Final = 200
 # Work that nobody has taken for this long deserves an explanation.
 UNCLAIMED_MS: Final = 10_000
 
-_FIELDS: Final = tuple(
-    "st gen want turn queue strikes started created ended params sched out err warn reason paused_at declined".split()  # noqa: SIM905
+_FIELDS: Final = (
+    *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
+    *("warn", "reason", "paused_at", "declined", "stood"),
 )
 _CURSOR = re.compile(r"(\d{1,17}):([A-Za-z0-9_-]{1,100})")
 
@@ -277,6 +277,11 @@ class Snapshot:
         return Status(self.text("st"))
 
     @property
+    def stood_ms(self) -> int | None:
+        """How far the instance's own time is behind by its pauses; None while it stands still."""
+        return None if self.text("want") else int(self.text("stood") or 0)
+
+    @property
     def end(self) -> int:
         """Where the next page begins."""
         return self.start + len(self.entries)
@@ -312,7 +317,9 @@ class History:
 
     def steps(self) -> list[StepStatus]:
         entries = [journal.decode(blob) for blob in self._entries]
-        return history.steps_of(entries, _records(self._last.records), self._last.starting)
+        last = self._last
+        records = _records(last.records)
+        return history.steps_of(entries, records, last.starting, ended=last.status in FINAL, stood_ms=last.stood_ms)
 
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -464,7 +471,7 @@ def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
 def restart(keys: Keyspace, instance: Instance) -> Request[None]:
     """Start an instance over, in whatever status: same id, params and timestamp; journal and events are erased."""
     arguments = {"cid": uuid.uuid4().hex, "gen": _generation()}
-    return Request(call_one(keys, _RESTART, instance, arguments), _expect_known(instance))
+    return Request(restart_call(keys, instance, arguments), _expect_known(instance))
 
 
 def delete(keys: Keyspace, instance: Instance) -> Request[list[tuple[str, str]]]:
@@ -479,7 +486,7 @@ def delete(keys: Keyspace, instance: Instance) -> Request[list[tuple[str, str]]]
     def parse(answer: list[Any]) -> list[tuple[str, str]]:
         return [(queue.decode(), nonce.decode()) for queue, nonce in answer[1:]]
 
-    return Request(call_one(keys, DELETE, instance, arguments), parse)
+    return Request(delete_call(keys, instance, arguments), parse)
 
 
 def exists(keys: Keyspace, instance: Instance) -> Request[None]:
@@ -782,7 +789,7 @@ def _check_header(instance: Instance, header: Mapping[str, bytes | None]) -> Non
         Status((header["st"] or b"").decode())
         for field in ("created", "started", "ended", "paused_at"):
             history.moment(header[field])
-        for field in ("strikes", "declined"):
+        for field in ("strikes", "declined", "stood"):
             int(header[field] or 0)
         for field in ("gen", "want", "turn", "queue", "reason"):
             (header[field] or b"").decode()

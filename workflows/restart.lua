@@ -1,5 +1,6 @@
 -- Starts an instance over: same id, params and timestamp; a new generation, so nothing of the old life counts (F36).
--- ARGV   cid, gen = the new generation
+-- KEYS   behind the instance's: where more open records are put than one call can take back
+-- ARGV   cid, gen = the new generation, remains = the end of that key's name
 -- Reply  'queued' | 'unknown' | 'unreadable'. Same command id: nothing more happens.
 local I = instance(1)
 if not I then return reply(absent(1)) end
@@ -7,14 +8,14 @@ if remembered(I, A.cid) then return reply('queued') end
 local start = body_of(I.j, 0)
 if not start.p then return redis.error_reply('ERR the params are lost with the journal: delete this instance') end
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)
-clear(I, false)
+abandon(I, KEYS[#KEYS], A.remains)
 redis.call('UNLINK', I.j)
-redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost')
+redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood')
 set(I, 'gen', A.gen)
 set(I, 'pos', 0)
 set(I, 'strikes', 0)
 set(I, 'want', '')
-I.len, I.started = 0, ''
+I.len, I.started, I.stood = 0, '', 0
 set_status(I, 'queued')
 append(I, '0', start)
 pump(I)

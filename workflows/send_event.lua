@@ -17,16 +17,19 @@ for at, a in ipairs(A.items) do
     answers[at] = before
   elseif FINAL[I.st] then
     answers[at] = 'ended'
-  elseif redis.call('HLEN', I.m) > A.max then
+  elseif redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
     answers[at] = 'full'
   else
     local number = redis.call('HINCRBY', I.m, 'n', 1)
     local e = {p = a.p, et = NOW, ev = a.ev}
     local r = waiting_for(I, a.ty)
-    if r then
+    if r and not I.rest.at and not I.rest.mail then
       give(I, r, a.ty, number, e)
     else
       keep_event(I, a.ty, number, e)
+      -- Others that came before it have not been looked at yet.
+      if r then look_for_mail(I, a.ty, number) end
+      r = nil
     end
     pump(I)
     answers[at] = remember(I, a.ev, r and 'delivered' or 'buffered')

@@ -183,6 +183,17 @@ class SideSleeper(WorkflowEntrypoint[Any]):
         return b["x"]
 
 
+@app.workflow(name="crowd")
+class Crowd(WorkflowEntrypoint[Any]):
+    """More at once than a call takes up, when that is little."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        sleeps = [step.sleep(f"s{n}", f"{n} s") for n in (20, 30, 40)]
+        a, b, *_ = await asyncio.gather(step.do("A", work), step.do(FLAKY, work), *sleeps, wait(step, "w1"))
+        c = await step.do("C", work, a["x"], b["x"])
+        return c["x"]
+
+
 @app.workflow(name="parent")
 class Parent(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -272,6 +283,7 @@ NAMES = (
     "impatient",
     "sleeper",
     "side-sleeper",
+    "crowd",
     "parent",
     "random",
 )

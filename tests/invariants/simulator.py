@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +28,7 @@ from unittest import mock
 import redis as redis_py
 
 import workflows
-from orchestrator import reaper, relay, sweep, timers
+from orchestrator import reaper, relay, sweep, timers, unfinished
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
 from worker import claim
@@ -36,14 +36,14 @@ from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine, Settings
-from workflows import codec, failure, journal, nonces, processes, retries
+from workflows import codec, failure, journal, limits, nonces, processes, retries
 from workflows.commands import Command
 from workflows.env import LazyEnv
 from workflows.errors import NonDeterminismError
 from workflows.event import WorkflowEvent, moment
-from workflows.keys import Held, Instance, Intent, Keyspace, Timer
+from workflows.keys import Held, Instance, Intent, Keyspace, Timer, Unfinished
 from workflows.replay import Raised, Replay, Returned
-from workflows.scripts import CREATE, SEND_EVENT
+from workflows.scripts import CREATE, SEND_EVENT, restart_call
 from workflows.status import FINAL, TRANSITIONS, Status
 from workflows.store import Call, Script, Store, call_one, script, unpackb
 
@@ -51,7 +51,6 @@ _WORKFLOWS = Path(workflows.__file__).parent
 _PAUSE = script(_WORKFLOWS / "pause.lua")
 _RESUME = script(_WORKFLOWS / "resume.lua")
 _TERMINATE = script(_WORKFLOWS / "terminate.lua")
-_RESTART = script(_WORKFLOWS / "restart.lua")
 
 LEASE_MS = 600_000
 START_MS = 1_800_000_000_000
@@ -76,6 +75,7 @@ HAPPENINGS = {
     "resume": ("resume",),
     "terminate": ("terminate",),
     "restart": ("restart",),
+    "continue": ("wake", "settle", "pause"),
     "beat": (),
     "sweep": (),
 }
@@ -332,6 +332,9 @@ def _name_of(item: Any) -> str:
 # What there is in Redis -----------------------------------------------------------------------------------------------
 
 
+_REST = ("due", "walk", "mail", "at", "parts", "token", "clear")
+
+
 @dataclass(slots=True)
 class Seen:
     """One instance as stored; ``outcome`` is what stands behind the journal of one that has ended."""
@@ -363,6 +366,32 @@ class Seen:
     def ended(self) -> bool:
         return self.status in FINAL
 
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What is left over, by the names that ``pump.lua`` has for it."""
+        stored = self.header.get("rest", b"")
+        return (
+            {name: value for name, value in zip(_REST, unpackb(stored), strict=True) if value != b""} if stored else {}
+        )
+
+    @property
+    def unfinished(self) -> bool:
+        rest = self.rest
+        return bool(rest.keys() & {"walk", "mail", "at", "clear"} or ("due" in rest and not self.text("want")))
+
+    def staged(self) -> tuple[dict[int, Any], set[int]]:
+        """What the parts of a decision that are not applied yet withdraw and open."""
+        withdrawn, opened = {}, set()
+        for n in range(self.rest.get("at", 1), self.rest.get("parts", 0) + 1) if "at" in self.rest else ():
+            part = unpackb(self.mail[f"p:{n}"])
+            withdrawn |= {item[b"s"]: item for item in part[b"w"]}
+            opened |= {spec[b"s"] for spec in part[b"o"]}
+        return withdrawn, opened
+
+    def moment_of(self, record: dict[bytes, Any]) -> int:
+        """When a record is due by the server's clock, unless time stands still."""
+        return int(record[b"due"] + (0 if record.get(b"ab") else float(self.text("stood") or 0)))
+
     def queue(self, *prefix: str) -> list[int]:
         """The numbers that stand behind a prefix in the queues, in their order there."""
         begins = "".join(f"{part}|" for part in prefix)
@@ -379,6 +408,15 @@ class State:
     relayed: dict[int, int] = field(default_factory=dict)
     index: list[str] = field(default_factory=list)
     retire: dict[str, int] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+    remains: dict[tuple[str, str, str], dict[int, dict[bytes, Any]]] = field(default_factory=dict)
+
+    def record(self, workflow: str, id: str, generation: str, seq: int) -> dict[bytes, Any] | None:
+        """The open record that somebody in the shard speaks of, also of a life that is over."""
+        seen = self.instances.get((workflow, id))
+        if seen is not None and seen.generation == generation:
+            return seen.records.get(seq)
+        return self.remains.get((workflow, id, generation), {}).get(seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,12 +491,23 @@ class Mutant:
     """A change of the scripts' text: ``old`` becomes ``new`` in the script ``name`` ('' = in any).
 
     Args:
-        program: the program that shows it, for a change that few seeds would come across.
+        program, controls: the program that shows it, and what clients do to it, for a change that few seeds would come
+            across. Calls take up little then.
     """
 
-    def __init__(self, title: str, name: str, old: str, new: str, *more: tuple[str, str], program: str = "") -> None:
+    def __init__(
+        self,
+        title: str,
+        name: str,
+        old: str,
+        new: str,
+        *more: tuple[str, str],
+        program: str = "",
+        controls: tuple[str, ...] = (),
+    ) -> None:
         self.title = title
         self.program = program
+        self.controls = controls
         self.name = name
         self.changes = ((old, new), *more)
         self.applied = [0] * len(self.changes)
@@ -496,6 +545,12 @@ class CodeMutant(Mutant):
 
     def changed(self) -> AbstractContextManager[Any]:
         return mock.patch.object(self.owner, self.attribute, self.replacement)
+
+
+@cache
+def _sliced(original: Script, slice: int) -> Script:
+    """The same script with so small a share per call that there is always something left over."""
+    return _script(original.name, original.text.replace("local SLICE = 200\n", f"local SLICE = {slice}\n"))
 
 
 def _script(name: str, text: str) -> Script:
@@ -539,6 +594,7 @@ class Setup:
     shards: int
     rewind: bool
     deadly: bool
+    slice: int
 
 
 def setup_of(rng: random.Random) -> Setup:
@@ -555,6 +611,7 @@ def setup_of(rng: random.Random) -> Setup:
         shards=rng.choice((1, 1, 1, 2)),
         rewind=rng.random() < 0.3,
         deadly=deadly,
+        slice=rng.choice((2, 3, 200)),
     )
 
 
@@ -569,6 +626,8 @@ class World:
         if mutant is not None and mutant.program:
             aimed = (mutant.program,) * len(self.setup.programs)
             self.setup = dataclasses.replace(self.setup, programs=aimed, events=max(3, self.setup.events))
+        if mutant is not None and mutant.controls:
+            self.setup = dataclasses.replace(self.setup, controls=mutant.controls, slice=2)
         self.clock = SimClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
@@ -603,7 +662,8 @@ class World:
     # Faults
 
     def mutated(self, call: Call) -> Call:
-        return call if self.mutant is None else Call(self.mutant.of(call.script), call.keys, call.arguments)
+        original = call.script if self.mutant is None else self.mutant.of(call.script)
+        return Call(_sliced(original, self.setup.slice), call.keys, call.arguments)
 
     def next_fault(self) -> str:
         if not self.faulty or not self.faults_left or self.rng.random() > 0.15:
@@ -646,6 +706,8 @@ class World:
         with (
             mock.patch.object(engine_module, "monotonic", lambda: self.clock.ms / 1000),
             mock.patch.object(nonces, "_generator", tokens),
+            mock.patch.object(limits, "SCRIPT_ELEMENTS", self.setup.slice),
+            mock.patch.object(limits, "TURN_ENTRIES", self.setup.slice),
             mock.patch.object(secrets, "token_hex", lambda n: f"{tokens.getrandbits(8 * n):0{2 * n}x}"),
         ):
             yield
@@ -744,6 +806,8 @@ class World:
             yield 1, "fire", self._fire_stale
         if any(state.relayed.values()):
             yield 4, "relay", self._relay
+        if state.unfinished:
+            yield 4, "continue", self._continue
         yield 0.4, "sweep", self._sweep
         held_by = {member.partition("|")[0] for member in state.held}
         yield 4.0 if held_by - {name for node in self.nodes for name in node.identities} else 0.4, "reap", self._reap
@@ -915,6 +979,20 @@ class World:
         except redis_py.RedisError as error:
             return str(error)
 
+    def _continue(self) -> str:
+        """A crash between two slices is anything else that happens between two of these."""
+        chosen = self.rng.sample(self.state.unfinished, self.rng.randint(1, len(self.state.unfinished)))
+        by_shard: dict[int, list[bytes]] = defaultdict(list)
+        for member in chosen:
+            one = Unfinished.parse(member)
+            by_shard[self.keys.instance(one.workflow, one.id).shard].append(member.encode())
+        try:
+            for shard, members in by_shard.items():
+                unfinished.go_on(self.client_store, shard, members)
+        except redis_py.RedisError as error:
+            return str(error)
+        return " ".join(chosen)
+
     def _sweep(self) -> str:
         try:
             n = sum(sum(sweep.pages(self.client_store, shard)) for shard in range(self.keys.shards))
@@ -987,10 +1065,13 @@ class World:
         cid = f"{kind}{len(self.controls)}"
         if kind == "terminate":
             return self._control(kind, instance, _TERMINATE, {"cid": cid, "x": STOPPED})
-        return self._control(kind, instance, _RESTART, {"cid": cid, "gen": self._generation()})
+        call = restart_call(self.keys, instance, {"cid": cid, "gen": self._generation()})
+        return self._call(kind, instance, call)
 
     def _control(self, kind: str, instance: Instance, which: Script, arguments: dict[str, Any]) -> str:
-        call = call_one(self.keys, which, instance, arguments)
+        return self._call(kind, instance, call_one(self.keys, which, instance, arguments))
+
+    def _call(self, kind: str, instance: Instance, call: Call) -> str:
         return f"{instance.id} {self._send(kind, call, lambda answer: None)}"
 
     # Redis forgets
@@ -1023,9 +1104,9 @@ class World:
         """No more faults and no new wishes: every instance comes to its end."""
         self.trace.append("from here on nothing fails")
         self.faults_left, self.rewind_left, self.controls, self.events_left = 0, False, [], 0
-        for _ in range(400):
+        for _ in range(2000):
             live = [seen for seen in self.state.instances.values() if not seen.ended]
-            if not live and not any(self.state.relayed.values()):
+            if not live and not any(self.state.relayed.values()) and not self.state.unfinished:
                 break
             act = self._next_useful(live)
             if act is None:
@@ -1034,9 +1115,10 @@ class World:
         else:
             raise Violation("no end in sight")
         for shard in range(self.keys.shards):
-            for name in ("timers", "intents", "held", "relay"):
+            for name in ("timers", "intents", "held", "relay", "unfinished"):
                 key = self.keys.shard_key(shard, name)
                 demand(not self.client.exists(key), f"{key} is left over")
+        demand(not self.client.keys("*:x:*"), "records put aside are left over")
 
     def _next_useful(self, live: list[Seen]) -> tuple[str, Callable[[], str]] | None:
         for seen in live:
@@ -1065,6 +1147,8 @@ class World:
         known = set().union(*self.state.workers.values())
         if any(held.split("|")[0] not in alive for held in self.state.held) and known - alive:
             return "reap", self._reap
+        if self.state.unfinished:
+            return "continue", self._continue
         if self.state.intents:
             node = self.rng.choice([node for node in self.nodes if not node.alone])
             members = sorted(self.state.intents, key=_stable)
@@ -1131,21 +1215,31 @@ class World:
         shards = range(self.keys.shards)
         with self.client.pipeline(transaction=False) as pipe:
             for shard in shards:
-                for name in ("timers", "intents", "held", "workers", "index", "retire"):
+                for name in ("timers", "intents", "held", "workers", "index", "retire", "unfinished"):
                     pipe.zrange(self.keys.shard_key(shard, name), 0, -1, withscores=True)
                 pipe.hlen(self.keys.shard_key(shard, "relay"))
             pipe.keys("*:i:*")
             answers = pipe.execute()
         for shard in shards:
-            found = answers[shard * 7 : shard * 7 + 7]
+            found = answers[shard * 8 : shard * 8 + 8]
             state.timers |= {member.decode(): int(score) for member, score in found[0]}
             state.intents += [member.decode() for member, _ in found[1]]
             state.held += [member.decode() for member, _ in found[2]]
             state.workers[shard] = {member.decode() for member, _ in found[3]}
             state.index += [member.decode() for member, _ in found[4]]
             state.retire |= {member.decode(): int(score) for member, score in found[5]}
-            state.relayed[shard] = found[6]
-        names = sorted({tuple(key.decode().split(":")[2:4]) for key in answers[-1]})
+            state.unfinished += [member.decode() for member, _ in found[6]]
+            state.relayed[shard] = found[7]
+        state.unfinished.sort()
+        for member in state.unfinished:
+            one = Unfinished.parse(member)
+            if one.kind == "x":
+                key = self.keys.remains(self.keys.instance(one.workflow, one.id), one.token)
+                records = {int(seq): unpackb(blob) for seq, blob in self.client.hgetall(key).items()}
+                demand(records, f"nothing is there to be cleaned: {member}")
+                state.remains[one.workflow, one.id, one.generation] = records
+        parts = [key.decode().split(":") for key in answers[-1]]
+        names = sorted({(part[2], part[3]) for part in parts if part[4] != "x"})
         for workflow, id in names:
             seen = self.look_one(self.keys.instance(workflow, id))
             demand(seen is not None, f"keys without a header: {workflow} {id}")
@@ -1158,34 +1252,35 @@ class World:
         instances = state.instances
         for member, due in state.timers.items():
             timer = Timer.parse(member)
-            seen = instances.get((timer.workflow, timer.id))
-            record = seen and seen.generation == timer.generation and seen.records.get(timer.seq)
+            record = state.record(timer.workflow, timer.id, timer.generation, timer.seq)
             demand(record, f"timer without its record: {member}")
-            assert seen is not None and record
+            assert record
             demand(record[b"st"] in (b"wait", b"back"), f"timer of a record that does not wait: {member}")
-            demand(record[b"due"] == due, f"timer at another moment than its record: {member}")
-            demand(not seen.text("want"), f"timer in paused time: {member}")
+            seen = instances[timer.workflow, timer.id]
+            if seen.generation == timer.generation and not seen.ended and "walk" not in seen.rest:
+                demand(seen.moment_of(record) == due, f"timer at another moment than its record: {member}")
+                demand(not seen.text("want"), f"timer in paused time: {member}")
         for member in state.intents:
             intent = Intent.parse(member)
             seen = instances.get((intent.workflow, intent.id))
-            demand(seen and seen.generation == intent.generation, f"intent without its instance: {member}")
-            assert seen is not None
             if intent.kind == "t":
+                demand(seen and seen.generation == intent.generation, f"intent without its instance: {member}")
+                assert seen is not None
                 demand(seen.text("turn") == f"r|{intent.nonce}", f"intent without its turn: {member}")
             else:
-                record = seen.records.get(intent.seq)
+                record = state.record(intent.workflow, intent.id, intent.generation, intent.seq)
                 demand(record and record[b"st"] == b"ready", f"intent without its record: {member}")
                 assert record
                 demand(record[b"i"].decode() == intent.nonce, f"intent with another nonce: {member}")
         for member in state.held:
             held = Held.parse(member)
             seen = instances.get((held.workflow, held.id))
-            demand(seen and seen.generation == held.generation, f"held without its instance: {member}")
             assert seen is not None
             if held.kind == "t":
+                demand(seen.generation == held.generation, f"held without its instance: {member}")
                 demand(seen.text("turn") == f"h|{held.worker}|{held.token}", f"held without its turn: {member}")
             else:
-                record = seen.records.get(held.seq)
+                record = state.record(held.workflow, held.id, held.generation, held.seq)
                 demand(record and record[b"st"] == b"held", f"held without its record: {member}")
                 assert record
                 demand(
@@ -1218,6 +1313,13 @@ class World:
                 self._check_new_entry(before, blob)
             accepted = [unpackb(blob[journal.HEADER_BYTES :])[b"ac"] for blob in new if blob[1:2] == b"E"]
             demand(accepted == sorted(accepted), f"events were delivered at once in the order {accepted}")
+            demand(not accepted or "at" not in seen.rest, f"events {accepted} were delivered before all is open")
+            for type in EVENT_TYPES if accepted else ():
+                left = seen.queue("m", type)[:1] if seen.queue("w", type) else []
+                demand(not left or left[0] > accepted[-1], f"event {accepted[-1]} was delivered before {left}")
+            if before.text("want") and not seen.text("want") and not seen.ended:
+                stood = float(seen.text("stood")) - float(before.text("stood") or 0)
+                demand(stood == self.clock.ms - float(before.text("paused_at")), f"time stood still for {stood} ms")
         else:
             demand(kind == "restart", f"a new generation by {kind}")
         if before.status != seen.status or before.generation != seen.generation:
@@ -1227,7 +1329,7 @@ class World:
     def _check_new_entry(self, before: Seen, blob: bytes) -> None:
         entry = journal.decode(blob)
         if isinstance(entry, journal.Slept | journal.TimedOut) and entry.seq in before.records:
-            due = before.records[entry.seq][b"due"]
+            due = before.moment_of(before.records[entry.seq])
             demand(self.clock.ms >= due, f"timer {entry.name} fired {due - self.clock.ms} ms early")
         if isinstance(entry, journal.Settled) and entry.value is not None:
             # Between two looks nobody can claim a step and settle it too.
@@ -1244,8 +1346,10 @@ class World:
         prefix = self._check_journal(seen, oracle)
         self._check_mail(seen, oracle)
         if seen.ended:
-            left = records or seen.mail or seen.queues or turn or want
+            left = seen.mail or seen.queues or turn or want
             demand(not left, "something is left of an ended instance")
+            demand(bool(records) == ("clear" in seen.rest), "open records of an ended instance")
+            self._check_unfinished(state, seen)
             demand(int(seen.text("act") or 0) == 0, "a counter of an ended instance")
             self._check_end(seen, oracle, prefix)
             return
@@ -1261,26 +1365,37 @@ class World:
             - {seq for seq in oracle.void_steps(seen.position) if seq in records}
         )
         wanted = {seq: told for seq, told in prefix.pending.items() if seq not in late}
-        demand(set(records) == set(wanted), f"open are {sorted(records)}, run() waits for {sorted(wanted)}")
+        withdrawn, opened = seen.staged()
+        expected_records = (set(records) - set(withdrawn)) | opened
+        demand(
+            expected_records == set(wanted), f"open are {sorted(expected_records)}, run() waits for {sorted(wanted)}"
+        )
         for seq, record in records.items():
+            if seq not in wanted:
+                continue
             told = (record[b"k"].decode(), record[b"n"].decode(), record[b"c"])
             demand(told == wanted[seq][:3], f"record {seq} is {told}, run() asked for {wanted[seq]}")
             self._check_record(state, seen, seq, record)
         demand(int(seen.text("act")) == active, f"act is {seen.text('act')}, {active} are ready or held")
         due = sorted(seq for seq, record in records.items() if record[b"st"] == b"due")
         demand(due == seen.queue("d"), f"due are {due}, queued are {seen.queue('d')}")
-        demand(want or not due, f"{due} are due and nobody hands them out")
+        self._check_unfinished(state, seen)
+        demand(want or not due or "due" in seen.rest, f"{due} are due and nobody hands them out")
         undecided = len(seen.journal) > seen.position
         if want:
             demand(not turn, "a turn while paused")
-            demand(not by_state["ready"], "handed out while paused")
+            demand(not by_state["ready"] or "walk" in seen.rest, "handed out while paused")
             expected = Status.WAITING_FOR_PAUSE if active else Status.PAUSED
         elif not seen.text("started"):
             expected = Status.QUEUED
         else:
-            expected = Status.RUNNING if turn or active else Status.WAITING
+            goes_on = turn or active or seen.rest.keys() & {"due", "at", "mail"}
+            expected = Status.RUNNING if goes_on else Status.WAITING
         demand(seen.status == expected, f"is {seen.status}, should be {expected}")
-        demand(want or turn or not undecided, "undecided entries, and nobody woken")
+        demand(want or turn or not undecided or "at" in seen.rest, "undecided entries, and nobody woken")
+        token = seen.rest.get("token", b"").decode()
+        demand(not token or turn.endswith(token), "parts of a decision whose turn is lost")
+        demand("at" not in seen.rest or not turn, "a turn beside a decision that is not applied whole")
         member = f"t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{turn[2:]}|{seen.text('queue')}"
         if turn.startswith("r|"):
             demand(member in state.intents, "a turn without its intent")
@@ -1294,7 +1409,8 @@ class World:
         match record[b"st"]:
             case b"ready":
                 nonce, queue = record[b"i"].decode(), record[b"qu"].decode()
-                demand(f"a|{who}|{nonce}|{queue}" in state.intents, f"step {seq} is ready without an intent")
+                rung = f"a|{who}|{nonce}|{queue}" in state.intents
+                demand(rung or "walk" in seen.rest, f"step {seq} is ready without an intent")
             case b"held":
                 blamed = self.blamed[seen.instance.workflow, seen.instance.id, seen.generation, seq]
                 demand(
@@ -1306,7 +1422,14 @@ class World:
             case b"wait" | b"back" if record[b"k"] != b"child":
                 kind = {b"sleep": "s", b"wait": "w", b"do": "b"}[record[b"k"]]
                 armed = f"{kind}|{who}" in state.timers
-                demand(armed or seen.text("want"), f"step {seq} waits without a timer")
+                demand(armed or seen.text("want") or "walk" in seen.rest, f"step {seq} waits without a timer")
+
+    def _check_unfinished(self, state: State, seen: Seen) -> None:
+        member = f"i|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}"
+        demand((member in state.unfinished) == seen.unfinished, f"{seen.rest} and unfinished are {state.unfinished}")
+        parts = sum(name.startswith("p:") for name in seen.mail)
+        expected = seen.rest.get("parts", 0) - seen.rest.get("at", 1) + 1
+        demand(parts == expected, f"{parts} parts of a decision, {expected} are to be applied")
 
     def _check_journal(self, seen: Seen, oracle: Oracle) -> Prefix:
         demand(0 <= seen.position <= len(seen.journal), "the position is outside the journal")
@@ -1335,6 +1458,7 @@ class World:
             return
         # Replay will ignore what a wait gets that has been cancelled for good.
         cancelled = oracle.prefixes[seen.position].cancelled
+        withdrawn, _ = seen.staged()
         delivered: list[int] = []
         names: list[str] = []
         for at, blob in enumerate(seen.journal):
@@ -1342,14 +1466,16 @@ class World:
                 continue
             entry = journal.decode(blob)
             assert isinstance(entry, journal.EventReceived)
-            if at in oracle.void_entries if at < seen.position else entry.seq in cancelled:
+            # What a part of a decision will put back is not back yet.
+            not_yet = entry.seq in withdrawn and f"g|{_ordered(entry.seq)}|{at}" in seen.queues
+            if (at in oracle.void_entries if at < seen.position else entry.seq in cancelled) and not not_yet:
                 continue
             delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
             names.append(entry.event_id)
         box = sorted(number for kind in EVENT_TYPES for number in seen.queue("m", kind))
         kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
         demand(box == kept, f"the mailbox lists {box} and keeps {kept}")
-        self._check_notes(seen, oracle, set(box))
+        self._check_notes(seen, set(box), set(withdrawn))
         accepted = int(seen.mail.get("n", b"0"))
         demand(
             sorted(delivered + box) == list(range(1, accepted + 1)),
@@ -1367,9 +1493,12 @@ class World:
             waiters = sorted(int(record[b"s"]) for record in waits if record[b"ty"].decode() == kind)
             listed = seen.queue("w", kind)
             demand(waiters == listed, f"{waiters} wait for {kind}, the queue says {listed}")
-            demand(not (waiters and seen.queue("m", kind)), "mail beside an open wait")
+            if waiters and seen.queue("m", kind):
+                demand("mail" in seen.rest, "mail beside an open wait")
+                looked_for = {member.rpartition("|")[2] for member in seen.queues if member.startswith("c|")}
+                demand(kind in looked_for, f"nobody will look for the mail of {kind}")
 
-    def _check_notes(self, seen: Seen, oracle: Oracle, box: set[int]) -> None:
+    def _check_notes(self, seen: Seen, box: set[int], withdrawn: set[int]) -> None:
         """Of each event in an entry that is not decided over it is known where it went, unless it was put back."""
         delivered: dict[int, int] = {}
         last: dict[int, int] = {}
@@ -1380,7 +1509,8 @@ class World:
                 if at >= seen.position:
                     delivered[at] = body[b"ac"]
         wanted = sorted(at for at, number in delivered.items() if last[number] == at and number not in box)
-        noted = sorted(int(member.rpartition("|")[2]) for member in seen.queues if member.startswith("g|"))
+        notes = [member.split("|") for member in seen.queues if member.startswith("g|")]
+        noted = sorted(int(at) for _, seq, at in notes if int(at) >= seen.position or int(seq[1:]) not in withdrawn)
         demand(noted == wanted, f"events are noted in the entries {noted}, not {wanted}")
 
     def _check_end(self, seen: Seen, oracle: Oracle, prefix: Prefix) -> None:
@@ -1404,6 +1534,10 @@ class World:
         for blob in seen.journal[len(oracle.blobs) : seen.position if seen.ended else None]:
             oracle.feed(blob)
         return oracle
+
+
+def _ordered(n: int) -> str:
+    return f"{chr(64 + len(str(n)))}{n}"
 
 
 def _events_of(seen: Seen) -> set[str]:

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 import redis as redis_py
 
+from orchestrator import unfinished
 from tests.scripts.world import LEASE_MS, World, child, do, load, sleep, wait
 from workflows import keys
 from workflows.keys import Instance, Timer
@@ -47,7 +48,9 @@ def both_asleep(world: World) -> tuple[Instance, list[dict[str, Any]]]:
     b = neighbour(world)
     a, world.a = world.a, b
     (turn,) = [m for m in world.intents() if m.startswith("t|job|b|")]
-    token = world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100) and f"token{world.tokens}"
+    token = (
+        world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100, turn=100) and f"token{world.tokens}"
+    )
     assert world.commit(token, d={"o": [sleep(1, 1)], "w": []}) == 1
     world.a = a
     world.open(sleep(1, 1))
@@ -146,10 +149,10 @@ def test_a_key_of_a_shard_of_another_type_is_removed_by_the_script_that_meets_it
     b = neighbour(world)
     world.renew("w1", born=True)
     (turn,) = [m for m in world.intents() if m.startswith("t|job|b|")]
-    assert world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100)[0] != 0
+    assert world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100, turn=100)[0] != 0
     world.call("set_aside", items=[], notes=[["somewhere", "", "bad"]])
     world.call("own", t="one", ttl=LEASE_MS)
-    world.call("dispatch", t="one", n=100, again=2_000)
+    world.call("dispatch", t="one", n=100, u=10, again=2_000)
     world.control("pause")
     world.control("resume")
     world.control("terminate", cid="t", x=b"")
@@ -173,7 +176,7 @@ def test_an_intent_that_nothing_stands_behind_goes_with_its_first_claim(world: W
     for member in ("t|job|ghost|abc|0|n|default", "t|job|a|old|0|n|default"):
         place = world.keys.instance("job", member.split("|")[2])
         item = world.claim_item(member)
-        assert world.call("claim", [place], w="w1", items=[item], page=100) == [0]
+        assert world.call("claim", [place], w="w1", items=[item], page=100, turn=100) == [0]
     assert [member.split("|")[2:4] for member in world.intents()] == [["a", "g-a"]]
 
 
@@ -211,8 +214,10 @@ def test_after_a_shard_has_lost_a_key_everything_is_derived_from_the_headers(wor
     intents = world.intents()
     for name in ("timers", "intents", "index", "relay"):
         world.client.delete(world.key(name))
-    items = [{"i": 1}]
-    assert world.store.call(call_on(world.keys, load("sweep"), 0, [world.a], {"items": items, "all": True})) == 1
+    items = [{"i": 1, "c": "0"}]
+    assert world.store.call(call_on(world.keys, load("sweep"), 0, [world.a], {"items": items, "all": True})) == [
+        [1, b""]
+    ]
     for name, found in kept.items():
         assert dict(world.client.zrange(world.key(name), 0, -1, withscores=True)) == found
     assert world.intents() == intents
@@ -224,7 +229,7 @@ def test_waits_whose_queue_was_lost_hear_of_events_again(world: World) -> None:
     world.open(wait(1))
     world.client.delete(world.keys.of_instance(world.a)[5])
     assert world.send("e1") == "buffered"
-    assert world.call("sweep", [world.a], items=[{"i": 1}]) == 1
+    assert world.call("sweep", [world.a], items=[{"i": 1, "c": "0"}]) == [[1, b""]]
     assert world.kinds().endswith("E")
 
 
@@ -233,7 +238,7 @@ def test_the_end_of_retention_is_derived_too(world: World) -> None:
     before = world.client.zrange(world.key("retire"), 0, -1, withscores=True)
     for name in ("retire", "index"):
         world.client.delete(world.key(name))
-    world.store.call(call_on(world.keys, load("sweep"), 0, [world.a], {"items": [{"i": 1}], "all": True}))
+    world.store.call(call_on(world.keys, load("sweep"), 0, [world.a], {"items": [{"i": 1, "c": "0"}], "all": True}))
     assert world.client.zrange(world.key("retire"), 0, -1, withscores=True) == before
     assert len(world.client.zrange(world.key("index"), 0, -1)) == 1
 
@@ -242,8 +247,33 @@ def test_a_line_of_the_index_without_its_instance_goes_with_the_sweep(world: Wor
     ghost = world.keys.instance("job", "ghost")
     member = "waiting|job|1|ghost"
     world.client.zadd(world.key("index"), {member: 0})
-    world.call("sweep", [ghost], items=[{"i": 1, "m": member}])
+    world.call("sweep", [ghost], items=[{"i": 1, "c": "0", "m": member}])
     assert [line.split(b"|")[3] for line in world.client.zrange(world.key("index"), 0, -1)] == [b"a"]
+
+
+@pytest.mark.parametrize("member", [b"\xff", b"i|job", b"y|job|a|g-a", b"i|job|ghost|g", b"x|job|a|g-a|gone"])
+def test_an_unfinished_line_that_nothing_stands_behind_goes_with_the_next_look(world: World, member: bytes) -> None:
+    world.client.zadd(world.key("unfinished"), {member: 1})
+    unfinished.go_on(world.store, 0, [member])
+    assert not world.client.exists(world.key("unfinished"))
+
+
+@pytest.mark.parametrize("blob", [b"\xc1", b"text", msgpack.packb([1]), msgpack.packb(["", "x", "", "", "", "", ""])])
+def test_what_is_left_over_and_cannot_be_read_is_noted_and_dropped(world: World, blob: bytes) -> None:
+    world.open(sleep(1))
+    world.client.hset(world.keys.header(world.a), "rest", blob)
+    world.control("pause")
+    world.control("resume")
+    assert (world.header("st"), world.timers()) == ("waiting", ["s|job|a|g-a|1"])
+    assert ("i:job:a:h", "rest", "what is left over in it cannot be read") in notes(world)
+
+
+def test_remains_of_another_type_are_removed(world: World) -> None:
+    key = world.keys.remains(world.a, "t")
+    world.client.set(key, "garbage")
+    world.client.zadd(world.key("unfinished"), {"x|job|a|g-old|t": 1})
+    unfinished.go_on(world.store, 0, [b"x|job|a|g-old|t"])
+    assert not world.client.exists(key, world.key("unfinished"))
 
 
 def test_values_that_were_stored_are_read_as_before(world: World) -> None:

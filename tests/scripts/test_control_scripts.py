@@ -13,7 +13,7 @@ from workflows.journal import EventReceived, Withdrawn
 from workflows.keys import Instance
 from workflows.manifest import KnownWorkflow
 from workflows.requests import Request
-from workflows.scripts import DELETE, SEND_EVENT
+from workflows.scripts import SEND_EVENT, delete_call
 from workflows.store import Store, call_one
 
 
@@ -287,10 +287,10 @@ def test_retention_deletes_only_what_is_over(
     ((member, due_ms),) = redis.zrange(shard(store, "retire"), 0, -1, withscores=True)
     arguments = {"gen": worker.header(instance, "gen"), "retire": member, "x": failure.make("InstanceNotFound", "gone")}
     before = dump(redis)
-    assert store.call(call_one(store.keys, DELETE, instance, arguments)) == [b"kept"]
+    assert store.call(delete_call(store.keys, instance, arguments)) == [b"kept"]
     assert dump(redis) == before
     clock.ms = int(due_ms)
-    assert store.call(call_one(store.keys, DELETE, instance, arguments)) == [b"deleted"]
+    assert store.call(delete_call(store.keys, instance, arguments)) == [b"deleted"]
     assert keys_of(redis, store.keys, instance) == []
 
 

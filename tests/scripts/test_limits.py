@@ -5,17 +5,31 @@ Each limit is played in full. Elements are counted, not milliseconds: they are t
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import redis as redis_py
 
-from tests.driving import HandClock, HandWorker, step, wait
+import workflows
+from orchestrator import sweep, timers, unfinished
+from tests.driving import HandClock, HandWorker, decided, keys_of, sleep, step, wait
 from tests.scripts.touching import TouchingStore
-from workflows import limits, requests
-from workflows.keys import Instance, Keyspace
+from worker.claim import claim
+from worker.rounds import Round
+from workflows import journal, limits, requests
+from workflows.keys import Instance, Intent, Keyspace
 from workflows.manifest import KnownWorkflow
+from workflows.requests import Request
 
 FEW = 200
 """What a call touches that takes up one thing: the header twice, and a handful of commands for each element."""
+
+
+SLICE = 25 * limits.SCRIPT_ELEMENTS + FEW
+"""What a call touches that takes up a slice: each open record costs a few commands with a handful of words each."""
+
+CROWD = limits.STEPS_MAX
 
 
 @pytest.fixture
@@ -81,3 +95,181 @@ def test_an_event_is_put_back_without_a_look_at_the_others(
     store.most.clear()
     assert worker.commit(instance, token, fed=fed, w=[{"s": 700, "k": "wait"}]) == 1
     assert store.most["commit"] < FEW
+
+
+# Slices
+
+
+def commit(store: TouchingStore, worker: HandWorker, instance: Instance, **decision: Any) -> int:
+    """A decision as the engine sends it, however large it is."""
+    blobs: Any = store.redis.lrange(store.keys.journal(instance), 0, -1)
+    base = int(worker.header(instance, "pos"))
+    item = {
+        "g": worker.header(instance, "gen"),
+        "t": worker.claim(instance),
+        "b": base,
+        "f": len(blobs),
+        "n": journal.nonce_of(blobs[-1]),
+        "d": decided(blobs, base, {"o": [], "w": [], **decision}),
+    }
+    codes: list[int] = []
+    round = Round()
+    round.commit(worker.name, instance, item, lambda answer: codes.append(answer[0]))
+    round.send(store)
+    return codes[0]
+
+
+def left_over(store: TouchingStore) -> list[bytes]:
+    members: Any = store.redis.zrange(store.keys.shard_key(0, "unfinished"), 0, -1)
+    return list(members)
+
+
+def go_on(store: TouchingStore) -> int:
+    """What an orchestrator does until nothing is left over. Returns: in how many looks."""
+    looks = 0
+    while members := left_over(store):
+        unfinished.go_on(store, 0, members)
+        looks += 1
+    return looks
+
+
+def crowd(store: TouchingStore, worker: HandWorker, instance: Instance, kind: str) -> None:
+    made = {
+        "step": lambda seq: step(seq, f"s{seq}"),
+        "sleep": lambda seq: sleep(seq, f"s{seq}", 10_000),
+        "wait": lambda seq: wait(seq, f"s{seq}", "t", 10_000),
+    }[kind]
+    assert commit(store, worker, instance, o=[made(seq) for seq in range(1, CROWD + 1)]) == 1
+    go_on(store)
+    assert store.redis.hlen(own(store, instance, "o")) == CROWD
+
+
+def own(store: TouchingStore, instance: Instance, name: str) -> str:
+    (key,) = [key for key in store.keys.of_instance(instance) if key.endswith(f":{name}")]
+    return key
+
+
+def size(store: TouchingStore, name: str) -> int:
+    return int(store.redis.zcard(store.keys.shard_key(0, name)))
+
+
+def do(store: TouchingStore, instance: Instance, verb: str) -> None:
+    request: Request[Any] = getattr(requests, verb)(store.keys, instance)
+    request.parse(store.call(request.call))
+
+
+def bounded(store: TouchingStore) -> None:
+    assert {name: most for name, most in store.most.items() if most > SLICE} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["step", "wait"])
+def test_as_many_steps_as_there_may_be_are_opened_and_ended_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance, kind: str
+) -> None:
+    crowd(store, worker, instance, kind)
+    assert size(store, "intents" if kind == "step" else "timers") == CROWD
+    do(store, instance, "terminate")
+    assert worker.header(instance, "st") == "terminated"
+    assert go_on(store) > 1
+    assert (size(store, "intents"), size(store, "timers"), keys_of(store.redis, store.keys, instance)) == (
+        0,
+        0,
+        [own(store, instance, name) for name in "hjc"],
+    )
+    assert [type(entry).__name__ for entry in worker.entries(instance)] == ["Start", *["Withdrawn"] * CROWD]
+    bounded(store)
+
+
+@pytest.mark.slow
+def test_a_pause_of_any_size_and_its_end_go_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock
+) -> None:
+    crowd(store, worker, instance, "sleep")
+    clock.ms += 4_000
+    do(store, instance, "pause")
+    assert worker.header(instance, "st") == "paused"
+    assert size(store, "timers") > 0
+    go_on(store)
+    assert size(store, "timers") == 0
+    clock.ms += 3_600_000
+    do(store, instance, "resume")
+    go_on(store)
+    due: Any = store.redis.zrange(store.keys.shard_key(0, "timers"), 0, -1, withscores=True)
+    assert (len(due), {score for _, score in due}) == (CROWD, {clock.ms + 6_000})
+    bounded(store)
+
+
+@pytest.mark.slow
+def test_a_pause_that_ends_before_it_came_to_every_timer_moves_them_all(
+    store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock
+) -> None:
+    """Also those that fire in between: they are not early."""
+    crowd(store, worker, instance, "sleep")
+    do(store, instance, "pause")
+    clock.ms += 60_000
+    do(store, instance, "resume")
+    members: Any = store.redis.zrange(store.keys.shard_key(0, "timers"), 0, -1)
+    assert timers.fire(store, 0, [member.decode() for member in members[:500]]) == 0
+    go_on(store)
+    due: Any = store.redis.zrange(store.keys.shard_key(0, "timers"), 0, -1, withscores=True)
+    assert (len(due), {score for _, score in due}) == (CROWD, {clock.ms + 10_000})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["restart", "delete"])
+@pytest.mark.parametrize("kind", ["step", "sleep"])
+def test_a_life_of_which_nothing_is_kept_is_cleaned_up_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance, verb: str, kind: str
+) -> None:
+    crowd(store, worker, instance, kind)
+    do(store, instance, verb)
+    if verb == "restart":
+        assert worker.header(instance, "st") == "queued"
+        assert commit(store, worker, instance, o=[sleep(1, "nap", 1_000)]) == 1
+    assert go_on(store) > 1
+    left = size(store, "intents") + size(store, "timers")
+    assert left == (1 if verb == "restart" else 0)
+    assert store.redis.keys("*:x:*") == []
+    bounded(store)
+
+
+@pytest.mark.slow
+def test_ten_thousand_timers_fire_at_once_in_slices(
+    store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock
+) -> None:
+    crowd(store, worker, instance, "wait")
+    clock.ms += 10_000
+    members: Any = store.redis.zrange(store.keys.shard_key(0, "timers"), 0, 9_999)
+    assert timers.fire(store, 0, [member.decode() for member in members]) == 10_000
+    bounded(store)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_crowd_finds_what_is_missing_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    crowd(store, worker, instance, "sleep")
+    assert sum(sweep.pages(store, 0)) == 0
+    members: Any = store.redis.zrange(store.keys.shard_key(0, "timers"), 0, -1)
+    store.redis.zrem(store.keys.shard_key(0, "timers"), *members[::1000])
+    assert sum(sweep.pages(store, 0)) > 0
+    assert size(store, "timers") == CROWD
+    bounded(store)
+
+
+def test_a_turn_is_decided_over_a_bounded_part_of_the_journal(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    waits = limits.TURN_ENTRIES + 10
+    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, waits + 1)])
+    for seq in range(waits):
+        send(store, instance, "t", seq)
+    intent = Intent.parse(worker.intents(instance)[0])
+    (task,) = claim(store, worker.name, [intent], lambda _: None)
+    assert (task.position, task.upto) == (1, 1 + limits.TURN_ENTRIES)
+
+
+def test_scripts_and_python_agree_on_the_size_of_a_slice() -> None:
+    text = (Path(workflows.__file__).parent / "pump.lua").read_text()
+    assert f"local SLICE = {limits.SCRIPT_ELEMENTS}\n" in text

@@ -59,7 +59,7 @@ def test_an_orchestrator_counts_those_alive(world: World) -> None:
 
 
 def dispatch(world: World, token: str = "one") -> Any:
-    return world.call("dispatch", t=token, n=100, again=2_000)
+    return world.call("dispatch", t=token, n=100, u=10, again=2_000)
 
 
 def test_nobody_but_the_owner_is_told_what_to_do(world: World) -> None:
@@ -86,7 +86,7 @@ def test_one_look_shows_timers_dead_workers_messages_and_retention(world: World)
     assert dispatch(world)[2:4] == [[], due]
     world.clock.ms = due
     world.expire("w2")
-    now, _, timers, following, dead, relayed, retiring, _, _ = dispatch(world)
+    now, _, timers, following, dead, relayed, retiring, _, _, _ = dispatch(world)
     assert (now, timers, following) == (due, [b"s|job|a|g-a|1"], due + 4_000)
     assert (dead, relayed, retiring) == ([b"w2"], 1, [])
     world.control("terminate", cid="t", x=STOPPED)
@@ -326,8 +326,9 @@ def test_the_reaper_of_an_attempt_in_a_pausing_instance_pauses_it(world: World) 
 
 
 def sweep(world: World) -> int:
-    repaired: int = world.call("sweep", [world.a], items=[{"i": 1}])
-    return repaired
+    ((repaired, left),) = world.call("sweep", [world.a], items=[{"i": 1, "c": "0"}])
+    assert left == b""
+    return int(repaired)
 
 
 def test_the_sweep_leaves_a_healthy_instance_alone(world: World) -> None:

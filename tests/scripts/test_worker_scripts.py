@@ -86,18 +86,18 @@ def test_a_claim_sends_only_the_entries_the_worker_lacks(world: World) -> None:
     world.send("hello")
     item = world.claim_item(world.member("t"))
     item |= {"h": 1, "hn": world.journal()[0][2:10].decode()}
-    answer = world.call("claim", [world.a], w="w1", items=[item], page=100)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[item], page=100, turn=100)[0]
     assert (answer[1], answer[2], len(answer[3])) == (1, 2, 1)
 
 
 def test_a_claim_by_a_worker_of_another_timeline_gets_everything(world: World) -> None:
     item = world.claim_item(world.member("t")) | {"h": 1, "hn": "elsewhere"[:8]}
-    answer = world.call("claim", [world.a], w="w1", items=[item], page=100)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[item], page=100, turn=100)[0]
     assert (answer[1], len(answer[3])) == (0, 1)
 
 
 def test_a_claim_sends_no_more_than_a_page(world: World) -> None:
-    answer = world.call("claim", [world.a], w="w1", items=[world.claim_item(world.member("t"))], page=0)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[world.claim_item(world.member("t"))], page=0, turn=100)[0]
     assert (answer[2], answer[3]) == (1, [])
 
 
@@ -308,7 +308,7 @@ def test_a_failure_while_pausing_arms_nothing(world: World) -> None:
     token = opened(world)
     world.control("pause")
     world.fail(1, token, 5_000)
-    assert (world.timers(), world.record(1)[b"left"], world.header("st")) == ([], 5_000, "paused")
+    assert (world.timers(), world.record(1)[b"due"] - world.clock.ms, world.header("st")) == ([], 5_000, "paused")
     world.clock.ms += 1_000_000
     world.control("resume")
     assert world.client.zscore(world.key("timers"), "b|job|a|g-a|1") == world.clock.ms + 5_000
@@ -494,7 +494,7 @@ def test_a_child_is_asked_for_by_a_message(world: World) -> None:
 
 def _take_over(world: World, kind: str, token: str, **wrong: Any) -> Any:
     item = {"i": 1, "k": kind, "g": "g-a", "s": 1 if kind == "a" else 0, "fw": "w1", "ft": token, "t": "new", "h": 0}
-    return world.call("claim", [world.a], w="w2", items=[item | {"hn": ""} | wrong], page=100)[0]
+    return world.call("claim", [world.a], w="w2", items=[item | {"hn": ""} | wrong], page=100, turn=100)[0]
 
 
 @pytest.mark.parametrize("kind", ["a", "t"])

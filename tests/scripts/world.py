@@ -15,7 +15,7 @@ import workflows
 from tests.driving import HandClock, decided, dump
 from workflows import codec, failure, journal
 from workflows.keys import Instance, Intent, Keyspace, Timer
-from workflows.scripts import CREATE, SEND_EVENT
+from workflows.scripts import CREATE, SEND_EVENT, delete_call, restart_call
 from workflows.store import Call, Script, Store, call_on, call_one, script, unpackb
 
 _FOLDERS = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
@@ -65,6 +65,9 @@ class World:
         return answer.decode()
 
     def control(self, name: str, /, **arguments: Any) -> Any:
+        makers = {"delete": delete_call, "restart": restart_call}
+        if name in makers:
+            return self.store.call(makers[name](self.keys, self.a, arguments))
         return self.call(name, [self.a], **arguments)
 
     def send(self, event: str, type: str = "e") -> str:
@@ -97,7 +100,7 @@ class World:
     def claim(self, member: str, name: str = "w1") -> tuple[Any, str]:
         """The answer, and the token it was asked with."""
         item = self.claim_item(member)
-        answer = self.call("claim", [self.a], w=name, items=[item], page=100)
+        answer = self.call("claim", [self.a], w=name, items=[item], page=100, turn=100)
         return answer[0], item["t"]
 
     def held(self, kind: str = "t", seq: int = 0, name: str = "w1") -> str:

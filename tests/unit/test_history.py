@@ -44,9 +44,20 @@ def test_an_open_record_has_a_status(kind: str, state: str, more: dict[str, Any]
 
 
 def test_a_paused_timer_has_no_moment() -> None:
-    """Time stands still: the stored moment is that of before the pause."""
-    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000, left=5_000)])
+    """Time stands still: nobody knows when the moment will be."""
+    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000)], stood_ms=None)
     assert step.due_at is None
+
+
+def test_time_that_stood_still_moves_a_timer_but_not_one_that_was_given_as_a_moment() -> None:
+    records = [record(1, "sleep", "wait", due=AT + 5_000), record(2, "sleep", "wait", due=AT + 5_000, ab=1)]
+    assert [step.due_at for step in steps_of([], records, stood_ms=700)] == [moment(AT + 5_700), moment(AT + 5_000)]
+
+
+def test_what_an_ended_instance_has_open_is_withdrawn() -> None:
+    """Its records are taken back slice by slice."""
+    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000)], ended=True)
+    assert (step.status, step.due_at) == ("withdrawn", None)
 
 
 def test_steps_come_in_the_order_run_asked_for_them() -> None:

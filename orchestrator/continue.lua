@@ -1,0 +1,28 @@
+-- Goes on with what a call has left over in an instance, by one slice (I12): the records of an ended life, a walk over
+-- those of one that was paused or resumed, parts of a decision, mail, steps that are due.
+-- ARGV   m = unfinished member, g generation
+-- Reply  1 there is more | 0. Sent twice: one slice more. Crash right after: the instance says how far it has come.
+local I = instance(1)
+if not I or I.gen ~= A.g then
+  redis.call('ZREM', UNFINISHED, A.m)
+  return reply(0)
+end
+if I.rest.clear then
+  -- What it ended with stays behind its last entry.
+  local ending = redis.call('RPOP', I.j)
+  withdraw_some(I)
+  if ending then redis.call('RPUSH', I.j, ending) end
+elseif not FINAL[I.st] then
+  if I.rest.walk then walk(I) end
+  if I.rest.at and budget > 0 then take_part(I) end
+  match(I)
+  pump(I)
+end
+flush()
+if not is_unfinished(I) then
+  redis.call('ZREM', UNFINISHED, A.m)
+  return reply(0)
+end
+-- Others first, before the next slice of this one.
+redis.call('ZADD', UNFINISHED, 'XX', REAL, A.m)
+return reply(1)
