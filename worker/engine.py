@@ -649,8 +649,13 @@ class Engine:
     # Giving back ------------------------------------------------------------------------------------------------------
 
     def _park(self, task: Task, round: Round, reason: str) -> None:
-        _log.error("parked", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "reason": reason})
-        round.release(task.instance, task.held, "park", reason)
+        def answered(parked: int) -> None:
+            # Not where the task was void: a rewound Redis has other entries than were promised, and nothing is parked.
+            if parked:
+                where = {"workflow": task.instance.workflow, "instance": task.instance.id}
+                _log.error("parked", extra={**where, "reason": reason})
+
+        round.release(task.instance, task.held, "park", reason, answered)
 
     def _give_back(self, round: Round) -> None:
         """The drain's grace is over: what still runs goes to others at once, and its late result is void."""

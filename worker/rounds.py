@@ -96,8 +96,11 @@ class Round:
             item["d"] = {**decision, "w": [], "o": [], "n": len(parts)}
         self._commits[instance.shard, worker].append((instance, item, answered))
 
-    def release(self, instance: Instance, held: Held, how: str = "back", reason: str = "") -> None:
-        """Give an attempt or turn back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``."""
+    def release(
+        self, instance: Instance, held: Held, how: str = "back", reason: str = "", answered: Answered = _no_answer
+    ) -> None:
+        """Give an attempt or turn back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``; answered with whether
+        it was still held."""
         item = {
             "k": held.kind,
             "g": held.generation,
@@ -106,7 +109,7 @@ class Round:
             "how": how,
             "reason": reason[:4_000],
         }
-        self._releases[instance.shard, held.worker].append((instance, item, _no_answer))
+        self._releases[instance.shard, held.worker].append((instance, item, answered))
 
     def send(self, store: Store) -> None:
         """Settles first, so that a commit of the same instance sees them.
