@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 import time
 import tomllib
@@ -28,9 +29,10 @@ from workflows import options as option_types
 from workflows.address import URL_VARIABLES
 from workflows.app import App
 from workflows.client import Client, LazySteps, WorkflowHandle, WorkflowInstance
-from workflows.durations import format_ms
+from workflows.durations import format_ms, parse_ms
 from workflows.errors import ConfigError, InstanceNotFound, WorkflowError
-from workflows.history import StepStatus, jsonable
+from workflows.failure import capture
+from workflows.history import ErrorInfo, StepStatus, jsonable
 from workflows.load import load_app
 from workflows.manifest import KnownWorkflow, Manifest, load_manifest, publish_manifest, read_manifest
 from workflows.outage import server_errors
@@ -324,6 +326,10 @@ def trigger(
 ) -> None:
     """Create an instance of NAME. PARAMS is JSON."""
     value = _json_argument(params, "PARAMS")
+    if timeout is not None:
+        if not wait:
+            raise click.UsageError("--timeout says how long --wait waits: give both, or neither")
+        parse_ms(timeout, what="--timeout")  # before anything is created
     with closing(settings.client()) as client:
         instance = client.workflow(name).create(id, value, retention)
         about = {"workflow": instance.workflow, "id": instance.id}
@@ -331,19 +337,24 @@ def trigger(
             _print(as_json, {**about, "status": str(Status.QUEUED)}, instance.id)
             return
         click.echo(f"{instance.workflow}/{instance.id}", err=True)
-        output = jsonable(_result(instance, timeout))
+        output = jsonable(_result(settings, instance, timeout))
         _print(as_json, {**about, "status": str(Status.COMPLETE), "output": output}, _pretty(output))
 
 
-def _result(instance: WorkflowInstance, timeout: str | None) -> Any:
+def _result(settings: Settings, instance: WorkflowInstance, timeout: str | None) -> Any:
+    """Its output; whatever came instead names the instance, whose id may be a made-up one."""
     try:
         return instance.result(timeout)
-    except WorkflowError:
-        raise
     except Exception as error:
-        # What run() raised, which may be of any class.
+        if settings.debug:
+            raise
         name = f"{instance.workflow}/{instance.id}"
-        raise click.ClickException(f"{name} errored: {type(error).__name__}: {error}") from error
+        if hasattr(error, "remote_traceback"):  # run() raised it; anything of any class
+            raised = ErrorInfo.from_blob(capture(error))
+            raise click.ClickException(f"{name} errored: {raised}") from error
+        if not isinstance(error, WorkflowError | redis.RedisError):
+            raise
+        raise click.ClickException(f"{name}: {error}") from error
 
 
 @cli.command("list")
@@ -416,9 +427,9 @@ def _described(known: KnownWorkflow) -> dict[str, Any]:
 
 
 def _manifest(client: Client) -> Manifest:
+    store = client.store  # first: a list made without a server that does not answer would tell a lie
     if client.app is not None:
         return read_manifest({client.app.name.encode(): json.dumps(client.app.manifest()).encode()})
-    store = client.store
     with server_errors(store.redis):
         return load_manifest(store)
 
@@ -540,7 +551,9 @@ def publish(
         raise click.exceptions.Exit(1)
 
 
-def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None]) -> None:
+def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str]) -> None:
+    """A verb that moves an instance; ``idle`` says in which statuses it changes nothing, and why."""
+
     @instances.command(verb, help=help)
     @click.argument("name")
     @click.argument("id")
@@ -549,15 +562,22 @@ def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None]) -> 
     def command(settings: Settings, name: str, id: str, as_json: bool) -> None:
         with closing(settings.client()) as client:
             instance = _find(client, name, id)
+            before = instance.status().status
             act(instance)
-            status = str(instance.status().status)
-        _print(as_json, {"workflow": name, "id": instance.id, "status": status}, f"{name}/{instance.id}: {status}")
+            status = instance.status().status
+        about = {"workflow": name, "id": instance.id, "status": str(status)}
+        nothing = f" ({idle[before]}, so nothing happened)" if before in idle and status is before else ""
+        _print(as_json, about, f"{name}/{instance.id}: {status}{nothing}")
 
 
-_steering("pause", "Pause an instance; attempts in flight finish.", WorkflowInstance.pause)
-_steering("resume", "Let a paused instance go on.", WorkflowInstance.resume)
-_steering("terminate", "End an instance now.", WorkflowInstance.terminate)
-_steering("restart", "Start an instance over.", WorkflowInstance.restart)
+_ENDED: Final = dict.fromkeys(FINAL, "it has ended")
+_PAUSED: Final = dict.fromkeys((Status.PAUSED, Status.WAITING_FOR_PAUSE), "it was paused already")
+_GOING: Final = dict.fromkeys((Status.QUEUED, Status.RUNNING, Status.WAITING), "it was not paused")
+
+_steering("pause", "Pause an instance; attempts in flight finish.", WorkflowInstance.pause, _ENDED | _PAUSED)
+_steering("resume", "Let a paused instance go on.", WorkflowInstance.resume, _ENDED | _GOING)
+_steering("terminate", "End an instance now.", WorkflowInstance.terminate, {})
+_steering("restart", "Start an instance over.", WorkflowInstance.restart, {})
 
 
 @instances.command("delete")
@@ -628,7 +648,7 @@ def doctor_command(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps({"findings": listed, "namespace": about or None}, indent=2))
     else:
         for one in findings:
-            click.echo(f"{one.level:<8} {shown(one.message)}")
+            click.echo(f"{one.level:<8} {_line(one.message)}")
         if not settings.names_app:
             click.echo("(give --app or --namespace to look at its instances too)")
     if any(one.level == "error" for one in findings):
@@ -643,6 +663,16 @@ def shown(text: str, *, lines: bool = False) -> str:
     return "".join(
         one if one.isprintable() or (lines and one == "\n") else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def _line(text: str) -> str:
+    """Text of one line or more as one."""
+    return shown(re.sub(r"\s*\n\s*", " ", text.strip()))
+
+
+def _block(text: str, indent: int) -> str:
+    """The same as lines, the further ones set in, so that none of them can pass for one of ours."""
+    return shown(text.strip(), lines=True).replace("\n", "\n" + " " * indent)
 
 
 def _print(as_json: bool, value: Any, text: str) -> None:
@@ -675,7 +705,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) ->
 def _fields(lines: Iterable[tuple[str, str]]) -> None:
     for name, value in lines:
         if value:
-            click.echo(f"{name:<12} {shown(value)}")
+            click.echo(f"{name:<12} {_block(value, 13)}")
 
 
 def _moment(moment: datetime | None) -> str:
@@ -737,9 +767,9 @@ def _timeline(steps: Sequence[StepStatus], step_output: bool, limit: int) -> Non
         click.echo("  ".join(line).rstrip())
         for failure in step.failures:
             took = _took(failure.ended_at - failure.started_at)
-            click.echo(f"{'':10}attempt {failure.attempt} failed after {took}: {shown(str(failure.error))}")
+            click.echo(f"{'':10}attempt {failure.attempt} failed after {took}: {_block(str(failure.error), 12)}")
         if step.error is not None and not (step.failures and step.failures[-1].error == step.error):
-            click.echo(f"{'':10}{shown(str(step.error))}")
+            click.echo(f"{'':10}{_block(str(step.error), 12)}")
         if step_output and step.has_output:
             click.echo(f"{'':10}-> {shown(_value(lambda step=step: step.output, limit))}")  # type: ignore[misc]
 
@@ -787,7 +817,7 @@ def _followed(instance: WorkflowInstance, as_json: bool) -> InstanceStatus[LazyS
 
 def _event(as_json: bool, value: dict[str, Any], text: str) -> None:
     now = datetime.now().astimezone().strftime("%H:%M:%S")
-    click.echo(json.dumps(value) if as_json else f"{now}  {shown(text).rstrip()}")
+    click.echo(json.dumps(value) if as_json else f"{now}  {_line(text)}")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,10 @@ class Report:
             *self._instances(),
             *self._orphans(),
             *(
-                Finding("warning", f"{one.workflow}/{one.id} is paused: {one.reason}. Resume it when that is mended")
+                Finding(
+                    "warning",
+                    f"{one.workflow}/{one.id} is paused: {one.reason.rstrip('.')}. Resume it when that is mended",
+                )
                 for one in self.parked[:PAUSED_SHOWN]
             ),
         ]

@@ -461,8 +461,8 @@ def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
         _expect_known(instance)(answer)
         if answer == b"cannot":
             raise InvalidTransition(
-                "(instance.cannot_terminate) Cannot terminate instance since its on a finite state: "
-                f'instance "{instance.id}" of workflow "{instance.workflow}" has ended'
+                f'(instance.cannot_terminate) Cannot terminate instance "{instance.id}" of workflow '
+                f'"{instance.workflow}": it has ended already'
             )
 
     return Request(call_one(keys, _TERMINATE, instance, arguments), parse)

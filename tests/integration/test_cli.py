@@ -22,8 +22,8 @@ from workflows import App, dev, dev_state
 from workflows import cli as command_line
 from workflows.aio import AsyncClient
 from workflows.cli import cli, shown
-from workflows.client import Client
-from workflows.errors import ConfigError
+from workflows.client import Client, WorkflowHandle, WorkflowInstance
+from workflows.errors import ConfigError, NonRetryableError
 from workflows.manifest import publish_manifest
 
 APP = """
@@ -113,7 +113,8 @@ def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> No
     assert any("do     fetch     complete" in line for line in lines)
     assert any('-> {"n": 1}' in line for line in lines)
     assert any("do     charge    retrying" in line and "next attempt" in line for line in lines)
-    assert any(r"attempt 1 failed after 0ms: OSError: card\x1b[31m\nrefused" in line for line in lines)
+    place = next(n for n, line in enumerate(lines) if r"attempt 1 failed after 0ms: OSError: card\x1b[31m" in line)
+    assert lines[place + 1] == " " * 12 + "refused"
     assert any("wait   approval  waiting" in line and "event approved" in line for line in lines)
 
 
@@ -143,9 +144,29 @@ def test_following_ends_with_the_instance(run: Run, client: Client) -> None:
     ("verb", "status"), [("pause", "paused"), ("resume", "queued"), ("terminate", "terminated"), ("restart", "queued")]
 )
 def test_steering_says_the_status_afterwards(run: Run, client: Client, verb: str, status: str) -> None:
-    client.workflow("order").create("a1")
+    instance = client.workflow("order").create("a1")
+    if verb == "resume":
+        instance.pause()
     assert run("instances", verb, "order", "latest").output == f"order/a1: {status}\n"
     assert json.loads(run("instances", "restart", "order", "a1", "--json").output)["status"] in ("queued", "paused")
+
+
+def test_steering_that_changes_nothing_says_so(run: Run, client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    assert run("instances", "resume", "order", "a1").output == (
+        "order/a1: queued (it was not paused, so nothing happened)\n"
+    )
+    instance.pause()
+    assert run("instances", "pause", "order", "a1").output == (
+        "order/a1: paused (it was paused already, so nothing happened)\n"
+    )
+    instance.terminate()
+    for verb in ("pause", "resume"):
+        assert run("instances", verb, "order", "a1").output == (
+            "order/a1: terminated (it has ended, so nothing happened)\n"
+        )
+    refused = run("instances", "terminate", "order", "a1", code=1).stderr
+    assert refused.endswith('Cannot terminate instance "a1" of workflow "order": it has ended already\n')
 
 
 def test_deleting_names_what_was_not_there(run: Run, client: Client) -> None:
@@ -169,10 +190,47 @@ def test_an_event_has_a_type(run: Run, client: Client) -> None:
     assert "--type" in run("instances", "send-event", "order", "a1", code=2).stderr
 
 
-def test_waiting_prints_the_output(run: Run, client: Client) -> None:
-    HandWorker(client.store).complete(client.workflow("order").create("a1")._instance)
+def test_a_wait_that_is_over_names_the_instance(run: Run, client: Client) -> None:
     result = run("trigger", "order", "--wait", "--timeout", "20ms", code=1)
-    assert "did not end within 20ms" in result.stderr
+    (one,) = client.workflow("order").list()
+    assert result.stderr.splitlines()[0] == f"order/{one.id}"
+    assert f'workflows: order/{one.id}: Instance "{one.id}" of workflow "order" did not end within' in result.stderr
+
+
+@pytest.fixture
+def ends(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[HandWorker, Any], None]], None]:
+    """Lets instances end, as told, in the moment they are created."""
+
+    def ends(end: Callable[[HandWorker, Any], None]) -> None:
+        created = WorkflowHandle.create
+
+        def create(handle: WorkflowHandle, *arguments: Any) -> WorkflowInstance:
+            instance = created(handle, *arguments)
+            end(HandWorker(client.store), instance._instance)
+            return instance
+
+        monkeypatch.setattr(WorkflowHandle, "create", create)
+
+    return ends
+
+
+@pytest.mark.parametrize("error", [KeyError("cents"), NonRetryableError("no"), ConnectionError("a\nb")])
+def test_an_instance_that_fails_while_somebody_waits_is_named(run: Run, ends: Any, error: Exception) -> None:
+    """Whatever run() raised, with the name of its class."""
+    ends(lambda worker, instance: worker.fail(instance, error))
+    result = run("trigger", "order", "--id", "a1", "--wait", code=1)
+    assert f"workflows: order/a1 errored: {type(error).__name__}: {error}\n" in result.stderr
+
+
+def test_waiting_prints_the_output(run: Run, ends: Any) -> None:
+    ends(lambda worker, instance: worker.complete(instance, {"n": 1}))
+    assert run("trigger", "order", "--wait").stdout == '{\n  "n": 1\n}\n'
+
+
+def test_nothing_is_created_for_a_wait_that_is_not_understood(run: Run, client: Client) -> None:
+    assert "'flies' is not a unit" in run("trigger", "order", "--wait", "--timeout", "7 flies", code=1).stderr
+    assert "--timeout says how long --wait waits" in run("trigger", "order", "--timeout", "7s", code=2).stderr
+    assert list(client.workflow("order").list()) == []
 
 
 def test_workflows_are_listed_and_described(run: Run, client: Client) -> None:
@@ -242,8 +300,8 @@ def test_a_workflow_that_no_app_has_any_more_is_named_with_the_ways_out(run: Run
 
 
 def test_a_parked_instance_is_named_by_the_doctor(run: Run, client: Client) -> None:
-    HandWorker(client.store).park(client.workflow("order").create("a1")._instance, "run() changed")
-    assert "warning  order/a1 is paused: run() changed" in run("doctor", code=1).output
+    HandWorker(client.store).park(client.workflow("order").create("a1")._instance, "run() changed:\n  mend it.")
+    assert "warning  order/a1 is paused: run() changed: mend it. Resume it when" in run("doctor", code=1).output
 
 
 @pytest.mark.parametrize(
@@ -293,6 +351,7 @@ def test_debug_shows_the_traceback(run: Run, client: Client, redis_url: str) -> 
             {"REDIS_URL": "redis://127.0.0.1:1/0"},
             "loading the app failed: ZeroDivisionError",
         ),
+        (["--app", "sound:app", "list"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "Redis at 127.0.0.1:1 does not"),
         (["worker", "none:app"], {}, "no Redis URL"),
         (["worker", "none:app"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 'no module "none"'),
     ],
@@ -301,6 +360,7 @@ def test_a_real_process_fails_in_one_line(
     tmp_path: Path, arguments: list[str], environment: dict[str, str], text: str
 ) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "sound.py").write_text(APP)
     done = process(*arguments, folder=tmp_path, **environment)
     assert done.returncode == 1
     assert done.stdout == ""

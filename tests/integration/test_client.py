@@ -325,7 +325,7 @@ def test_terminate_ends_once(client: Client) -> None:
     instance.terminate()
     assert instance.status().status == "terminated"
     with pytest.raises(
-        InvalidTransition, match=r"^\(instance.cannot_terminate\) Cannot terminate instance since its on"
+        InvalidTransition, match=r"^\(instance.cannot_terminate\) Cannot terminate .* it has ended already$"
     ):
         instance.terminate()
 
