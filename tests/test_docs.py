@@ -32,6 +32,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.paths import PACKAGES, ROOT, packages
 from workflows import App
 from workflows.cli import cli
 from workflows.client import WorkflowInstance
@@ -39,12 +40,10 @@ from workflows.embedded import EmbeddedRedis
 from workflows.status import FINAL, TRANSITIONS, Status
 from workflows.store import script
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EVERYTHING = [*PAGES, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
-PACKAGES = ("workflows", "orchestrator", "worker")
 RUN_ELSEWHERE = {"docs/testing.md": ROOT / "tests" / "testing" / "test_docs.py"}
 """Pages whose examples are tests, which need pytest around them."""
 
@@ -195,7 +194,7 @@ def terminal() -> Iterator[Callable[[str | None], Terminal]]:
         environment = {
             **os.environ,
             "PATH": os.pathsep.join(path),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": packages(),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if url is not None:

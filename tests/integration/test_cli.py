@@ -18,6 +18,7 @@ import redis as redis_py
 from click.testing import CliRunner, Result
 
 from tests.driving import HandWorker, step, wait
+from tests.paths import packages
 from workflows import App, dev, dev_state
 from workflows import cli as command_line
 from workflows.aio import AsyncClient
@@ -92,7 +93,7 @@ def process(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
 def _clean() -> dict[str, str]:
     names = ("WORKFLOWS_REDIS_URL", "REDIS_URL", "WORKFLOWS_NAMESPACE")
     kept = {name: value for name, value in os.environ.items() if name not in names}
-    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return {**kept, "PYTHONPATH": packages()}
 
 
 def test_a_triggered_instance_is_listed_and_described(run: Run, client: Client) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
+from tests.paths import packages
 from workflows import outage, parent
 from workflows.aio import AsyncClient
 from workflows.client import Client
@@ -21,7 +22,6 @@ from workflows.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, ServerUnavailable
 from workflows.store import connection, open_keyspace
 
-ROOT = Path(__file__).parents[2]
 APP = """
 from workflows import App, WorkflowEntrypoint
 
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "WORKFLOWS_REDIS_URL": url, **more}
+    return {**os.environ, "PYTHONPATH": packages(), "WORKFLOWS_REDIS_URL": url, **more}
 
 
 def complaint(command: list[str], folder: Path, url: str) -> str:

@@ -15,12 +15,12 @@ import pytest
 import redis as redis_py
 
 from tests.driving import store_of
+from tests.paths import packages
 from workflows import diagnosis, manifest
 from workflows.embedded import EmbeddedRedis
 from workflows.manifest import Publication, load_manifest
 from workflows.store import Store
 
-ROOT = Path(__file__).parents[2]
 APP = """
 from workflows import App, WorkflowEntrypoint
 
@@ -184,7 +184,7 @@ def test_a_worker_publishes_again_what_redis_has_lost(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker", "app:app", "--lease", "3"],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WORKFLOWS_REDIS_URL": server.url},
+            env={**os.environ, "PYTHONPATH": packages(), "WORKFLOWS_REDIS_URL": server.url},
             stdin=subprocess.DEVNULL,
             text=True,
         )
