@@ -22,6 +22,8 @@ SETTLE = script(_WORKER / "settle.lua")
 RELEASE = script(_WORKER / "release.lua")
 RENEW = script(_WORKER / "renew.lua")
 FIRE = script(_ORCHESTRATOR / "fire.lua")
+# What the answer to a claim may hold.
+PAGE = {"page": 1_000, "turn": 100_000, "bytes": 10**6}
 
 
 class HandClock:
@@ -76,7 +78,12 @@ class HandWorker:
         token = secrets.token_hex(6)
         item = {"i": 1, "k": kind, "g": generation, "s": seq, "n": nonce, "m": member, "t": token, "h": 0}
         answer = self.store.call(
-            call_one(self.keys, CLAIM, instance, {"w": self.name, "items": [item], "page": 1000, "turn": 100_000})
+            call_one(
+                self.keys,
+                CLAIM,
+                instance,
+                {"w": self.name, "items": [item], **PAGE},
+            )
         )
         assert answer[0] != 0, "the claim was refused"
         return token

@@ -3,13 +3,14 @@
 -- ARGV   w worker; items: list of {i, k 'a'|'t', g generation, s seq, t token, h entries the worker has already fed,
 --        [hn] nonce of the last of them, and one of
 --          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
---        page = most entries to send along, turn = most entries to decide over
+--        page, bytes = most entries and bytes of them that all answers send along, turn = most entries to decide
+--        over
 -- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
 --        ''), nonce of the last entry, decided position}
---        entries is empty when there are more than `page`: the worker reads them itself.
+--        entries are fewer when there are more than fit: the worker reads the rest itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not lease_is_live(A.w) then return reply({'no-lease'}) end
-local answers = {}
+local answers, room, bytes = {}, A.page, A.bytes
 for at, a in ipairs(A.items) do
   local I, task = instance(a.i), 0
   -- What is not to be claimed is nobody's, and would be rung for ever: whatever makes it claimable writes it anew.
@@ -47,9 +48,10 @@ for at, a in ipairs(A.items) do
         local last = redis.call('LINDEX', I.j, from - 1)
         if not last or from > upto or string.sub(last, 3, 10) ~= a.hn then from = 0 end
       end
-      local entries, last = {}, ''
-      if upto - from <= A.page and upto > from then entries = redis.call('LRANGE', I.j, from, upto - 1) end
-      if upto > 0 then last = string.sub(entries[#entries] or redis.call('LINDEX', I.j, upto - 1), 3, 10) end
+      local entries, weight = page_of(I.j, from, upto, room, bytes)
+      room, bytes = room - #entries, bytes - weight
+      local final = #entries > 0 and from + #entries == upto and entries[#entries] or redis.call('LINDEX', I.j, upto - 1)
+      local last = upto > 0 and string.sub(final or '', 3, 10) or ''
       task = {NOW, from, upto, entries, blob, last, I.pos}
     end
   end

@@ -17,7 +17,7 @@ _POP = script(Path(__file__).with_name("pop.lua"), pump=False)
 _CLAIM = script(Path(__file__).with_name("claim.lua"))
 _DECLINE = script(Path(__file__).with_name("decline.lua"))
 
-# Entries sent along with a claim. A longer delta is read in pages, so that no reply is unbounded (F50).
+# Entries sent along with the claims of one call. What is more is read in pages, so that no reply is unbounded (F50).
 PAGE = 256
 # Ids taken off a queue by one pop, beyond those that are doorbells: the rest waits for the next one.
 JUNK_PER_POP = 200
@@ -49,7 +49,7 @@ class Task:
         start: position of the first of ``blobs``; 0 unless the worker knew more.
         upto: how many entries to feed.
         position: how many entries are decided; the base of a turn.
-        blobs: entries ``start`` to ``upto``, or nothing when they are too many.
+        blobs: entries from ``start`` on, up to ``upto`` where that is not too much.
         record: the open record of an attempt; of a turn the deaths it has seen, if any.
         nonce: nonce of entry ``upto - 1``.
         hinted: the claim said what this worker knew of the instance; if ``start`` is 0 all the same, that was of
@@ -202,7 +202,7 @@ def take_over(store: Store, worker: str, held: Held) -> Task | None:
 
 
 def _arguments(worker: str, items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"w": worker, "items": items, "page": PAGE, "turn": limits.TURN_ENTRIES}
+    return {"w": worker, "items": items, "page": PAGE, "bytes": limits.SCRIPT_BYTES, "turn": limits.TURN_ENTRIES}
 
 
 def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:

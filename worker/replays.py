@@ -98,9 +98,9 @@ class Replays:
         """
         if start >= upto:
             return []
-        if task.blobs and task.start <= start:
-            return task.blobs[start - task.start : upto - task.start]
-        found: list[bytes] = []
+        found = task.blobs[start - task.start : upto - task.start] if task.start <= start else []
+        if len(found) == upto - start:
+            return found
         while (at := start + len(found)) < upto:
             page = self._store.entries(task.instance, at, min(at + PAGE, upto))
             if not page:

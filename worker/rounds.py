@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from workflows import failure, limits
-from workflows.batches import numbered
+from workflows.batches import numbered, portions
 from workflows.errors import StalledError
 from workflows.keys import Held, Instance
 from workflows.store import Script, Store, call_on, packb, script
@@ -20,7 +20,6 @@ COMMIT = script(_HERE / "commit.lua")
 RELEASE = script(_HERE / "release.lua")
 _STAGE = script(_HERE / "stage.lua")
 
-One = TypeVar("One")
 Item = dict[str, Any]
 Answered = Callable[[Any], None]
 # By shard and by the identity the worker had when it claimed: a script call speaks for one of each.
@@ -44,23 +43,8 @@ def _bytes(decision: dict[str, Any]) -> int:
 def _parts(decision: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What is withdrawn first, each part small enough for one call."""
     changes = [("w", item) for item in decision["w"]] + [("o", item) for item in decision["o"]]
-    for batch in _portions(changes, lambda one: 1, lambda one: _bytes({"o": [one[1]]}) if one[0] == "o" else 0):
+    for batch in portions(changes, lambda one: 1, lambda one: _bytes({"o": [one[1]]}) if one[0] == "o" else 0):
         yield {kind: [item for its, item in batch if its == kind] for kind in ("w", "o")}
-
-
-def _portions(items: Sequence[One], elements: Callable[[One], int], size: Callable[[One], int]) -> Iterator[list[One]]:
-    """Items in order, in lists that each hold no more than one call takes up; one item is always taken."""
-    batch: list[One] = []
-    count = weight = 0
-    for one in items:
-        count += elements(one)
-        weight += size(one)
-        if batch and (count > limits.SCRIPT_ELEMENTS or weight > limits.SCRIPT_BYTES):
-            yield batch
-            batch, count, weight = [], elements(one), size(one)
-        batch.append(one)
-    if batch:
-        yield batch
 
 
 def _no_answer(answer: Any) -> None:
@@ -141,7 +125,7 @@ class Round:
             (RELEASE, self._releases),
         ):
             for (shard, worker), items in grouped.items():
-                for batch in _portions(items, _items_elements, _items_bytes):
+                for batch in portions(items, _items_elements, _items_bytes):
                     yield script_, shard, worker, batch
 
 

@@ -1,6 +1,6 @@
 -- Lists one shard's instances of a workflow by moment of creation, from the index; writes nothing.
 -- ARGV   wf, statuses, n = most instances, after = created|id of the last one seen or '', [oldest] = oldest first
--- Reply  list of {created|id, status}, in order
+-- Reply  list of {created|id, status}, in order within each status, so up to `n` of each: whoever asked sorts them
 local INDEX = KEYS[7]
 local found = {}
 for _, status in ipairs(A.statuses) do
@@ -15,9 +15,4 @@ for _, status in ipairs(A.statuses) do
   end
   for _, member in ipairs(members) do found[#found + 1] = {string.sub(member, #prefix + 1), status} end
 end
-table.sort(found, function(a, b)
-  if A.oldest then return a[1] < b[1] end
-  return a[1] > b[1]
-end)
-for at = #found, A.n + 1, -1 do found[at] = nil end
 return reply(found)

@@ -22,4 +22,15 @@ local function body(blob)
   return ok and type(found) == 'table' and found or {}
 end
 local function body_of(journal, at) return body(redis.call('LINDEX', journal, at)) end
+-- Elements of a list from `at` to before `upto`: no more than `most`, and none once there are so many bytes. They are
+-- read one by one, because one may have a megabyte; so the answer is longer than `bytes` by less than one of them.
+local function page_of(list, at, upto, most, bytes)
+  local found, weight = {}, 0
+  while at < upto and #found < most and weight < bytes do
+    local blob = redis.call('LINDEX', list, at)
+    if not blob then break end
+    found[#found + 1], weight, at = blob, weight + #blob, at + 1
+  end
+  return found, weight
+end
 local function reply(value) return cmsgpack.pack(value) end

@@ -1,10 +1,11 @@
 -- Reads an instance in one moment; writes nothing.
 -- ARGV   fields = names of header fields, and params, sched, out, err, warn, which the first and last element of the
 --        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
---        are so many bytes
+--        are so many bytes, records = most open records, cursor = where to go on among them
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open
 --        records, seqs of those whose message to another shard is still on its way}
--- Open records come with the end of the journal only: then no step is missing from both and none is in both.
+-- Open records come with the end of the journal only: then no step is missing from both and none is in both. Where they
+-- are too many for one reply, they come in pages with a cursor ('' behind the last), each with what was appended meanwhile.
 local values, length = redis.pcall('HMGET', KEYS[12], unpack(A.fields)), redis.pcall('LLEN', KEYS[13])
 if values.err or type(length) == 'table' then return reply('unreadable') end
 if redis.call('EXISTS', KEYS[12]) == 0 then return reply(false) end
@@ -23,20 +24,23 @@ for n, name in ipairs(A.fields) do
     values[n] = text(ending[place])
   end
 end
-local entries, records = {}, {}
+local entries, records, cursor = {}, {}, ''
 if A.from then
-  local at, bytes = A.from, 0
-  while at < length and #entries < A.page and bytes < A.bytes do
-    local some = redis.call('LRANGE', KEYS[13], at, math.min(at + 20, at + A.page - #entries, length) - 1)
-    for _, blob in ipairs(some) do
-      entries[#entries + 1] = blob
-      bytes = bytes + #blob
+  entries = page_of(KEYS[13], A.from, length, A.page, A.bytes)
+  cursor = A.cursor
+  if A.from + #entries >= length and cursor ~= '' then
+    -- Of another type, it is removed by the next script that changes the instance, which says so (`aside.lua`).
+    local open = redis.pcall('HLEN', KEYS[14])
+    if type(open) == 'table' then
+      cursor = ''
+    elseif open <= A.records then
+      records, cursor = redis.call('HVALS', KEYS[14]), ''
+    else
+      local page = redis.call('HSCAN', KEYS[14], cursor, 'COUNT', A.records)
+      cursor = page[1] ~= '0' and page[1] or ''
+      for at = 2, #page[2], 2 do records[#records + 1] = page[2][at] end
     end
-    at = at + #some
   end
-  -- Of another type, it is removed by the next script that changes the instance, which says so (`aside.lua`).
-  if at >= length then records = redis.pcall('HVALS', KEYS[14]) end
-  if records.err then records = {} end
 end
 -- The child of such a step may not be there yet. A relay as long as that is backed up, and looking through it would cost
 -- everybody more than the answer is worth.
@@ -48,4 +52,4 @@ if #records > 0 and type(waiting) == 'number' and waiting > 0 and waiting <= 200
     if string.sub(id, 1, #prefix) == prefix then starting[#starting + 1] = tonumber(string.sub(id, #prefix + 1)) end
   end
 end
-return reply({NOW, values, length, entries, records, starting})
+return reply({NOW, values, length, entries, records, starting, cursor})

@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from workflows import codec, failure, history, journal, limits, names
-from workflows.batches import numbered
+from workflows.batches import numbered, portions
 from workflows.codec import InstanceRef
 from workflows.errors import (
     BadParams,
@@ -267,6 +267,7 @@ class Snapshot:
     entries: Sequence[bytes]
     records: Sequence[bytes]
     starting: Sequence[int] = ()
+    cursor: str = ""
 
     def text(self, field: str) -> str:
         value = self.header.get(field)
@@ -288,38 +289,58 @@ class Snapshot:
 
     @property
     def is_last(self) -> bool:
-        return self.end >= self.journal_length
+        return self.end >= self.journal_length and not self.cursor
+
+
+class Mark(NamedTuple):
+    """Where a page begins: an entry of the journal, and a cursor among the open records."""
+
+    entry: int = 0
+    cursor: str = "0"
 
 
 class History:
-    """Collects pages of one instance's journal until all are read. A restart in between begins anew."""
+    """Collects pages of one instance's journal and open records until all are read. A restart between begins anew."""
 
     def __init__(self, first: Snapshot) -> None:
+        self._begin(first)
+
+    def _begin(self, first: Snapshot) -> None:
         self._generation = first.text("gen")
         self._entries = list(first.entries)
-        self._last = first
+        self._records = list(first.records)
+        self._starting = set(first.starting)
+        self.last = first
 
     @property
-    def next_page(self) -> int | None:
-        """The first entry that is still missing; None when nothing is."""
-        return None if self._last.is_last else len(self._entries)
+    def next_page(self) -> Mark | None:
+        """What is still missing; None when nothing is. A step that is answered while its record is being looked for
+        among others has its entry in a later page."""
+        return None if self.last.is_last else Mark(len(self._entries), self.last.cursor)
+
+    def entries(self) -> list[journal.Entry]:
+        return [journal.decode(blob) for blob in self._entries]
 
     def add(self, page: Snapshot) -> None:
         if page.text("gen") != self._generation:
-            self._generation = page.text("gen")
-            self._entries = []
             if page.start:
                 # The page belongs to the middle of another life; ask again from the start.
-                self._last = Snapshot(page.instance, page.now_ms, page.header, page.journal_length, 0, (), ())
-                return
+                page = dataclasses.replace(page, start=0, entries=(), records=(), starting=(), cursor="0")
+            self._begin(page)
+            return
         self._entries.extend(page.entries)
-        self._last = page
+        self._records.extend(page.records)
+        self._starting.update(page.starting)
+        self.last = page
 
     def steps(self) -> list[StepStatus]:
-        entries = [journal.decode(blob) for blob in self._entries]
-        last = self._last
-        records = _records(last.records)
-        return history.steps_of(entries, records, last.starting, ended=last.status in FINAL, stood_ms=last.stood_ms)
+        return history.steps_of(
+            self.entries(),
+            _records(self._records),
+            self._starting,
+            ended=self.last.status in FINAL,
+            stood_ms=self.last.stood_ms,
+        )
 
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -359,7 +380,7 @@ def create(
 def create_batch(
     keys: Keyspace, target: Target, entries: Iterable[CreateOptions | Mapping[str, Any]]
 ) -> tuple[list[str], list[Request[list[str]]]]:
-    """Create 1 to 100 instances. Returns: the ids asked for, each once, and one request per shard.
+    """Create 1 to 100 instances. Returns: the ids asked for, each once, and a request or more per shard.
 
     Each request answers with the ids it created; ids that were there already are left out.
 
@@ -381,7 +402,11 @@ def create_batch(
     by_shard: dict[int, list[Instance]] = {}
     for instance in items:
         by_shard.setdefault(instance.shard, []).append(instance)
-    requests = [_batch_of(keys, shard, some, items) for shard, some in by_shard.items()]
+    requests = [
+        _batch_of(keys, shard, some, items)
+        for shard, all_ in by_shard.items()
+        for some in portions(all_, lambda _: 1, lambda instance: len(items[instance]["p"]))
+    ]
     return [instance.id for instance in items], requests
 
 
@@ -499,22 +524,24 @@ def exists(keys: Keyspace, instance: Instance) -> Request[None]:
     return Request(call_one(keys, _READ, instance, {"fields": ["st"]}), parse)
 
 
-def read(keys: Keyspace, instance: Instance, *, page: int | None = 0) -> Request[Snapshot]:
+def read(keys: Keyspace, instance: Instance, *, page: Mark | int | None = 0) -> Request[Snapshot]:
     """Read header and a page of the journal, which begins with entry ``page``; None: no journal.
 
     Raises, from the answer:
         InstanceNotFound.
     """
     arguments: dict[str, Any] = {"fields": _FIELDS}
+    mark = Mark(page) if isinstance(page, int) else page or Mark()
     if page is not None:
-        arguments |= {"from": page, "page": PAGE_ENTRIES, "bytes": PAGE_BYTES}
+        arguments |= {"from": mark.entry, "page": PAGE_ENTRIES, "bytes": PAGE_BYTES}
+        arguments |= {"cursor": mark.cursor, "records": PAGE_ENTRIES}
 
     def parse(answer: Any) -> Snapshot:
         _known(instance, answer)
-        now, values, length, entries, records, starting = answer
+        now, values, length, entries, records, starting, cursor = answer
         header = {field: value or None for field, value in zip(_FIELDS, values, strict=True)}
         _check_header(instance, header)
-        return Snapshot(instance, int(now), header, length, page or 0, entries, records, starting)
+        return Snapshot(instance, int(now), header, length, mark.entry, entries, records, starting, cursor.decode())
 
     return Request(call_one(keys, _READ, instance, arguments), parse)
 

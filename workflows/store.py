@@ -299,8 +299,10 @@ class Store:
         return self.keys.events_channel(int(self.redis.connection_pool.connection_kwargs.get("db") or 0))
 
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
-        """Journal entries from ``start`` up to, not including, ``end``."""
-        return cast("list[bytes]", self.command("LRANGE", self.keys.journal(instance), start, end - 1))
+        """Journal entries from ``start`` up to, not including, ``end``: as many of them as one reply may hold."""
+        arguments = {"from": start, "upto": end, "page": end - start, "bytes": limits.SCRIPT_BYTES}
+        page = script(_HERE / "entries.lua", pump=False)
+        return cast("list[bytes]", self.call(Call(page, [self.keys.journal(instance)], arguments)))
 
     def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
         """Fields of an instance's header; None for those it does not have."""

@@ -177,7 +177,7 @@ def test_i9_an_intent_is_claimed_once_and_only_with_a_lease(client: Client, work
     def claim(name: str) -> Any:
         item = {"i": 1, "k": "t", "g": generation, "s": 0, "n": nonce, "m": member, "t": f"token-of-{name}", "h": 0}
         return worker.store.call(
-            call_one(worker.keys, CLAIM, place, {"w": name, "items": [item], "page": 10, "turn": 10})
+            call_one(worker.keys, CLAIM, place, {"w": name, "items": [item], "page": 10, "turn": 10, "bytes": 1_000})
         )
 
     HandWorker(worker.store, "other")

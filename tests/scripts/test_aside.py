@@ -9,6 +9,7 @@ import pytest
 import redis as redis_py
 
 from orchestrator import unfinished
+from tests.driving import PAGE
 from tests.scripts.world import LEASE_MS, World, child, do, load, sleep, wait
 from workflows import keys
 from workflows.keys import Instance, Timer
@@ -48,9 +49,7 @@ def both_asleep(world: World) -> tuple[Instance, list[dict[str, Any]]]:
     b = neighbour(world)
     a, world.a = world.a, b
     (turn,) = [m for m in world.intents() if m.startswith("t|job|b|")]
-    token = (
-        world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100, turn=100) and f"token{world.tokens}"
-    )
+    token = world.call("claim", [b], w="w1", items=[world.claim_item(turn)], **PAGE) and f"token{world.tokens}"
     assert world.commit(token, d={"o": [sleep(1, 1)], "w": []}) == 1
     world.a = a
     world.open(sleep(1, 1))
@@ -149,7 +148,7 @@ def test_a_key_of_a_shard_of_another_type_is_removed_by_the_script_that_meets_it
     b = neighbour(world)
     world.renew("w1", born=True)
     (turn,) = [m for m in world.intents() if m.startswith("t|job|b|")]
-    assert world.call("claim", [b], w="w1", items=[world.claim_item(turn)], page=100, turn=100)[0] != 0
+    assert world.call("claim", [b], w="w1", items=[world.claim_item(turn)], **PAGE)[0] != 0
     world.call("set_aside", items=[], notes=[["somewhere", "", "bad"]])
     world.call("own", t="one", ttl=LEASE_MS)
     world.call("dispatch", t="one", n=100, u=10, again=2_000)
@@ -176,7 +175,7 @@ def test_an_intent_that_nothing_stands_behind_goes_with_its_first_claim(world: W
     for member in ("t|job|ghost|abc|0|n|default", "t|job|a|old|0|n|default"):
         place = world.keys.instance("job", member.split("|")[2])
         item = world.claim_item(member)
-        assert world.call("claim", [place], w="w1", items=[item], page=100, turn=100) == [0]
+        assert world.call("claim", [place], w="w1", items=[item], **PAGE) == [0]
     assert [member.split("|")[2:4] for member in world.intents()] == [["a", "g-a"]]
 
 

@@ -16,11 +16,15 @@ from orchestrator import sweep, timers, unfinished
 from tests.driving import HandClock, HandWorker, decided, keys_of, sleep, step, wait
 from tests.scripts.touching import TouchingStore
 from worker.claim import claim
+from worker.replays import Replays
 from worker.rounds import Round
+from worker.warm import WarmCache
 from workflows import journal, limits, requests
+from workflows.app import App
 from workflows.keys import Instance, Intent, Keyspace
 from workflows.manifest import KnownWorkflow
-from workflows.requests import Request
+from workflows.requests import History, Request
+from workflows.store import Call
 
 FEW = 200
 """What a call touches that takes up one thing: the header twice, and a handful of commands for each element."""
@@ -273,3 +277,101 @@ def test_a_turn_is_decided_over_a_bounded_part_of_the_journal(
 def test_scripts_and_python_agree_on_the_size_of_a_slice() -> None:
     text = (Path(workflows.__file__).parent / "pump.lua").read_text()
     assert f"local SLICE = {limits.SCRIPT_ELEMENTS}\n" in text
+
+
+# Bytes
+
+BIG = b"x" * 1024 * 1024
+
+
+def big_journal(store: TouchingStore, instance: Instance, entries: int) -> None:
+    blob = journal.encode_settled(
+        nonce="n" * journal.NONCE_BYTES, seq=1, name="s", count=1, at_ms=1, started_at_ms=1, attempts=1, value=BIG
+    )
+    store.redis.rpush(store.keys.journal(instance), *[blob] * entries)
+
+
+def test_a_cold_claim_brings_no_more_bytes_than_a_reply_may_hold_and_the_worker_reads_the_rest_in_pages(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    big_journal(store, instance, 30)
+    (task,) = claim(store, worker.name, [Intent.parse(worker.intents(instance)[0])], lambda _: None)
+    assert (task.upto, len(task.blobs)) == (31, 2)
+    assert len(store.entries(instance, 2, 31)) == 1
+    blobs = replays(store).blobs(task, 0, 31)
+    assert blobs == store.redis.lrange(store.keys.journal(instance), 0, -1)
+
+
+def replays(store: TouchingStore) -> Replays:
+    """Never runs anything here."""
+    nothing: Any = None
+    return Replays(App("shop"), store, WarmCache(1, 1), nothing, dict)
+
+
+def test_the_claims_of_one_call_share_what_a_reply_may_hold(store: TouchingStore, worker: HandWorker) -> None:
+    made = [requests.create(store.keys, KnownWorkflow("order"), id=f"a{n}") for n in range(10)]
+    store.call_all([request.call for _, request in made])
+    instances = [store.keys.instance("order", id) for id, _ in made]
+    for instance in instances:
+        big_journal(store, instance, 3)
+    intents = [Intent.parse(worker.intents(instance)[0]) for instance in instances]
+    tasks = claim(store, worker.name, intents, lambda _: None)
+    assert (len(tasks), sum(len(task.blobs) for task in tasks)) == (10, 2)
+
+
+def test_outcomes_are_settled_in_calls_of_bounded_size(
+    store: TouchingStore, worker: HandWorker, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.turn(instance, o=[step(seq, f"s{seq}") for seq in range(1, 9)])
+    round, codes = Round(), list[int]()
+    for seq in range(1, 9):
+        token = worker.claim(instance, "a", seq)
+        entry = journal.encode_settled(
+            nonce="12345678", seq=seq, name=f"s{seq}", count=1, at_ms=1, started_at_ms=1, attempts=1, value=BIG
+        )
+        item = {"g": worker.header(instance, "gen"), "s": seq, "t": token, "e": entry}
+        round.settle(worker.name, instance, item, lambda answer: codes.append(answer[0]))
+    calls: list[Call] = []
+    execute = store.execute
+    monkeypatch.setattr(store, "execute", lambda some: [*map(calls.append, some)] and execute(some))
+    round.send(store)
+    assert codes == [1] * 8
+    assert [len(call.arguments["items"]) for call in calls] == [1] * 8
+
+
+def test_a_batch_of_large_params_is_created_in_calls_of_bounded_size() -> None:
+    keys = Keyspace("shop", 1)
+    entries = [{"params": {"blob": "x" * 500_000}} for _ in range(10)]
+    _, made = requests.create_batch(keys, KnownWorkflow("order"), entries)
+    assert [len(request.call.arguments["items"]) for request in made] == [2] * 5
+
+
+@pytest.mark.slow
+def test_open_records_are_read_in_pages(store: TouchingStore, worker: HandWorker, instance: Instance) -> None:
+    crowd(store, worker, instance, "step")
+    store.most.clear()
+    first = store.call(requests.read(store.keys, instance).call)
+    pages = History(requests.read(store.keys, instance).parse(first))
+    while (mark := pages.next_page) is not None:
+        request = requests.read(store.keys, instance, page=mark)
+        pages.add(request.parse(store.call(request.call)))
+    assert [one.seq for one in pages.steps()] == list(range(1, CROWD + 1))
+    assert store.most["read"] < SLICE
+
+
+def test_a_step_answered_between_two_pages_of_records_is_in_the_history(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    many = 3 * requests.PAGE_ENTRIES
+    assert commit(store, worker, instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)]) == 1
+    go_on(store)
+    request = requests.read(store.keys, instance)
+    pages = History(request.parse(store.call(request.call)))
+    for seq in range(1, many + 1, 7):
+        worker.settle(instance, seq, f"s{seq}", worker.claim(instance, "a", seq), value=seq)
+    while (mark := pages.next_page) is not None:
+        request = requests.read(store.keys, instance, page=mark)
+        pages.add(request.parse(store.call(request.call)))
+    steps = {one.seq: one.status for one in pages.steps()}
+    assert sorted(steps) == list(range(1, many + 1))
+    assert {seq for seq, status in steps.items() if status == "complete"} == set(range(1, many + 1, 7))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+from tests.driving import PAGE
 from tests.scripts.world import STOPPED, World, child, do, sleep, wait
 from workflows import codec, journal, keys
 
@@ -86,18 +87,20 @@ def test_a_claim_sends_only_the_entries_the_worker_lacks(world: World) -> None:
     world.send("hello")
     item = world.claim_item(world.member("t"))
     item |= {"h": 1, "hn": world.journal()[0][2:10].decode()}
-    answer = world.call("claim", [world.a], w="w1", items=[item], page=100, turn=100)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[item], **PAGE)[0]
     assert (answer[1], answer[2], len(answer[3])) == (1, 2, 1)
 
 
 def test_a_claim_by_a_worker_of_another_timeline_gets_everything(world: World) -> None:
     item = world.claim_item(world.member("t")) | {"h": 1, "hn": "elsewhere"[:8]}
-    answer = world.call("claim", [world.a], w="w1", items=[item], page=100, turn=100)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[item], **PAGE)[0]
     assert (answer[1], len(answer[3])) == (0, 1)
 
 
 def test_a_claim_sends_no_more_than_a_page(world: World) -> None:
-    answer = world.call("claim", [world.a], w="w1", items=[world.claim_item(world.member("t"))], page=0, turn=100)[0]
+    answer = world.call("claim", [world.a], w="w1", items=[world.claim_item(world.member("t"))], **{**PAGE, "page": 0})[
+        0
+    ]
     assert (answer[2], answer[3]) == (1, [])
 
 
@@ -494,7 +497,7 @@ def test_a_child_is_asked_for_by_a_message(world: World) -> None:
 
 def _take_over(world: World, kind: str, token: str, **wrong: Any) -> Any:
     item = {"i": 1, "k": kind, "g": "g-a", "s": 1 if kind == "a" else 0, "fw": "w1", "ft": token, "t": "new", "h": 0}
-    return world.call("claim", [world.a], w="w2", items=[item | {"hn": ""} | wrong], page=100, turn=100)[0]
+    return world.call("claim", [world.a], w="w2", items=[item | {"hn": ""} | wrong], **PAGE)[0]
 
 
 @pytest.mark.parametrize("kind", ["a", "t"])

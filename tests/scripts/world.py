@@ -12,7 +12,7 @@ import redis as redis_py
 import orchestrator
 import worker
 import workflows
-from tests.driving import HandClock, decided, dump
+from tests.driving import PAGE, HandClock, decided, dump
 from workflows import codec, failure, journal
 from workflows.keys import Instance, Intent, Keyspace, Timer
 from workflows.scripts import CREATE, SEND_EVENT, delete_call, restart_call
@@ -100,7 +100,7 @@ class World:
     def claim(self, member: str, name: str = "w1") -> tuple[Any, str]:
         """The answer, and the token it was asked with."""
         item = self.claim_item(member)
-        answer = self.call("claim", [self.a], w=name, items=[item], page=100, turn=100)
+        answer = self.call("claim", [self.a], w=name, items=[item], **PAGE)
         return answer[0], item["t"]
 
     def held(self, kind: str = "t", seq: int = 0, name: str = "w1") -> str:

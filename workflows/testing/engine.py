@@ -27,7 +27,7 @@ import worker.lease as lease
 import workflows
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import durations, history, journal, limits, requests
+from workflows import durations, limits, requests
 from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client, send
@@ -38,7 +38,7 @@ from workflows.keys import Instance, Keyspace
 from workflows.manifest import load_manifest, publish_call
 from workflows.requests import Outcome
 from workflows.scripts import SEND_EVENT
-from workflows.store import Store, call_on, call_one, connection, keyspace_call, script, unpackb
+from workflows.store import Store, call_on, call_one, connection, keyspace_call, script
 from workflows.testing.clock import TestClock
 from workflows.testing.env import TestEnv
 from workflows.testing.introspection import TIMEOUT_SECONDS
@@ -579,22 +579,12 @@ class WorkflowEngine:
         """One instance as it is now; None if there is none."""
         instance = self.keys.instance(*key)
         try:
-            snapshot = send(self.store, requests.read(self.keys, instance))
-            blobs = list(snapshot.entries)
-            while not snapshot.is_last:
-                page = send(self.store, requests.read(self.keys, instance, page=len(blobs)))
-                if page.text("gen") != snapshot.text("gen"):
-                    return self.look(key)
-                blobs += page.entries
-                snapshot = page
+            pages = requests.History(send(self.store, requests.read(self.keys, instance)))
+            while (page := pages.next_page) is not None:
+                pages.add(send(self.store, requests.read(self.keys, instance, page=page)))
         except InstanceNotFound:
             return None
-        entries = [journal.decode(blob) for blob in blobs]
-        return Look(
-            snapshot,
-            entries,
-            history.steps_of(entries, [unpackb(blob) for blob in snapshot.records], snapshot.starting),
-        )
+        return Look(pages.last, pages.entries(), pages.steps())
 
     def generation_of(self, key: Key) -> str | None:
         """The name of the instance's present life; None if there is none."""
