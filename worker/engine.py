@@ -214,6 +214,7 @@ class Engine:
         self.guardian.stop()
         self.lease.stop()
         self.callbacks.stop()
+        self._drop_replays()
 
     def kill(self) -> None:
         """Stop dead, as far as threads can: nothing is settled, given back or told. What tests of crashes do."""
@@ -228,6 +229,12 @@ class Engine:
         for thread in (self._thread, *self.fetchers):
             thread.join(timeout=BLOCK_SECONDS + 10)
         self.callbacks.stop()
+        self._drop_replays()
+
+    def _drop_replays(self) -> None:
+        """Left to the interpreter, a suspended run that asks for a step as it is dropped would fail in no place."""
+        if not self._thread.is_alive():
+            self._replays.warm.clear()
 
     @property
     def is_idle(self) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from workflows import App, NonRetryableError, Retry, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows import (
+    App,
+    NonRetryableError,
+    Retry,
+    WorkflowEntrypoint,
+    WorkflowEvent,
+    WorkflowStep,
+    WorkflowTimeoutError,
+)
 
 app = App("shop")
 TRIES = Retry(limit=3, delay="10 minutes", backoff="constant")
@@ -99,3 +107,16 @@ class Hopeless(WorkflowEntrypoint):
 
     def refuse(self) -> None:
         raise NonRetryableError("no")
+
+
+@app.workflow
+class Patient(WorkflowEntrypoint):
+    """Two waits for one type of event, the second after an hour in which nobody waits."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        try:
+            first = (await step.wait_for_event("first", type="letter", timeout="1 hour")).payload
+        except WorkflowTimeoutError:
+            first = "no letter"
+        await step.sleep("pause", "1 hour")
+        return [first, (await step.wait_for_event("second", type="letter", timeout="1 hour")).payload]

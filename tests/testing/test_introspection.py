@@ -310,3 +310,13 @@ def test_sleeps_and_retries_survive_every_crash(env: Any, clock: Any) -> None:
     clock.advance("8 days")
     clock.advance("48h")
     assert instance.result() == ["tried", None]
+
+
+def test_an_event_that_came_too_late_satisfies_the_next_wait_of_its_type(env: Any, clock: Any) -> None:
+    instance = env.PATIENT.create()
+    clock.advance("1 hour")
+    assert instance.status().status == "waiting"
+    assert [step.status for step in instance.status().steps] == ["timed out", "sleeping"]
+    instance.send_event("letter", "for the first wait")
+    clock.advance("1 hour")
+    assert instance.result() == ["no letter", "for the first wait"]

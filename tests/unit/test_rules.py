@@ -168,3 +168,38 @@ def test_a_step_inside_a_step_is_refused() -> None:
     driver = Driver(run).start()
     with pytest.raises(NonRetryableError, match="Steps cannot be nested"):
         driver.perform("outer")
+
+
+def test_clean_up_code_of_a_suspended_run_executes_whenever_it_is_dropped() -> None:
+    """And once more when it gets there; what it asks for or awaits while it is dropped never happens."""
+    said: list[str] = []
+
+    class Lock:
+        async def __aenter__(self) -> None:
+            said.append("enter")
+
+        async def __aexit__(self, *_: object) -> None:
+            said.append("exit")
+
+    async def run(self: Any, event: Any, step: Any) -> str:
+        async with Lock():
+            try:
+                await step.sleep("a while", "7 days")
+                said.append("slept")
+            except Exception:
+                said.append("except")
+            finally:
+                said.append("finally")
+                await step.do("clean up", lambda: None)
+                said.append("cleaned up")
+        return "done"
+
+    driver = Driver(run).start()
+    assert said == ["enter"]
+    driver.replay.close()
+    assert said == ["enter", "finally", "exit"], "dropped: suspended for good, as when memory runs short"
+    assert driver.replay.snapshot().pending == ()
+    said.clear()
+    driver = Driver(run).start().settle("a while").perform("clean up")
+    assert driver.result == "done"
+    assert said == ["enter", "slept", "finally", "cleaned up", "exit"]
