@@ -21,6 +21,7 @@ from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
 from workflows.clock import monotonic
 from workflows.errors import WorkflowError
+from workflows.health import Health
 from workflows.store import Store, call_on, script
 
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
@@ -60,6 +61,7 @@ class Orchestrator:
         self._sweeping_since = 0.0
         self._lifelines = Lifelines()
         self._connected = False
+        self._health = Health()
 
     def connect(self) -> None:
         """Take free shards in hand. ``run`` does it by itself; a caller may do it before, to know that they are.
@@ -91,6 +93,7 @@ class Orchestrator:
                     self.look(wait=True)
             except redis.RedisError as error:
                 # What happened to the last call is unknown; nothing remembered counts any more (F42, F47).
+                self._health.alive()
                 self._connected = False
                 self._sweeps.clear()
                 self.shards.forget()
@@ -108,6 +111,7 @@ class Orchestrator:
 
     def look(self, *, wait: bool = False) -> None:
         """One round: renew, then tend whatever woke up or fell due. ``wait`` blocks until there is something."""
+        self._health.alive()
         now = monotonic()
         if now >= self._renew_at:
             self._renew(now)

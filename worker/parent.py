@@ -21,6 +21,7 @@ import redis
 
 from worker.pipe import PipeFromChild
 from workflows.clock import monotonic
+from workflows.health import Health
 from workflows.parent import orphaned
 
 _log = logging.getLogger("workflows.worker")
@@ -30,6 +31,8 @@ HEALTHY_SECONDS = 10.0
 PAUSE_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 10.0
 LOOK_SECONDS = 0.1
+# A worker that has not said anything for so long after its start is not healthy.
+START_SECONDS = 60.0
 # Between attempts to tell Redis of a death.
 TELL_SECONDS = 1.0
 # Suspects side by side; each is a process with its own connections and bindings.
@@ -111,6 +114,7 @@ class Parent:
         # None: there is nothing to tell. The first time it is of those who died together with a former parent.
         self._tell_at: float | None = 0.0
         self._looked = monotonic()
+        self._health = Health()
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed at the end."""
@@ -123,7 +127,15 @@ class Parent:
             self._tell_of_dead()
             self._start_due(now)
             self._listen(self._children(), self._silence_seconds)
+            if not self._is_stuck(now):
+                self._health.alive()
         return self._drain()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether a worker has been starting for so long that it will not get there by itself: an import that hangs,
+        say. Those that were up once are seen to here."""
+        workers = [child for child in self._workers if child is not None]
+        return any(child.heard is None and now - child.started > START_SECONDS for child in workers)
 
     def _children(self) -> list[Child]:
         return [*(child for child in self._workers if child is not None), *self._alone]

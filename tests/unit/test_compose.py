@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from worker import parent
+from worker.__main__ import main
 
 COMPOSE = Path(__file__).resolve().parents[2] / "compose.yaml"
 
@@ -84,3 +88,34 @@ def test_workers_can_be_scaled_and_orchestrators_come_in_pairs(services: dict[st
     """`--scale worker=8` needs a service without a fixed name."""
     assert services["orchestrator"]["deploy"]["replicas"] == 2
     assert "container_name" not in services["worker"]
+
+
+@pytest.mark.parametrize("page", [COMPOSE, COMPOSE.parent / "docs" / "operations.md"], ids=lambda path: path.name)
+def test_what_is_printed_exports_every_variable_that_has_to_be_set(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    needed = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text(encoding="utf-8")))
+    exported = {
+        name for line in re.findall(r"^(?:# +)?export (.*)$", text, re.M) for name in re.findall(r"(\w+)=", line)
+    }
+    assert needed <= exported
+    assert not re.search(r"\$\{\w+(?!:\?)\b[^:]*\}", COMPOSE.read_text(encoding="utf-8")), "a default that may be wrong"
+
+
+@pytest.mark.parametrize("page", [COMPOSE, COMPOSE.parent / "docs" / "operations.md"], ids=lambda path: path.name)
+def test_the_folder_that_is_printed_is_not_the_clone(page: Path) -> None:
+    """Its packages would be taken for the app's, and refused."""
+    folders = re.findall(r"APP_DIRECTORY=(\S+)", page.read_text(encoding="utf-8"))
+    assert folders
+    assert "." not in folders
+
+
+@pytest.mark.parametrize("name", ["redis", "orchestrator", "worker"])
+def test_every_service_says_how_it_is_watched(services: dict[str, dict[str, Any]], name: str) -> None:
+    """What the commands are worth is seen in tests/integration/test_health.py."""
+    assert services[name]["healthcheck"]["test"]
+
+
+def test_a_worker_may_take_its_whole_grace_and_more(services: dict[str, dict[str, Any]]) -> None:
+    default = next(option for option in main.params if option.name == "grace").default
+    assert services["worker"]["stop_grace_period"] == "2m"
+    assert default + parent.DRAIN_MARGIN_SECONDS < 120
