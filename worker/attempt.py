@@ -37,6 +37,7 @@ class Attempt:
         scope: the context variables its callback sees: none that another attempt has set.
         handle: the task of an async callback, once it has begun.
         ended: its code has come to its end, whatever has become of its outcome.
+        dismissed: nobody waits for its outcome any more, and Redis knows it no longer; its code may still run.
     """
 
     instance: Instance
@@ -59,6 +60,7 @@ class Attempt:
     scope: Context = field(default_factory=Context)
     handle: Any = None
     ended: bool = False
+    dismissed: bool = False
     _say: list[None] = field(default_factory=lambda: [None])
     _start: list[None] = field(default_factory=lambda: [None])
 

@@ -172,9 +172,13 @@ class Callbacks:
         if mine:
             self._fail(attempt, StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms"))
 
-    def cancel(self, attempt: Attempt) -> None:
-        """Tell an attempt that its result is not wanted any more."""
+    def cancel(self, attempt: Attempt) -> bool:
+        """Tell an attempt that its result is not wanted any more. Returns: whether its callback has begun."""
+        if attempt.take_start():
+            self._freed(attempt)
+            return False
         self._interrupt(attempt)
+        return True
 
     def _interrupt(self, attempt: Attempt) -> None:
         attempt.context.cancelled.set()

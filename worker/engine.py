@@ -32,7 +32,7 @@ from worker.rounds import Round, is_large
 from worker.turn import Decision, decide, events_among, only_step
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
-from workflows import nonces, retries
+from workflows import limits, nonces, retries
 from workflows.app import App
 from workflows.clock import monotonic
 from workflows.commands import Do
@@ -56,6 +56,9 @@ EAGER_SECONDS = 1.0
 
 # A suspect that nobody has taken over for so long is run here after all.
 HAND_OVER_SECONDS = 20.0
+
+# A callback that has ended when the drain's grace is over may have its retry delay computed by a function (5 s).
+LAST_WORD_SECONDS = limits.DELAY_FUNCTION_SECONDS + 1
 
 STALLED = "run() blocked its worker: move the slow part into a step"
 
@@ -118,7 +121,9 @@ class _GiveBack:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    pass
+    """Drain: go on until nothing is in flight, or until then (``monotonic``)."""
+
+    until: float = 0.0
 
 
 class Engine:
@@ -169,12 +174,13 @@ class Engine:
         self._overrides = overrides
         self._killed = False
         self._bindings: dict[str, Any] = {}
+        self._stop_at: float | None = None
         self.callbacks = Callbacks(settings.concurrency, self._deliver, self._ended, overrides, on_hopeless)
         self.lease = Lease(
             connect(),
             settings.lease_ms,
             self._in_flight,
-            self._lost,
+            self.lost,
             self._look_over,
             on_hopeless,
             alone=settings.alone,
@@ -205,11 +211,10 @@ class Engine:
             self._room.notify_all()
         for fetcher in self.fetchers:
             fetcher.join(timeout=BLOCK_SECONDS + 10)
-        deadline = monotonic() + self.settings.grace_seconds
-        while not self.is_idle and monotonic() < deadline:
-            self._stopped.wait(0.02)
-        self._queue.put(_Stop())
-        self._thread.join(timeout=10)
+        # From here on it is the engine's thread that waits: only it knows of turns on their way, which may have their
+        # next step in tow.
+        self._queue.put(_Stop(monotonic() + self.settings.grace_seconds))
+        self._thread.join(timeout=self.settings.grace_seconds + LAST_WORD_SECONDS + 10)
         self._stopped.set()
         self.guardian.stop()
         self.lease.stop()
@@ -225,6 +230,7 @@ class Engine:
         self.guardian.stop()
         self.lease.kill()
         for attempt in self.attempts():
+            attempt.take_outcome()
             self.callbacks.cancel(attempt)
         for thread in (self._thread, *self.fetchers):
             thread.join(timeout=BLOCK_SECONDS + 10)
@@ -255,8 +261,7 @@ class Engine:
         """
         self.draining.set()
         stuck = self.guardian.stuck()
-        not_begun = {attempt.token for attempt in self._starting}
-        ran = {attempt.token for attempt in self.attempts()} - not_begun
+        ran = {attempt.token for attempt in self.attempts() if attempt.has_begun}
         store = self._connect()
         round = Round()
         for item in [*self._batch, *self._waiting()]:
@@ -337,6 +342,10 @@ class Engine:
         """An attempt's code has come to its end. Until its outcome is settled as well it counts as in flight, so that a
         death repeats no more than the concurrency allows."""
         attempt.ended = True
+        if attempt.dismissed:
+            self._attempts.pop(attempt.token, None)
+            if self.draining.is_set():
+                self._queue.put(_Lost(frozenset()))  # the engine's thread may be waiting for the last of them
         if attempt.token not in self._attempts:
             self._free_slot(attempt.token)
 
@@ -353,7 +362,8 @@ class Engine:
             with self._room:
                 self._room.notify_all()
 
-    def _lost(self, members: Iterable[str]) -> None:
+    def lost(self, members: Iterable[str]) -> None:
+        """Redis attributes these held members to this worker no more."""
         self._queue.put(_Lost(frozenset(members)))
 
     def _look_over(self) -> None:
@@ -373,6 +383,8 @@ class Engine:
                 failures = 0
             except redis.RedisError as error:
                 _log.warning("redis failed", extra={"error": str(error)})
+                if self._stopped.is_set():
+                    return
                 self._recover(batch, failures)
                 failures += 1
             except RunStalled:
@@ -380,8 +392,15 @@ class Engine:
                 self._recover(batch, failures)
 
     def _next_batch(self) -> list[Any]:
-        """Everything that has arrived; waits for something."""
-        return [self._queue.get(), *self._waiting()]
+        """Everything that has arrived; waits for something, or for the end of the drain's grace."""
+        until = []
+        if self._stop_at is not None:
+            until = [moment for moment in (self._stop_at, self._stop_at + LAST_WORD_SECONDS) if moment > monotonic()]
+        try:
+            first = self._queue.get(timeout=max(0.0, min(until) - monotonic()) if until else None)
+        except queue.Empty:
+            return []
+        return [first, *self._waiting()]
 
     def _waiting(self) -> list[Any]:
         found = []
@@ -397,7 +416,10 @@ class Engine:
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
         per_instance = Counter([item.attempt.instance for item in batch if isinstance(item, _Finished)])
         per_instance.update([item.instance for item in batch if isinstance(item, Task)])
-        stop = any(isinstance(item, _Stop) for item in batch)
+        for item in batch:
+            if isinstance(item, _Stop):
+                self._stop_at = item.until
+        stop = self._stop_at is not None
         for item in batch:
             match item:
                 case _Finished():
@@ -415,8 +437,10 @@ class Engine:
                     self._reconcile(round, forget=item.forget)
                 case _GiveBack():
                     round.release(item.task.instance, item.task.held)
-        if stop:
-            self._give_back(round)
+        for task, _ in self._handed.values() if stop else ():
+            round.release(task.instance, task.held)
+        if self._stop_at is not None and monotonic() >= self._stop_at:
+            self._give_back(round, late=monotonic() >= self._stop_at + LAST_WORD_SECONDS)
         try:
             round.send(self.store)
         finally:
@@ -425,7 +449,14 @@ class Engine:
             starting, self._starting = self._starting, []
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
-        return stop
+        return self._is_drained()
+
+    def _is_drained(self) -> bool:
+        if self._stop_at is None:
+            return False
+        if monotonic() < self._stop_at:
+            return not self._attempts
+        return all(attempt.dismissed for attempt in self.attempts())
 
     def _hand_over(self, task: Task) -> bool:
         """Let a process that runs nothing else take a suspect from here: if it dies of it, nothing else does, and
@@ -531,6 +562,7 @@ class Engine:
             if code == FUSED_EAGER:
                 self._born(attempt.instance, attempt.generation, attempt.worker, warm, decision, token, int(answer[1]))
             if code in (FUSED, FUSED_EAGER):
+                self._cancel_withdrawn(attempt.instance, attempt.generation, decision)
                 self._replays.keep(attempt.instance, warm)
             else:
                 # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
@@ -638,6 +670,7 @@ class Engine:
                 self._queue.put(_GiveBack(task))
                 warm.replay.close()
                 return
+            self._cancel_withdrawn(task.instance, task.generation, decision)
             if code == COMMITTED_EAGER:
                 self._born(task.instance, task.generation, task.worker, warm, decision, token, int(answer[1]))
             self._replays.keep(task.instance, warm)
@@ -664,23 +697,45 @@ class Engine:
 
         round.release(task.instance, task.held, "park", reason, answered)
 
-    def _give_back(self, round: Round) -> None:
-        """The drain's grace is over: what still runs goes to others at once, and its late result is void."""
+    def _give_back(self, round: Round, *, late: bool) -> None:
+        """The drain's grace is over: what still runs goes to others at once, and its late result is void. What has run
+        to its end does not: its outcome is on its way, unless it is ``late``."""
         for attempt in self.attempts():
-            self.callbacks.cancel(attempt)
-            round.release(attempt.instance, attempt.held, "drain")
-        for task, _ in self._handed.values():
-            round.release(task.instance, task.held)
+            if attempt.dismissed:
+                round.release(attempt.instance, attempt.held, "drain")  # once more, if the round before has failed
+            elif attempt.take_outcome() or late:
+                attempt.dismissed = True
+                begun = self.callbacks.cancel(attempt)
+                round.release(attempt.instance, attempt.held, "drain" if begun else "back")
 
     def _cancel(self, members: frozenset[str]) -> None:
         """Attempts that Redis took away: cancelled, reaped, restarted, terminated, or taken over as asked."""
+        if not members:
+            return
         for task, _ in list(self._handed.values()):
             if task.held.member in members:
                 del self._handed[task.token]
                 self._free_slot(task.token)
         for attempt in self.attempts():
             if attempt.held.member in members:
-                self.callbacks.cancel(attempt)
+                self._dismiss(attempt)
+
+    def _cancel_withdrawn(self, instance: Instance, generation: str, decision: Decision) -> None:
+        """The same for those that a decision of this worker has withdrawn; an end withdraws all."""
+        if not (decision["w"] or "e" in decision):
+            return
+        withdrawn = {item["s"] for item in decision["w"]}
+        for attempt in self.attempts():
+            of_this_life = attempt.instance == instance and attempt.generation == generation
+            if of_this_life and ("e" in decision or attempt.seq in withdrawn):
+                self._dismiss(attempt)
+
+    def _dismiss(self, attempt: Attempt) -> None:
+        """Once only: a callback that is cleaning up must not be cancelled again whenever Redis says the same."""
+        # In this order: the callback may end right now, and sees that it was dismissed if it has no say any more.
+        attempt.dismissed = True
+        if attempt.take_outcome():
+            self.callbacks.cancel(attempt)
 
     def _recover(self, batch: list[Any], failures: int) -> None:
         """After a failed round trip nothing is known: drop every replay, settle again without decisions, reconcile.

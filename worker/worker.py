@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
 from worker.engine import Engine, Settings
+from worker.hearing import Hearing
 from worker.pipe import PipeToParent
 from workflows import manifest
 from workflows.app import App
@@ -105,6 +106,10 @@ class WorkflowWorker(rq.Worker):
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)
         self.engine.lease.beat = self._beat
+        hearing = Hearing(
+            self.connection, lambda: self.engine.lease.identities, self.engine.lost, on_death=self._give_up
+        )
+        hearing.start()
         self.engine.start()
         _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
         if self._pipe is not None:
@@ -115,6 +120,7 @@ class WorkflowWorker(rq.Worker):
                 break
         _log.info("draining")
         self.engine.stop()
+        hearing.stop()
         try:
             self.register_death()  # type: ignore[no-untyped-call]
         except redis.RedisError:

@@ -63,6 +63,11 @@ class Instance(NamedTuple):
     id: str
 
 
+def held_channel(worker: str) -> str:
+    """Scripts publish here which held member they took from a worker; a hint (``pump.lua`` builds the same name)."""
+    return f"workflows:held:{worker}"
+
+
 class Keyspace:
     """The keys of one namespace.
 

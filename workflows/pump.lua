@@ -188,7 +188,10 @@ local function unlist(I, r)
   if r.st == 'ready' then
     redis.call('ZREM', INTENTS, intent_member(I, 'a', r.s, r.i, r.qu))
   elseif r.st == 'held' then
-    redis.call('ZREM', HELD, held_member(I, r.by, 'a', r.s, r.tok))
+    local member = held_member(I, r.by, 'a', r.s, r.tok)
+    redis.call('ZREM', HELD, member)
+    -- Else its holder learns that nobody wants the result when it renews its lease. Who does this itself knows.
+    if r.by ~= A.w then redis.call('PUBLISH', 'workflows:held:' .. r.by, member) end
   elseif r.st ~= 'due' and r.k ~= 'child' then
     redis.call('ZREM', TIMERS, timer_member(I, r))
   end

@@ -292,6 +292,18 @@ class Race(WorkflowEntrypoint[Any]):
         return [told, left.result(), right.result()]
 
 
+@app.workflow
+class DropLoser(WorkflowEntrypoint[Any]):
+    """Two gated steps, of which the loser is cancelled."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        id = event.instance_id
+        return await step.race(
+            step.do("left", gated_politely, f"{id}/left", f"{id}-left", "left"),
+            step.do("right", gated_politely, f"{id}/right", f"{id}-right", "right"),
+        )
+
+
 # Failures
 
 

@@ -44,6 +44,24 @@ def _two_workers_one_busy(cluster: Cluster, *options: str) -> tuple[Process, Pro
 # Workers
 
 
+@pytest.mark.parametrize("workers", [1, 2], ids=["at the same worker", "at another worker"])
+def test_an_async_step_that_lost_or_was_terminated_is_cancelled_at_once(cluster: Cluster, workers: int) -> None:
+    """And not when its worker renews its lease, which is after nine seconds here."""
+    cluster.orchestrator()
+    for _ in range(workers):
+        cluster.ready(cluster.worker("--lease", "30", "-c", str(2 // workers)))
+    race = cluster.create("drop-loser", "r1")
+    for key in ("r1/left", "r1/right"):
+        _begun(cluster, key)
+    cluster.ledger.open_gate("r1-left")
+    assert cluster.result(race) == "left"
+    cluster.wait_until(lambda: cluster.ledger.count("r1/right", "cancelled") == 1, 2, what="the loser is cancelled")
+    ended = cluster.create("politely", "p1", {"gate": "never"})
+    _begun(cluster, "p1/work")
+    ended.terminate()
+    cluster.wait_until(lambda: cluster.ledger.count("p1/work", "cancelled") == 1, 2, what="the step is cancelled")
+
+
 def test_a_killed_workers_step_runs_again_elsewhere(cluster: Cluster) -> None:
     """And the journal has one result, that of the worker which lived."""
     busy, idle, instance = _two_workers_one_busy(cluster)

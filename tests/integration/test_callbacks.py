@@ -48,7 +48,7 @@ class Hand:
     def begin(self, function: Callable[..., Any], *, name: str = "s", fails: int = 0, **config: Any) -> Attempt:
         settings = StepConfig(**config)
         attempt = Attempt(
-            instance=Instance("orders", "o-1", 0),
+            instance=Instance(0, "orders", "o-1"),
             generation="g",
             seq=1,
             token="t",

@@ -259,6 +259,13 @@ def mutants() -> list[Mutant]:
             _context_by_order,
             program="branches",
         ),
+        CodeMutant(
+            "a drain does not wait for what is in flight",
+            engine.Engine,
+            "_is_drained",
+            lambda self: self._stop_at is not None,
+            program="long",
+        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

@@ -131,6 +131,9 @@ class SimStore(Store):
         self._redis = client
 
     def execute(self, calls: Sequence[Call]) -> list[Any]:
+        for call in calls:
+            if call.script.name == "release":
+                self._world.releases(call.arguments["items"])
         calls = [self._world.mutated(call) for call in calls]
         # Beforehand, so that faults do not depend on what an earlier run has loaded.
         loaded = _loaded.setdefault(self._redis, set())
@@ -170,18 +173,25 @@ class HandCallbacks:
         self.deliver = deliver
         self.freed = freed
         self.running: list[Attempt] = []
+        self.finished: set[str] = set()
         self.started: Callable[[Attempt], None] = lambda attempt: None
 
     def run(self, attempt: Attempt) -> None:
-        self.running.append(attempt)
-        self.started(attempt)
+        if attempt.take_start():
+            self.running.append(attempt)
+            self.started(attempt)
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: Attempt) -> bool:
+        if attempt.take_start():
+            self.freed(attempt)
+            return False
         attempt.context.cancelled.set()
+        return True
 
     def end(self, attempt: Attempt, outcome: Outcome) -> None:
         self.running.remove(attempt)
         if attempt.take_outcome():
+            self.finished.add(attempt.token)
             self.deliver(attempt, outcome)
         self.freed(attempt)
 
@@ -208,6 +218,8 @@ class Node:
         self.up = False
         self.hand: HandCallbacks = self.engine.callbacks  # type: ignore[assignment]
         self.hand.started = world.started
+        self.hand.finished = world.finished
+        self.drained = False
 
     def _connect(self) -> SimStore:
         store = SimStore(self.world, self.world.client, self.world.keys)
@@ -260,7 +272,7 @@ class Node:
         self.engine.accept([task])
         return "taken"
 
-    def work(self, most: int, *, stop: bool = False) -> str:
+    def work(self, most: int) -> str:
         """What the engine's thread does with what has arrived."""
         batch: list[Any] = []
         while self.queued():
@@ -268,11 +280,9 @@ class Node:
         for item in batch[most:]:
             self.engine._queue.put(item)
         batch = batch[:most]
-        if stop:
-            batch.append(engine_module._Stop())
         names = ",".join(_name_of(item) for item in batch)
         try:
-            self.engine._work(batch)
+            self.drained = self.engine._work(batch)
         except redis_py.RedisError as error:
             self.engine._recover(batch, 0)
             return f"{names}: {error}"
@@ -292,12 +302,20 @@ class Node:
             return str(error)
         return "alive" if alive else "came back"
 
-    def drain(self) -> str:
-        """An orderly stop without patience."""
+    def drain(self, patience: int, meanwhile: Callable[[], None]) -> str:
+        """An orderly stop; before its grace is over the engine works so many times, and ``meanwhile`` things happen."""
         engine = self.engine
         engine.draining.set()
-        said = [self.work(1000, stop=True)]
-        while any(isinstance(item, engine_module._Stop) for item in list(_items(engine._queue))):
+        now = self.world.clock.ms / 1000
+        engine._queue.put(engine_module._Stop(now + 1 if patience else now))
+        said = [self.work(1000)]
+        for _ in range(patience):
+            if not self.drained:
+                meanwhile()
+                said.append(self.work(1000))
+        if not self.drained:
+            engine._queue.put(engine_module._Stop(now))
+        while not self.drained:
             said.append(self.work(1000))
         try:
             for worker in {engine.lease.worker, *engine.lease._former}:
@@ -311,13 +329,6 @@ class Node:
         self.up = False
         self.hand.running.clear()
         self.engine._replays.warm.clear()
-
-
-def _items(queue: Any) -> list[Any]:
-    found = [queue.get() for _ in range(queue.qsize())]
-    for item in found:
-        queue.put(item)
-    return found
 
 
 def _name_of(item: Any) -> str:
@@ -640,6 +651,8 @@ class World:
         self.nodes: list[Node] = []
         self.made = 0
         self.results = 0
+        self.finished: set[str] = set()
+        self.given_back = 0
         self.keyed: dict[str, tuple[str, ...]] = {}
         self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
         self.generations = 0
@@ -830,7 +843,7 @@ class World:
             for node in self.nodes:
                 busy = 1.0 if node.queued() or node.hand.running else 0.1
                 yield (3.0 if node.alone or self.setup.deadly else 0.3) * busy, "crash", partial(self._crash, node)
-                yield 0.5 if node.fetcher_failed else 0.2 * busy, "drain", partial(self._drain, node)
+                yield 0.6 if node.fetcher_failed else 0.6 * busy, "drain", partial(self._drain, node)
                 yield 0.5 * busy, "freeze", partial(self._freeze, node)
             if self.doorbells:
                 yield 0.3, "rq lost", self._lose_rq
@@ -869,6 +882,13 @@ class World:
         )
         if not self.faults_done:
             demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
+            demand(attempt.number == attempt.fails + 1, f"without a fault, an attempt before {key} came to nothing")
+
+    def releases(self, items: list[dict[str, Any]]) -> None:
+        for item in items:
+            if item["how"] == "drain":
+                demand(item["t"] not in self.finished, f"a step that has run to its end is given back: {item}")
+                self.given_back += 1
 
     def _end(self, node: Node, attempt: Attempt, *, kindly: bool = False) -> str:
         what = f"{node.name} {attempt.name} (step {attempt.seq}) of {attempt.instance.id}"
@@ -905,8 +925,19 @@ class World:
         return f"{said}; {how}"
 
     def _drain(self, node: Node) -> str:
-        self._fault("drain")
-        said = node.drain()
+        """No fault as long as nothing that has begun is given back: then no callback may run twice."""
+        self.faults_left -= 1
+        given_back = self.given_back
+
+        def meanwhile() -> None:
+            for attempt in list(node.hand.running):
+                if attempt.name != HANGS and self.rng.random() < 0.7:
+                    self.trace.append(f"      {self._end(node, attempt)}")
+
+        said = node.drain(self.rng.choice((0, 1, 3, 6)), meanwhile)
+        if self.given_back > given_back:
+            self.faults_left += 1
+            self._fault("drain")
         return f"{said}, {self._replaced(node)}"
 
     def _replaced(self, node: Node) -> str:
@@ -924,7 +955,7 @@ class World:
 
     def _leave(self, node: Node) -> str:
         self.nodes.remove(node)
-        return f"{node.name} has nothing more to do {node.drain()}"
+        return f"{node.name} has nothing more to do {node.drain(0, lambda: None)}"
 
     def _freeze(self, node: Node) -> str:
         """The worker misses its lease, or is taken for dead, and may find out late."""

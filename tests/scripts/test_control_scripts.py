@@ -10,7 +10,7 @@ import redis as redis_py
 from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
 from workflows import codec, failure, requests
 from workflows.journal import EventReceived, Withdrawn
-from workflows.keys import Instance
+from workflows.keys import Instance, held_channel
 from workflows.manifest import KnownWorkflow
 from workflows.requests import Request
 from workflows.scripts import SEND_EVENT, delete_call
@@ -55,6 +55,20 @@ def own_keys(store: Store, instance: Instance, names: str) -> list[str]:
 
 def shard(store: Store, name: str) -> str:
     return store.keys.shard_key(0, name)
+
+
+@pytest.mark.parametrize("verb", ["terminate", "restart", "delete"])
+def test_whoever_holds_a_step_of_an_instance_that_is_taken_away_is_told(
+    store: Store, worker: HandWorker, instance: Instance, verb: str
+) -> None:
+    worker.turn(instance, o=[step(1, "charge")])
+    worker.claim(instance, "a", 1)
+    (held,) = store.members(shard(store, "held"), f"{worker.name}|a")
+    with store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+        channel.subscribe(held_channel(worker.name))
+        assert channel.get_message(timeout=5) is None
+        ask(store, getattr(requests, verb)(store.keys, instance))
+        assert channel.get_message(timeout=5)["data"].decode() == held
 
 
 VERBS = ("pause", "resume", "terminate", "restart", "delete", "send_event")

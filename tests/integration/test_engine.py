@@ -1,0 +1,150 @@
+"""The engine of a worker with its own threads, and a hand on its round trips."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from orchestrator.loop import Orchestrator
+from worker.engine import Engine, Settings
+from workflows import App, WorkflowEntrypoint
+from workflows.client import Client
+from workflows.clock import monotonic
+from workflows.keys import Keyspace
+from workflows.store import Call, Store, connection, open_keyspace
+
+PATIENCE_SECONDS = 10.0
+
+
+class Gate:
+    """Stops calls of one script on their way back, once."""
+
+    def __init__(self) -> None:
+        self.script = ""
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def passes(self, calls: Sequence[Call]) -> None:
+        if any(call.script.name == self.script for call in calls):
+            self.script = ""
+            self.reached.set()
+            assert self.open.wait(PATIENCE_SECONDS)
+
+
+class GatedStore(Store):
+    def __init__(self, client: redis_py.Redis, keys: Keyspace, gate: Gate) -> None:
+        super().__init__(client, keys)
+        self._gate = gate
+
+    def execute(self, calls: Sequence[Call]) -> list[Any]:
+        answers = super().execute(calls)
+        self._gate.passes(calls)
+        return answers
+
+
+class Deployment:
+    """An orchestrator and any number of engines for one app."""
+
+    def __init__(self, app: App, url: str) -> None:
+        self.app = app
+        self.gate = Gate()
+        self._url = url
+        with connection(url) as first:
+            self._keys = open_keyspace(first, app.name, 2)
+        self._orchestrator = Orchestrator(self._connect(), bridge=False)
+        self._loop = threading.Thread(target=self._orchestrator.run)
+        self._loop.start()
+        self.engines: list[Engine] = []
+        self.client = Client(app, url)
+
+    def _connect(self) -> Store:
+        return GatedStore(connection(self._url), self._keys, self.gate)
+
+    def engine(self, **settings: Any) -> Engine:
+        made = Engine(self.app, self._connect, Settings(queues=self.app.queues, **settings), on_hopeless=pytest.fail)
+        made.start()
+        self.engines.append(made)
+        return made
+
+    def close(self) -> None:
+        self.gate.open.set()
+        for engine in self.engines:
+            engine.stop()
+        self._orchestrator.stop()
+        self._loop.join(PATIENCE_SECONDS)
+        self.client.close()
+
+
+@pytest.fixture
+def deploy(redis: redis_py.Redis, redis_url: str) -> Iterator[Callable[[App], Deployment]]:
+    made: list[Deployment] = []
+
+    def deployment(app: App) -> Deployment:
+        made.append(Deployment(app, redis_url))
+        return made[-1]
+
+    yield deployment
+    for one in made:
+        one.close()
+
+
+def test_a_step_born_from_a_turn_that_was_under_way_at_a_stop_ends_and_its_result_is_kept(
+    deploy: Callable[[App], Deployment],
+) -> None:
+    """Nothing was in flight when the drain began, so nobody waited for it, and it ran again elsewhere."""
+    app = App("draining")
+    ran: list[int] = []
+
+    @app.workflow
+    class OneWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            return await step.do("one", lambda ctx: ran.append(ctx.attempt) or ctx.attempt)
+
+    deployment = deploy(app)
+    engine = deployment.engine(grace_seconds=PATIENCE_SECONDS)
+    deployment.gate.script = "commit"
+    instance = deployment.client.workflow("one-workflow").create()
+    assert deployment.gate.reached.wait(PATIENCE_SECONDS)
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    deadline = monotonic() + PATIENCE_SECONDS
+    while not engine._queue.qsize():  # the stop has arrived
+        assert monotonic() < deadline
+        threading.Event().wait(0.01)
+    deployment.gate.open.set()
+    stopping.join(PATIENCE_SECONDS)
+    assert not stopping.is_alive()
+    deployment.engines.clear()
+    assert ran == [1]
+    (step,) = instance.status().steps
+    assert step.status == "complete"
+    deployment.engine()
+    assert instance.result(timeout="10 seconds") == 1
+    assert ran == [1]
+
+
+def test_a_drain_does_not_wait_longer_than_what_runs(deploy: Callable[[App], Deployment]) -> None:
+    app = App("draining")
+    began, release = threading.Event(), threading.Event()
+
+    @app.workflow
+    class OneWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            return await step.do("one", lambda: began.set() or release.wait(PATIENCE_SECONDS))
+
+    deployment = deploy(app)
+    engine = deployment.engine(grace_seconds=60.0)
+    instance = deployment.client.workflow("one-workflow").create()
+    assert began.wait(PATIENCE_SECONDS)
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    release.set()
+    stopping.join(PATIENCE_SECONDS)
+    assert not stopping.is_alive()
+    deployment.engines.clear()
+    (step,) = instance.status().steps
+    assert step.status == "complete"
