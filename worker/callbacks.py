@@ -14,18 +14,19 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from worker.attempt import Attempt, Outcome, is_first
+from worker.loop_watch import LoopWatch, place_of
 from worker.threads import Threads
 from worker.vital import vital
 from workflows import failure, limits, retries
 from workflows.app import App
 from workflows.clock import monotonic
-from workflows.context import running
+from workflows.context import StepContext, running
 from workflows.durations import parse_ms
 from workflows.env import names_of
 from workflows.errors import NonRetryableDelayError, StepTimeout
@@ -33,6 +34,11 @@ from workflows.failure import Failure
 from workflows.overrides import Occurrence, Overrides
 
 _log = logging.getLogger("workflows.worker")
+
+# After this long a callback that blocks the loop is named, and those that have not begun behind it go elsewhere.
+BLOCKED_SECONDS = 1.0
+# After this long, if it is past its timeout, the process goes: nothing else can be done for those that have begun.
+LOST_SECONDS = 60.0
 
 FORKED_RETURNED, FORKED_FAILED = 0, 70
 
@@ -81,6 +87,9 @@ class Callbacks:
         self._thread = threading.Thread(target=work, name="callbacks", daemon=True)
         self._scope = contextvars.Context()
         self._questions: set[_Question] = set()
+        self._watch = LoopWatch(self._loop)
+        self._is_named = False
+        self._overdue: set[StepContext] = set()
         self._closing: Any = None
         self._ending = False
         self._pid = os.getpid()
@@ -168,6 +177,7 @@ class Callbacks:
         """Settle an attempt as timed out, whatever its code is doing."""
         # Before the code hears of it: one that takes the cancellation for its result must have no say any more.
         mine = attempt.take_outcome()
+        self._overdue.add(attempt.context)
         self._interrupt(attempt)
         if mine:
             self._fail(attempt, StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms"))
@@ -186,8 +196,13 @@ class Callbacks:
         if handle is not None:
             self._loop.call_soon_threadsafe(handle.cancel)
 
-    def look(self, now: float) -> None:
-        """To be called now and then by a thread that user code cannot hold up."""
+    def look(self, now: float, attempts: Iterable[Attempt] = ()) -> list[Attempt]:
+        """To be called now and then by a thread that user code cannot hold up.
+
+        Args:
+            attempts: those in flight.
+        Returns: those that will not begin here, because a callback blocks the loop they wait for.
+        """
         for question in list(self._questions):
             if now >= question.deadline:
                 # First: cancelled before, it could answer with its cancellation.
@@ -195,6 +210,24 @@ class Callbacks:
                 task = question.task
                 if task is not None:
                     self._loop.call_soon_threadsafe(task.cancel)
+
+        blocked = self._watch.look(now)
+        if blocked < BLOCKED_SECONDS:
+            self._is_named = False
+            return []
+        whose = self._watch.blocker
+        if not self._is_named:
+            self._is_named = True
+            _log.warning("callback blocks the loop", extra={**_fields(whose), "at": place_of(self._thread)})
+        if blocked >= LOST_SECONDS and (
+            whose in self._overdue or (whose is None and blocked >= limits.STEP_TIMEOUT_MS / 1000)
+        ):
+            self._on_death(f"a callback has been blocking the loop for {blocked:.0f} s")
+        return [
+            attempt
+            for attempt in attempts
+            if 0 < attempt.queued <= now - BLOCKED_SECONDS and attempt.callback.is_async and attempt.take_start()
+        ]
 
     # Attempts ---------------------------------------------------------------------------------------------------------
 
@@ -220,6 +253,7 @@ class Callbacks:
                 self._fail(attempt, error)
         finally:
             if not handed_on:
+                self._overdue.discard(attempt.context)
                 self._freed(attempt)
 
     def _call_plain(self, attempt: Attempt) -> bytes | Awaitable[Any]:
@@ -253,6 +287,7 @@ class Callbacks:
                 self._deliver(attempt, Outcome(value=blob))
         finally:
             attempt.handle = None
+            self._overdue.discard(attempt.context)
             self._freed(attempt)
 
     def _leave_if_forked(self, status: int) -> None:
@@ -357,6 +392,13 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _fields(context: StepContext | None) -> dict[str, Any]:
+    if context is None:
+        return {"step": "none: a task of the bindings, or one that a callback has left behind"}
+    step = f"{context.step.name}-{context.step.count}"
+    return {"workflow": context.workflow_name, "instance": context.instance_id, "step": step}
 
 
 def _message(error: BaseException) -> str:

@@ -113,6 +113,13 @@ class _Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class _HandOn:
+    """An attempt that is not to begin here: somebody has taken its start."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class _GiveBack:
     """A turn whose commit was refused."""
 
@@ -302,6 +309,10 @@ class Engine:
         self._abandoned.add(attempt.token)
         self.callbacks.time_out(attempt)
 
+    def hand_on(self, attempt: Attempt) -> None:
+        """Give an attempt back whose start has been taken."""
+        self._queue.put(_HandOn(attempt))
+
     def stuck_slots(self) -> int:
         """Slots taken by code that goes on although its attempt has timed out."""
         self._abandoned &= self._slots
@@ -433,6 +444,8 @@ class Engine:
                     self._take_up(item, round)
                 case _Lost():
                     self._cancel(item.members)
+                case _HandOn():
+                    self._return(item.attempt, round)
                 case _Reconcile():
                     self._reconcile(round, forget=item.forget)
                 case _GiveBack():
@@ -707,6 +720,13 @@ class Engine:
                 attempt.dismissed = True
                 begun = self.callbacks.cancel(attempt)
                 round.release(attempt.instance, attempt.held, "drain" if begun else "back")
+
+    def _return(self, attempt: Attempt, round: Round) -> None:
+        """Give an attempt back that has not begun, for others to begin it."""
+        attempt.dismissed = True
+        if attempt.take_outcome():
+            round.release(attempt.instance, attempt.held)
+        self._ended(attempt)
 
     def _cancel(self, members: frozenset[str]) -> None:
         """Attempts that Redis took away: cancelled, reaped, restarted, terminated, or taken over as asked."""

@@ -12,10 +12,12 @@ import faulthandler
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from worker.patience import Patience
 from worker.vital import vital
 from workflows.clock import monotonic
 from workflows.keys import Instance
@@ -46,6 +48,9 @@ class Guardian:
         self._lock = threading.Lock()
         self._watched: Instance | None = None
         self._since = 0.0
+        self._seen = self._stalled = 0.0
+        self._patience = Patience()
+        self._cpu_seconds = 0.0
         self._interrupted = False
         self._hopeless = False
         self._thread = threading.Thread(target=vital("guardian", self._run, on_hopeless), name="guardian", daemon=True)
@@ -75,7 +80,7 @@ class Guardian:
     def stuck(self) -> Instance | None:
         """The instance whose ``run`` has been blocking for too long, if there is one."""
         watched = self._watched
-        return watched if watched is not None and monotonic() - self._since >= self._stall_seconds else None
+        return watched if watched is not None and self._stalled == self._since else None
 
     def is_blocked(self) -> bool:
         """Whether ``run`` has been on the engine's thread for longer than any honest turn takes."""
@@ -91,16 +96,31 @@ class Guardian:
                 if now >= attempt.deadline:
                     attempt.deadline = float("inf")
                     self._engine.time_out(attempt)
-            self._engine.callbacks.look(now)
+            for attempt in self._engine.callbacks.look(now, attempts):
+                self._engine.hand_on(attempt)
             self._look_at_run(now)
             if self._engine.stuck_slots() * 2 >= self._engine.settings.concurrency:
                 self._give_up("half of the threads are taken by steps that ignore their timeout")
 
+    def _blocked(self, now: float) -> float:
+        """For how long ``run`` has really been on the engine's thread, in seconds: by the looks at it, or by what it
+        has computed, where it holds the interpreter so that nobody can look. On a busy machine neither is the time
+        since it began."""
+        if self._since != self._seen:
+            self._seen = self._since
+            self._cpu_seconds = _cpu_seconds_of(self._engine.thread)
+            self._patience.begin(self._since)
+        return max(self._patience.look(now), _cpu_seconds_of(self._engine.thread) - self._cpu_seconds)
+
     def _look_at_run(self, now: float) -> None:
         with self._lock:
-            watched, blocked = self._watched, now - self._since
-            if watched is None or blocked < self._stall_seconds:
+            watched = self._watched
+            if watched is None:
                 return
+            blocked = self._blocked(now)
+            if blocked < self._stall_seconds:
+                return
+            self._stalled = self._since
             if not self._interrupted:
                 self._interrupted = True
                 _log.error("run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id})
@@ -115,6 +135,14 @@ class Guardian:
             self._hopeless = True
             _log.critical("worker gives up", extra={"reason": reason})
             self._on_hopeless(reason)
+
+
+def _cpu_seconds_of(thread: threading.Thread) -> float:
+    """How long a thread has computed; 0 where the system does not say."""
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None or thread.ident is None or not thread.is_alive():
+        return 0.0
+    return time.clock_gettime(clock_of(thread.ident))
 
 
 def _interrupt(thread: threading.Thread, exception: type[BaseException] | None) -> None:

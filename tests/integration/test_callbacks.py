@@ -58,7 +58,7 @@ class Hand:
             config=settings,
             config_blob=None,
             callback=Callback(function),
-            context=StepContext(StepName(name, 1), 7, settings, "key"),
+            context=StepContext(StepName(name, 1), 7, settings, "key", workflow_name="orders", instance_id="o-1"),
             started_ms=0,
             number=7,
             fails=fails,
@@ -254,6 +254,83 @@ def test_an_attempts_time_begins_when_its_callback_does(hand: Hand, is_async: bo
     assert hand.value() is None
     assert hand.value() == "none"
     assert monotonic() < waiting.deadline < monotonic() + 1
+
+
+# Who blocks the loop
+
+
+async def _blocks_in_a_task(began: threading.Event, release: threading.Event) -> None:
+    async def block() -> None:
+        began.set()
+        release.wait(PATIENCE_SECONDS)
+
+    await asyncio.gather(block())
+
+
+def _look_for(hand: Hand, seconds: float, attempts: list[Attempt], start: float) -> list[Attempt]:
+    """As the guardian does, fifty times a second, with its hand on the clock."""
+    returned: list[Attempt] = []
+    for number in range(round(seconds * 50)):
+        returned += hand.callbacks.look(start + number / 50, attempts)
+    return returned
+
+
+def test_who_blocks_the_loop_is_named_and_what_waits_behind_begins_elsewhere(
+    hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, release = threading.Event(), threading.Event()
+    blocker = hand.begin(lambda: _blocks_in_a_task(began, release), name="download")
+    assert began.wait(PATIENCE_SECONDS)
+    behind = hand.begin(_tells_the_tenant)
+    plain = hand.begin(lambda: tenant.get())
+    now = monotonic()
+    attempts = [blocker, behind, plain]
+    assert _look_for(hand, 0.9, attempts, now) == []
+    assert not caplog.records
+    assert _look_for(hand, 1.0, attempts, now + 0.9) == [behind]
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "callback blocks the loop")
+    said = vars(record)
+    assert (said["workflow"], said["instance"], said["step"]) == ("orders", "o-1", "download-1")
+    assert said["at"].startswith(f"{__file__}:")
+    assert hand.value() == "none"  # the plain one does not wait for the loop
+    release.set()
+    assert hand.freed.get(timeout=PATIENCE_SECONDS) is plain
+    assert hand.freed.get(timeout=PATIENCE_SECONDS) is blocker
+    assert hand.value() is None
+    after = hand.begin(_tells_the_tenant)
+    assert hand.value() == "none"
+    assert hand.freed.get(timeout=PATIENCE_SECONDS) is after, "what was given back did not begin here as well"
+    assert hand.outcomes.empty()
+
+
+def test_nobody_is_accused_because_the_guardian_itself_comes_late(hand: Hand, caplog: pytest.LogCaptureFixture) -> None:
+    """On a busy machine, or after a pause of all of it, the loop had no chance to answer either."""
+    began, release = threading.Event(), threading.Event()
+    blocker = hand.begin(lambda: _blocks_in_a_task(began, release))
+    assert began.wait(PATIENCE_SECONDS)
+    now = monotonic()
+    for seconds in range(10):
+        assert hand.callbacks.look(now + seconds, [blocker]) == []
+    assert not caplog.records
+    release.set()
+    assert hand.value() is None
+
+
+def test_a_callback_that_blocks_the_loop_long_after_its_timeout_costs_the_process() -> None:
+    hand = Hand()
+    hand.start()
+    began, release = threading.Event(), threading.Event()
+    blocker = hand.begin(lambda: _blocks_in_a_task(began, release), timeout_ms=1000)
+    assert began.wait(PATIENCE_SECONDS)
+    now = monotonic()
+    _look_for(hand, 70, [blocker], now)
+    assert hand.deaths == []
+    hand.callbacks.time_out(blocker)
+    _look_for(hand, 0.02, [blocker], now + 70)
+    assert hand.deaths == ["a callback has been blocking the loop for 70 s"]
+    release.set()
+    hand.callbacks.stop()
 
 
 # Context variables
