@@ -32,7 +32,7 @@ from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.keys import Keyspace
 from workflows.load import load_app
-from workflows.logs import configure
+from workflows.logs import configure, configure_others
 from workflows.manifest import Publication
 from workflows.outage import server_errors
 from workflows.parent import named, patiently
@@ -97,6 +97,7 @@ def main(
     configure(log_level)
     before = open_files()
     loaded = _loaded(app, queues)
+    configure_others(log_level)
     is_fit_to_fork = is_forkable(before)
     settings = Settings(
         queues=queues or tuple(loaded.queues),

@@ -397,8 +397,7 @@ os.register_at_fork(after_in_child=_after_fork)
 def _fields(context: StepContext | None) -> dict[str, Any]:
     if context is None:
         return {"step": "none: a task of the bindings, or one that a callback has left behind"}
-    step = f"{context.step.name}-{context.step.count}"
-    return {"workflow": context.workflow_name, "instance": context.instance_id, "step": step}
+    return context.labels
 
 
 def _message(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 import redis
 
+from worker import reports
 from worker.attempt import Attempt, Outcome
 from worker.callbacks import Callbacks
 from worker.claim import Known, Task, held_by
@@ -568,6 +569,8 @@ class Engine:
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
+            if code != STALE:
+                reports.attempt_ended(attempt, item.outcome)
             self._settled(attempt)
             if fused is None:
                 return
@@ -575,6 +578,7 @@ class Engine:
             if code == FUSED_EAGER:
                 self._born(attempt.instance, attempt.generation, attempt.worker, warm, decision, token, int(answer[1]))
             if code in (FUSED, FUSED_EAGER):
+                reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
                 self._cancel_withdrawn(attempt.instance, attempt.generation, decision)
                 self._replays.keep(attempt.instance, warm)
             else:
@@ -683,6 +687,7 @@ class Engine:
                 self._queue.put(_GiveBack(task))
                 warm.replay.close()
                 return
+            reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
             self._cancel_withdrawn(task.instance, task.generation, decision)
             if code == COMMITTED_EAGER:
                 self._born(task.instance, task.generation, task.worker, warm, decision, token, int(answer[1]))

@@ -751,6 +751,8 @@ def _show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: in
     if steps:
         click.echo()
         _timeline(steps, step_output, limit)
+    if status.error and status.error.traceback:
+        click.echo(f"\n  {_block(status.error.traceback.rstrip(), 2)}")
 
 
 def _timeline(steps: Sequence[StepStatus], step_output: bool, limit: int) -> None:

@@ -123,6 +123,16 @@ class StepContext:
         """The resolved settings in the model's form; a copy, changing it changes nothing."""
         return self._settings.as_dict()
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What a log line says of it."""
+        return {
+            "workflow": self.workflow_name,
+            "instance": self.instance_id,
+            "step": f"{self.step.name}-{self.step.count}",
+            "attempt": self.attempt,
+        }
+
     def next_command_id(self) -> str:
         """An id for the next command this attempt gives to another instance: the same in every attempt."""
         return f"{self.idempotency_key}/{next(self._commands)}"

@@ -23,6 +23,7 @@ from workflows import parent
 from workflows.clock import monotonic
 from workflows.dev_state import FOLDER, STATE_FILE, find_running, prepare
 from workflows.embedded import EmbeddedRedis
+from workflows.logs import SHOW_INSTANCES
 from workflows.manifest import Described, Publication
 from workflows.outage import server_errors
 from workflows.store import Store, connection, open_keyspace
@@ -176,6 +177,7 @@ def _children(
         "WORKFLOWS_REDIS_URL": url,  # Not on a command line: it may hold a password.
         "WORKFLOWS_NAMESPACE": namespace,
         "PYTHONUNBUFFERED": "1",
+        SHOW_INSTANCES: "1",
     }
     python = [sys.executable, "-P", "-m"]
     worker = [*python, "worker", target, "-p", str(processes), "--grace", str(DRAIN_SECONDS)]

@@ -175,6 +175,11 @@ class Replay:
         """How ``run`` ended; None while it has not."""
         return self._end
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a log line of ``run`` says of it."""
+        return {"workflow": self._event.workflow_name, "instance": self._event.instance_id}
+
     def feed(self, entries: Sequence[Entry], *, live: bool = False) -> None:
         """Take in the next entries of the journal. Entries after the end of ``run`` are only counted.
 

@@ -347,8 +347,9 @@ class Cluster:
         return "\n".join(parts)
 
     def check_logs(self) -> None:
-        """No process may have met anything that it did not expect."""
-        assert not self.logged("Traceback (most recent call last)"), self.logs()
+        """No process may have met anything that it did not expect. What user code raised is indented."""
+        lines = [line for process in self.processes for line in process.text().splitlines()]
+        assert not any(line.startswith("Traceback (most recent call last)") for line in lines), self.logs()
 
 
 def _address(target: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import redis as redis_py
 
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import App, WorkflowEntrypoint
+from workflows import App, Retry, WorkflowEntrypoint
 from workflows.client import Client
 from workflows.clock import monotonic
 from workflows.keys import Keyspace
@@ -148,3 +149,89 @@ def test_a_drain_does_not_wait_longer_than_what_runs(deploy: Callable[[App], Dep
     deployment.engines.clear()
     (step,) = instance.status().steps
     assert step.status == "complete"
+
+
+class Declined(Exception):
+    """What a payment provider says."""
+
+
+def test_failures_are_logged_with_whose_they_are_and_each_traceback_once(
+    deploy: Callable[[App], Deployment], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("failing")
+
+    def charge() -> None:
+        raise Declined("no funds")
+
+    @app.workflow
+    class PayWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            await step.do("charge", charge, retries=Retry(limit=1, delay=10, backoff="constant"))
+
+    @app.workflow
+    class BrokenWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            raise ValueError("a bug")
+
+    deployment = deploy(app)
+    deployment.engine()
+    with caplog.at_level(logging.INFO, "workflows"):
+        with pytest.raises(Declined):
+            deployment.client.workflow("pay-workflow").create("p-1").result(timeout="10 seconds")
+        with pytest.raises(ValueError):
+            deployment.client.workflow("broken-workflow").create("b-1").result(timeout="10 seconds")
+    said = {
+        (vars(one)["instance"], one.getMessage()): vars(one)
+        for one in caplog.records
+        if one.name in ("workflows.failures", "workflows.instances")
+    }
+    assert list(said) == [
+        ("p-1", "instance begun"),
+        ("p-1", "attempt failed"),
+        ("p-1", "step failed"),
+        ("p-1", "instance errored"),
+        ("b-1", "instance begun"),
+        ("b-1", "instance errored"),
+    ]
+    attempt, step, errored = said["p-1", "attempt failed"], said["p-1", "step failed"], said["p-1", "instance errored"]
+    assert (attempt["levelname"], step["levelname"], errored["levelname"]) == ("WARNING", "ERROR", "ERROR")
+    assert [one["error"] for one in (attempt, step, errored)] == ["Declined: no funds"] * 3
+    assert [(one["workflow"], one["step"], one["attempt"]) for one in (attempt, step)] == [
+        ("pay-workflow", "charge-1", 1),
+        ("pay-workflow", "charge-1", 2),
+    ]
+    assert attempt["next_try_in"] == "10ms"
+    assert "in charge" in step["traceback"]
+    assert "traceback" not in attempt and "traceback" not in errored
+    assert "in run" in said["b-1", "instance errored"]["traceback"]
+
+
+def test_what_is_not_accepted_any_more_is_not_reported(
+    deploy: Callable[[App], Deployment], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("late")
+    began, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def fails() -> None:
+        began.set()
+        try:
+            assert release.wait(PATIENCE_SECONDS)
+            raise Declined
+        finally:
+            ended.set()
+
+    @app.workflow
+    class LateWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> Any:
+            await step.do("late", fails)
+
+    deployment = deploy(app)
+    engine = deployment.engine()
+    instance = deployment.client.workflow("late-workflow").create()
+    assert began.wait(PATIENCE_SECONDS)
+    instance.terminate()
+    release.set()
+    assert ended.wait(PATIENCE_SECONDS)
+    deployment.engines.remove(engine)
+    engine.stop()
+    assert [one for one in caplog.records if one.name == "workflows.failures"] == []

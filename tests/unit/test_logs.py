@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.replaying import CREATED_MS, workflow_of
 from workflows import codec, get_logger
+from workflows.context import StepContext, StepName, running
 from workflows.env import LazyEnv
 from workflows.event import WorkflowEvent, moment
 from workflows.journal import Entry, Settled, Start
-from workflows.logs import EventFormatter
+from workflows.logs import EventFormatter, configure_others
 from workflows.replay import Replay
+from workflows.retries import StepConfig
 
 logger = get_logger("run-test")
 
@@ -56,6 +61,66 @@ def test_outside_of_run_it_is_a_logger_like_any_other(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         logger.warning("from a callback")
     assert caplog.messages == ["from a callback"]
+
+
+def test_a_traceback_follows_its_line_indented_and_escaped() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "step failed", "step": "pay-1", "traceback": "Traceback:\n  a\x1b[2J\nE: no\n"}
+    )
+    assert EventFormatter("%(message)s").format(record).splitlines() == [
+        "step failed step='pay-1'",
+        "    Traceback:",
+        r"      a\x1b[2J",
+        "    E: no",
+    ]
+
+
+def test_a_line_of_run_says_whose_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        replay_of_a_logging_run().feed(JOURNAL[:1], live=True)
+    (record,) = caplog.records
+    assert (vars(record)["workflow"], vars(record)["instance"]) == ("logging", "i")
+
+
+def test_a_line_of_a_callback_says_whose_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    context = StepContext(StepName("pay", 2), 3, StepConfig(), "key", workflow_name="orders", instance_id="o-1")
+    scope = contextvars.copy_context()
+    scope.run(running.set, context)
+    with caplog.at_level(logging.WARNING):
+        scope.run(logger.warning, "paid")
+    (record,) = caplog.records
+    said = vars(record)
+    assert (said["workflow"], said["instance"], said["step"], said["attempt"]) == ("orders", "o-1", "pay-2", 3)
+
+
+@contextmanager
+def root_with(*own: logging.Handler) -> Iterator[logging.Logger]:
+    """Without what pytest has put there."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    root.handlers[:] = own
+    try:
+        yield root
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def test_the_apps_own_lines_appear_at_the_level_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with root_with():
+        configure_others("INFO")
+        logging.getLogger("shop.payments").info("charged", extra={"total": 3})
+        logging.getLogger("shop.payments").debug("not asked for")
+    shown = capsys.readouterr().err
+    assert shown.endswith(" INFO    shop.payments charged total=3\n")
+    assert shown.count("\n") == 1
+
+
+def test_an_app_that_has_set_up_logging_keeps_it() -> None:
+    own = logging.NullHandler()
+    with root_with(own) as root:
+        configure_others("DEBUG")
+        assert root.handlers == [own]
 
 
 def test_a_log_line_carries_its_fields_with_control_characters_escaped() -> None:

@@ -1,0 +1,65 @@
+"""What a worker logs of failures, and of instances as they begin and end.
+
+Said when Redis has accepted it, so that what came too late is not reported; and a traceback once, where its error comes
+from.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from worker.attempt import Attempt, Outcome
+from worker.turn import Decision
+from workflows.durations import format_ms
+from workflows.failure import Failure
+from workflows.keys import Instance
+from workflows.logs import INSTANCES
+from workflows.replay import Raised, Returned
+
+_log = logging.getLogger("workflows.failures")
+_instances = logging.getLogger(INSTANCES)
+
+
+def attempt_ended(attempt: Attempt, outcome: Outcome) -> None:
+    """A warning for an attempt that is followed by another, an error for the last one."""
+    if outcome.error is None:
+        return
+    failure = Failure.from_blob(outcome.error)
+    fields = {**attempt.context.labels, "error": _short(failure)}
+    if outcome.retry_delay_ms is not None:
+        _log.warning("attempt failed", extra={**fields, "next_try_in": format_ms(outcome.retry_delay_ms)})
+    else:
+        _log.error("step failed", extra={**fields, "traceback": failure.traceback})
+
+
+def turn_committed(instance: Instance, decision: Decision, end: Returned | Raised | None, *, first: bool) -> None:
+    """Its instance has begun, or ended."""
+    if not first and "e" not in decision:
+        return
+    fields = {"workflow": instance.workflow, "instance": instance.id}
+    if first:
+        _instances.info("instance begun", extra=fields)
+    if "e" not in decision:
+        return
+    if decision["e"]["st"] != "errored":
+        _instances.info(f"instance {decision['e']['st']}", extra=fields)
+        return
+    failure = Failure.from_blob(decision["e"]["x"])
+    raised = end.exception if isinstance(end, Raised) else None
+    if raised is None or not _comes_from_a_step(raised):
+        fields["traceback"] = failure.traceback
+    _log.error("instance errored", extra={**fields, "error": _short(failure)})
+
+
+def _comes_from_a_step(error: BaseException) -> bool:
+    """Whether it was shown when the step failed."""
+    try:
+        return bool(vars(error).get("remote_traceback"))
+    except TypeError:
+        return False
+
+
+def _short(failure: Failure) -> str:
+    message: Any = failure.message
+    return f"{failure.name}: {message}" if message else failure.name
