@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -249,24 +251,60 @@ def test_it(env, clock, n, workflow_client):
     run_inner(tests, "-n", "2").assert_outcomes(passed=12)
 
 
-@pytest.mark.slow
-def test_a_fresh_project_needs_an_install_and_ten_lines(tmp_path: Path) -> None:
+NOT_OF_THE_PROJECT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "venv")
+OPTIONS: dict[str, Any] = {"check": True, "capture_output": True, "text": True}
+PIP = [sys.executable, "-m", "pip"]
+OFFLINE = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive, unpacked."""
     pytest.importorskip("setuptools", minversion="77", reason="what pyproject.toml asks for to build the package")
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("workflows", "orchestrator", "worker"):
-        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        subprocess.run(["cp", str(ROOT / name), str(source)], check=True)
+    folder = tmp_path_factory.mktemp("archive")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=NOT_OF_THE_PROJECT, symlinks=True)
+    for name in (".dockerignore", ".gitignore"):
+        shutil.copy(ROOT / name, source)
+    build = f"import setuptools.build_meta as build; build.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, **OPTIONS)
+    (packed,) = folder.glob("rq_workflows-*.tar.gz")
+    with tarfile.open(packed) as opened:
+        opened.extractall(folder, filter="data")
+    return folder / packed.name.removesuffix(".tar.gz")
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_the_project(archive: Path) -> None:
+    """Whatever is in it belongs there, and what its tests, its Makefile and its pages need is in it."""
+    tracked = ["Makefile", "Dockerfile", "compose.yaml", "CHANGELOG.md", "SECURITY.md", "README.md", "LICENSE"]
+    for folder in ("workflows", "orchestrator", "worker", "docs", "examples", "tests", "benchmarks"):
+        tracked += [
+            str(path.relative_to(ROOT))
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file()
+            and (path.suffix in (".py", ".lua", ".md") or path.name == "py.typed")
+            and "__pycache__" not in path.parts
+        ]
+    held = {str(path.relative_to(archive)) for path in archive.rglob("*") if path.is_file()}
+    assert sorted(set(tracked) - held) == []
+    others = {name for name in held - set(tracked) if "/" not in name}
+    assert others == {".dockerignore", ".gitignore", "MANIFEST.in", "PKG-INFO", "pyproject.toml", "setup.cfg"}
+
+
+@pytest.mark.slow
+def test_a_fresh_project_needs_an_install_and_ten_lines(archive: Path, tmp_path: Path) -> None:
+    """An install of the wheel that is built from the source archive."""
+    subprocess.run([*PIP, "wheel", *OFFLINE, "--wheel-dir", str(tmp_path), str(archive)], **OPTIONS)
+    (wheel,) = tmp_path.glob("*.whl")
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
     purelib = sysconfig.get_path("purelib", vars={"base": str(environment)})
     # What this test runs with stands in for the package index.
     (Path(purelib) / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed"]
-    options: dict[str, Any] = {"check": True, "capture_output": True, "text": True, "cwd": tmp_path}
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install, str(source)], **options)
+    install = ["install", *OFFLINE, "--ignore-installed", str(wheel)]
+    subprocess.run([*PIP, "--python", str(python), *install], cwd=tmp_path, **OPTIONS)
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text('[tool.workflows]\napp = "app:app"\n')
