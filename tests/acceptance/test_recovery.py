@@ -253,7 +253,8 @@ def test_two_killers_beside_long_healthy_steps_are_the_only_ones_blamed(cluster:
     handles = _many_gated(cluster, 5)
     killers = [cluster.create("poison", f"p{number}") for number in range(2)]
     assert {cluster.result(killer, 60) for killer in killers} == {"PoisonError"}
-    assert {cluster.ledger.count(f"p{number}/poison") for number in range(2)} <= {3, 4}
+    # The second need not have begun when the first one took its process along.
+    assert {cluster.ledger.count(f"p{number}/poison") for number in range(2)} <= {2, 3}
     attempts = max(line.attempt for line in cluster.ledger.lines("g"))
     for attempt in range(1, attempts + 1):
         cluster.ledger.open_gate(f"many-{attempt}")
