@@ -77,7 +77,7 @@ def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, s
         id = names.check_instance_id(request.get("id", ""))
         item = {
             "i": 1,
-            "ev": request.get("event_id") or entry_id,
+            "ev": names.check_command_id(request["event_id"], "event_id") if "event_id" in request else entry_id,
             "ty": names.check_event_type(request.get("type", "")),
             "p": _value(request, "payload", None),
         }

@@ -59,7 +59,7 @@ class AsyncClient:
         clock: Clock | None = None,
         connection: redis.asyncio.Redis | None = None,
     ) -> None:
-        self.namespace = app if isinstance(app, str) else app.name
+        self.namespace = names.check_namespace(app) if isinstance(app, str) else app.name
         self.app = None if isinstance(app, str) else app
         self._shards = shards
         self._clock = clock

@@ -35,9 +35,6 @@ from workflows.workflow import Definition, WorkflowEntrypoint, params_model_of
 Class = TypeVar("Class", bound=type[WorkflowEntrypoint[Any]])
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-_NAMESPACE: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]*")
-_NAMESPACE_CHARACTERS: Final = 64
-_QUEUE: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]*")
 _CRON: Final = re.compile(r"[0-9A-Za-z*/,#?L -]+")
 _CRON_FIELDS: Final = (5, 6)
 _CRON_STEP: Final = "scheduled"
@@ -70,7 +67,7 @@ class App:
         retry_delay: Duration | None = None,
         version: str | None = None,
     ) -> None:
-        self.name = check_namespace(name)
+        self.name = names.check_namespace(name)
         self.queues = _checked_queues(queues)
         self.defaults = _step_defaults(defaults, retry_delay)
         self.findings: list[lint.Finding] = []
@@ -358,19 +355,6 @@ class App:
         return f"<App {self.name}: {', '.join(self._definitions) or 'no workflows'}>"
 
 
-def check_namespace(name: object) -> str:
-    """Return ``name`` if it can name an app.
-
-    Raises: BadName.
-    """
-    if not isinstance(name, str) or len(name) > _NAMESPACE_CHARACTERS or not _NAMESPACE.fullmatch(name):
-        raise BadName(
-            f"An app's name cannot be {name!r}. Use 1 to {_NAMESPACE_CHARACTERS} letters, digits, '-', '_' and '.', "
-            "beginning with a letter, a digit or '_': it is the namespace of its keys in Redis."
-        )
-    return name
-
-
 def check_schedule(expression: object, where: str = "schedule") -> str:
     """Return a cron expression with single spaces between its fields.
 
@@ -421,8 +405,7 @@ def _schedules(given: Any, where: str) -> tuple[str, ...]:
 def _checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
     listed = (queues,) if isinstance(queues, str) else tuple(queues)
     for queue in listed:
-        if not isinstance(queue, str) or len(queue) > _NAMESPACE_CHARACTERS or not _QUEUE.fullmatch(queue):
-            raise BadName(f"A queue cannot be named {queue!r}. Use letters, digits, '-' and '_'.")
+        names.check_queue_name(queue)
     if not listed or len(set(listed)) != len(listed):
         raise ConfigError(f"An app needs at least one queue, each named once, not {listed!r}.")
     return listed

@@ -43,6 +43,8 @@ from typing import Any, Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
+from workflows import names
+
 SHARD_KEY_NAMES: Final = (
     *("timers", "intents", "wake", "held", "workers", "relay", "index", "retire", "owner", "aside"),
     "unfinished",
@@ -77,7 +79,7 @@ class Keyspace:
     """
 
     def __init__(self, namespace: str, shards: int = DEFAULT_SHARDS) -> None:
-        self.namespace = namespace
+        self.namespace = names.check_namespace(namespace)
         self.shards = shards
         self._shard_keys = [[f"{{{namespace}/{n:02d}}}:{name}" for name in SHARD_KEY_NAMES] for n in range(shards)]
 

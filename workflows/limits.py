@@ -55,6 +55,9 @@ WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
 INSTANCE_ID_CHARACTERS: Final = 100  # (model)
 EVENT_TYPE_CHARACTERS: Final = 100  # (model)
 STEP_NAME_CHARACTERS: Final = 256  # (model)
+NAMESPACE_CHARACTERS: Final = 64  # of an app's name, which begins every key
+QUEUE_NAME_CHARACTERS: Final = 64
+COMMAND_ID_CHARACTERS: Final = 200  # ids by which repeated commands and events are known; at least 128 are kept each
 
 # Schedules
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)

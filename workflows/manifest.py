@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from workflows import limits
-from workflows.errors import UnknownWorkflow
+from workflows import limits, names
+from workflows.errors import BadName, UnknownWorkflow
 from workflows.keys import Keyspace
 from workflows.store import Call, Store, script, unpackb
 
@@ -193,7 +193,9 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
         try:
             body = json.loads(text)
             found = {name: _known(name, app.decode(), of) for name, of in body["workflows"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            for queue in body.get("queues") or ():
+                names.check_queue_name(queue)
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, BadName):
             unreadable.append(app.decode(errors="backslashreplace"))
             continue
         apps[app.decode()] = body
@@ -204,9 +206,9 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
 def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
     retention = of["retention"]
     return KnownWorkflow(
-        name,
+        names.check_workflow_name(name),
         app=app,
-        queue=str(of["queue"]),
+        queue=names.check_queue_name(of["queue"]),
         retention_success_ms=int(retention["success_ms"]),
         retention_error_ms=int(retention["error_ms"]),
         schedules=tuple(str(cron) for cron in of.get("schedules") or ()),

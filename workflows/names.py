@@ -12,6 +12,7 @@ from workflows import limits
 from workflows.errors import BadName
 
 _IDENTIFIER = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]*")
+_NAMESPACE = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]*")
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SHOWN_CHARACTERS = 300
@@ -43,6 +44,42 @@ def check_event_type(type: object) -> str:
     """
     text = "(workflow.invalid_event_type) Provided event type is invalid"
     return _check_identifier(type, text, limits.EVENT_TYPE_CHARACTERS)
+
+
+def check_namespace(name: object) -> str:
+    """Return ``name`` if it can name an app: up to 64 letters, digits, ``-``, ``_``, ``.``, none of ``-.`` in front.
+
+    Raises:
+        BadName: it cannot.
+    """
+    if isinstance(name, str) and len(name) <= limits.NAMESPACE_CHARACTERS and _NAMESPACE.fullmatch(name):
+        return name
+    raise BadName(
+        f"An app's name cannot be {_shortened(repr(name))}. Use 1 to {limits.NAMESPACE_CHARACTERS} letters, digits, "
+        "'-', '_' and '.', beginning with a letter, a digit or '_': it is the namespace of its keys in Redis."
+    )
+
+
+def check_queue_name(name: object) -> str:
+    """Return ``name`` if it can name a queue: up to 64 letters, digits, ``-`` and ``_``, no ``-`` in front.
+
+    Raises:
+        BadName: it cannot.
+    """
+    return _check_identifier(name, "A queue cannot be named so", limits.QUEUE_NAME_CHARACTERS)
+
+
+def check_command_id(id: object, what: str = "command_id") -> str:
+    """Return ``id`` if repeated commands or events can be known by it: 1 to 200 printable characters.
+
+    Raises:
+        BadName: they cannot.
+    """
+    if isinstance(id, str) and 0 < len(id) <= limits.COMMAND_ID_CHARACTERS and id.isprintable():
+        return id
+    raise BadName(
+        f"{what} is text of 1 to {limits.COMMAND_ID_CHARACTERS} printable characters, not {_shortened(repr(id))}."
+    )
 
 
 def check_step_name(name: object) -> str:

@@ -64,7 +64,6 @@ PAGE_ENTRIES: Final = 200
 PAGE_BYTES: Final = 1024 * 1024
 LIST_LIMIT: Final = 100
 LIST_LIMIT_MAX: Final = 1000
-EVENT_ID_CHARACTERS: Final = 200
 # Work that nobody has taken for this long deserves an explanation.
 UNCLAIMED_MS: Final = 10_000
 
@@ -72,7 +71,7 @@ _FIELDS: Final = (
     *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
     *("warn", "reason", "paused_at", "declined", "stood"),
 )
-_CURSOR = re.compile(r"(\d{1,17}):([A-Za-z0-9_-]{1,100})")
+_CURSOR = re.compile(r"([0-9]{1,17}):([A-Za-z0-9_][A-Za-z0-9_-]{0,99})")
 
 
 class ReadSteps(Protocol):
@@ -435,8 +434,8 @@ def send_event(
         InstanceNotFound, InstanceEnded, InstanceError: from the answer; the last when its mailbox is full.
     """
     names.check_event_type(type)
-    if id is not None and not (0 < len(id) <= EVENT_ID_CHARACTERS and id.isprintable()):
-        raise ConfigError(f"An event id is text of 1 to {EVENT_ID_CHARACTERS} printable characters, not {id!r:.100}.")
+    if id is not None:
+        names.check_command_id(id, "An event id")
     blob = codec.encode(payload, what=f'the payload of event "{type}"')
     item = {"i": 1, "ev": id or uuid.uuid4().hex, "ty": type, "p": blob}
 
@@ -774,7 +773,7 @@ def _item(keys: Keyspace, target: Target, options: CreateOptions) -> tuple[Insta
         "qu": target.queue,
         "ok": success_ms,
         "err": error_ms,
-        "cid": options.command_id or uuid.uuid4().hex,
+        "cid": uuid.uuid4().hex if options.command_id is None else names.check_command_id(options.command_id),
     }
     return keys.instance(target.name, id), item
 

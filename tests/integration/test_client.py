@@ -16,9 +16,10 @@ import pydantic_core
 import pytest
 import redis as redis_py
 
-from orchestrator import relay
+from orchestrator import inbox, relay
 from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
 from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, codec
+from workflows.aio import AsyncClient
 from workflows.client import Client, WorkflowInstance
 from workflows.embedded import EmbeddedRedis
 from workflows.errors import (
@@ -35,7 +36,7 @@ from workflows.errors import (
     ServerUnavailable,
     UnknownWorkflow,
 )
-from workflows.keys import Instance
+from workflows.keys import Instance, Keyspace
 from workflows.manifest import publish_manifest
 from workflows.requests import CreateOptions, InstanceStatus
 from workflows.status import Status
@@ -567,6 +568,40 @@ def test_a_connection_that_decodes_is_refused(redis_url: str) -> None:
         pytest.raises(ConfigError, match="decode_responses"),
     ):
         Client("shop", connection=decoding)
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 201, "a\nb", 7])
+def test_ids_of_commands_and_events_have_the_same_limits(client: Client, wrong: Any) -> None:
+    handle = client.workflow("order")
+    instance = handle.create("a1", command_id="x" * 200)
+    with pytest.raises(BadName, match="command_id is text of 1 to 200 printable characters"):
+        handle.create("a2", command_id=wrong)
+    with pytest.raises(BadName, match="command_id is text of 1 to 200"):
+        handle.create_batch([CreateOptions("a2", command_id=wrong)])
+    with pytest.raises(BadName, match="An event id is text of 1 to 200"):
+        instance.send_event("packed", id=wrong)
+    if isinstance(wrong, str):
+        fields = {"op": "event", "workflow": "order", "id": "a1", "type": "packed", "event_id": wrong}
+        client.store.redis.xadd(client.store.keys.inbox, fields)
+        assert inbox.apply(client.store) == 1
+        ((_, refused),) = client.store.redis.xrange(client.store.keys.inbox_refused)
+        assert b"event_id is text of 1 to 200" in refused[b"reason"]
+    assert [one.id for one in handle.list()] == ["a1"]
+
+
+@pytest.mark.parametrize("cursor", ["١٢:a1", "12:-a1", "12:" + "a" * 101, "12:a1|x"])
+def test_a_cursor_that_no_page_had_is_refused(client: Client, cursor: str) -> None:
+    with pytest.raises(ConfigError, match="is not a cursor"):
+        client.workflow("order").list(cursor=cursor)
+
+
+@pytest.mark.parametrize("namespace", ["", "a:b", "{x}", "-a", "x" * 65, "a\n"])
+def test_every_door_refuses_what_cannot_be_a_namespace(redis_url: str, namespace: str) -> None:
+    for door in (Client, AsyncClient, App):
+        with pytest.raises(BadName, match="An app's name cannot be"):
+            door(namespace) if door is App else door(namespace, redis_url)
+    with pytest.raises(BadName, match="An app's name cannot be"):
+        Keyspace(namespace)
 
 
 def in_threads(many: int, act: Callable[[int], Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -152,6 +153,23 @@ def test_garbage_among_the_versions_stops_nobody(store: Store, old: Publication,
     assert published(store) == "v2"
     assert manifest.other_code(store, 0) != []
     assert {field.partition(b"|")[0] for field in store.redis.hkeys(store.keys.versions)} == {b"shop", b"nobody"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workflows": {"a|b": {"queue": "default", "retention": {"success_ms": 1, "error_ms": 1}}}},
+        {"workflows": {"x" * 65: {"queue": "default", "retention": {"success_ms": 1, "error_ms": 1}}}},
+        {"workflows": {"order": {"queue": "a|b", "retention": {"success_ms": 1, "error_ms": 1}}}},
+        {"workflows": {"order": {"queue": "default", "retention": {"success_ms": float("inf"), "error_ms": 1}}}},
+        {"queues": ["a.b:c"], "workflows": {}},
+    ],
+)
+def test_names_in_a_manifest_obey_the_rules_of_every_other_door(store: Store, change: dict[str, Any]) -> None:
+    """Whoever wrote it: they become parts of keys, members and queues."""
+    store.redis.hset(store.keys.manifest, "shop", json.dumps({"code": "v1", "queues": [], **change}))
+    found = load_manifest(store)
+    assert (found.unreadable, found.names()) == (("shop",), [])
 
 
 def test_the_doctor_says_when_two_versions_are_at_work(store: Store, old: Publication, new: Publication) -> None:
