@@ -1,7 +1,8 @@
 """Finds the user's app: ``"module:attribute"`` on a command line, or ``[tool.workflows] app`` in ``pyproject.toml``.
 
-Our own top-level packages have plain names. The user's folder is therefore appended to the path and never put in front,
-and a module of theirs that has one of our names, which could never be imported, is an error that says so.
+The user's folder comes first on the path, as it does for ``python app.py``: a ``sched.py`` of theirs is theirs and not
+the standard library's. Our own top-level packages have plain names, so they are loaded before that, and a module of
+theirs that has one of our names, which could never be imported, is an error that says so.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ def load_app(target: str | None = None, *, folder: str | os.PathLike[str] | None
     if not module_name or (colon and not attribute) or not all(part.isidentifier() for part in module_name.split(".")):
         raise ConfigError(f'"{target}" does not name an app. {_FORM}')
     check_own_names(place)
+    for name in OWN_MODULES:
+        importlib.import_module(name)
     path = str(place.resolve())
-    if path not in sys.path:
-        sys.path.append(path)
+    if sys.path[:1] != [path]:
+        sys.path.insert(0, path)
         importlib.invalidate_caches()
     module = _import(module_name, target, place)
     found = _attribute(module, attribute, target) if attribute else _only_app(module, target)
@@ -60,10 +63,14 @@ def check_own_names(folder: Path) -> None:
         own = Path(spec.origin).resolve() if spec is not None and spec.origin else None
         for candidate in (folder / f"{name}.py", folder / name / "__init__.py"):
             if candidate.is_file() and candidate.resolve() != own:
-                raise ConfigError(
-                    f"{candidate} has the name of a package of rq-workflows and could never be imported. "
-                    f"Rename it: {', '.join(OWN_MODULES)} are taken."
-                )
+                raise _taken(candidate)
+
+
+def _taken(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} has the name of a package of rq-workflows and could never be imported. "
+        f"Rename it: {', '.join(OWN_MODULES)} are taken."
+    )
 
 
 def _configured(folder: Path) -> str:
@@ -83,13 +90,34 @@ def _configured(folder: Path) -> str:
 
 def _import(name: str, target: str, folder: Path) -> Any:
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
+        first, _, below = (error.name or "").partition(".")
+        if first in OWN_MODULES and below and (folder / first).is_dir():
+            raise _taken(folder / first) from error
         if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
             raise  # the user's module was found; something it imports was not
         raise ConfigError(
             f'There is no module "{error.name}" for "{target}". Looked in {folder} and in the installed packages.'
         ) from error
+    except ImportError as error:
+        _check_loaded((error.name or "").partition(".")[0], folder, error)
+        raise
+    _check_loaded(name.partition(".")[0], folder, None)
+    return module
+
+
+def _check_loaded(name: str, folder: Path, error: ImportError | None) -> None:
+    """Refuse a module of the user's that was asked for and not found, because one of its name was loaded before."""
+    if name not in sys.modules:
+        return
+    loaded = getattr(sys.modules[name], "__file__", None)
+    for path in (folder / f"{name}.py", folder / name / "__init__.py"):
+        if path.is_file() and (loaded is None or Path(loaded).resolve() != path.resolve()):
+            raise ConfigError(
+                f"{path} has the name of a module that was loaded already, from {loaded or 'the interpreter'}, and "
+                "cannot be imported. Rename it."
+            ) from error
 
 
 def _attribute(module: Any, path: str, target: str) -> Any:

@@ -393,11 +393,48 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 APP = "from workflows import App\nmine = App('loaded')\n"
 
 
-def test_app_is_loaded_from_a_module_in_the_folder_which_is_appended(folder: Path) -> None:
+def test_app_is_loaded_from_a_module_in_the_folder_which_comes_first(folder: Path) -> None:
     (folder / "loaded_app_1.py").write_text(APP)
     assert load_app("loaded_app_1:mine", folder=folder).name == "loaded"
     assert load_app("loaded_app_1", folder=folder).name == "loaded"
-    assert sys.path[-1] == str(folder.resolve())
+    assert sys.path[0] == str(folder.resolve())
+    assert sys.path.count(str(folder.resolve())) == 1
+
+
+@pytest.mark.parametrize("standard", ["sched", "this"])
+def test_a_module_of_the_users_comes_before_one_of_the_standard_library(folder: Path, standard: str) -> None:
+    sys.modules.pop(standard, None)
+    (folder / f"{standard}.py").write_text("NAME = 'theirs'\n")
+    text = f"from workflows import App\nfrom {standard} import NAME\nmine = App(NAME)\n"
+    (folder / f"loaded_app_7{standard}.py").write_text(text)
+    try:
+        assert load_app(f"loaded_app_7{standard}:mine", folder=folder).name == "theirs"
+    finally:
+        sys.modules.pop(standard, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"), [("loaded_app_8:mine", "from queue import NAME\n" + APP), ("queue:mine", "")]
+)
+def test_a_name_that_was_loaded_before_is_an_error_that_says_so(folder: Path, target: str, text: str) -> None:
+    (folder / "queue.py").write_text("NAME = 1\n" + APP)
+    (folder / "loaded_app_8.py").write_text(text)
+    with pytest.raises(ConfigError, match=r"queue\.py has the name of a module that was loaded already.*Rename it"):
+        load_app(target, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"), [("workflows.order:mine", ""), ("loaded_app_9:mine", "import workflows.order\n" + APP)]
+)
+def test_a_folder_of_modules_with_one_of_our_names_is_refused_when_it_is_asked_for(
+    folder: Path, target: str, text: str
+) -> None:
+    """Without an ``__init__.py`` it is a package too, but ours is found before it."""
+    (folder / "workflows").mkdir()
+    (folder / "workflows" / "order.py").write_text(APP)
+    (folder / "loaded_app_9.py").write_text(text)
+    with pytest.raises(ConfigError, match=r"workflows has the name of a package of rq-workflows.*Rename it"):
+        load_app(target, folder=folder)
 
 
 def test_app_is_named_by_pyproject(folder: Path) -> None:
