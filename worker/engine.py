@@ -30,7 +30,16 @@ from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
-from worker.turn import Decision, decide, events_among, only_step
+from worker.turn import (
+    Decision,
+    contradiction,
+    decide,
+    events_among,
+    only_step,
+    told,
+    told_by_entry,
+    told_by_record,
+)
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits, nonces, retries
@@ -48,7 +57,7 @@ _log = logging.getLogger("workflows.worker")
 
 # What settle.lua and commit.lua answer.
 STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
-COMMITTED, ENDED, COMMITTED_EAGER = 1, 2, 3
+COMMITTED, ENDED, COMMITTED_EAGER, UNASKED, LOOK = 1, 2, 3, 4, 5
 
 # Fairness: after this many steps in a row for one instance the next one goes through the queue; so it does after this
 # long when every slot is taken, because then somebody waits.
@@ -125,6 +134,23 @@ class _GiveBack:
     """A turn whose commit was refused."""
 
     task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class _Contradicted:
+    """A turn whose end was refused."""
+
+    task: Task
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Compare:
+    """A turn whose end has to be compared with more than a script may look at."""
+
+    task: Task
+    warm: WarmReplay
+    wire: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +477,10 @@ class Engine:
                     self._reconcile(round, forget=item.forget)
                 case _GiveBack():
                     round.release(item.task.instance, item.task.held)
+                case _Contradicted():
+                    self._park(item.task, round, item.reason)
+                case _Compare():
+                    self._compare(item, round)
         for task, _ in self._handed.values() if stop else ():
             round.release(task.instance, task.held)
         if self._stop_at is not None and monotonic() >= self._stop_at:
@@ -680,12 +710,24 @@ class Engine:
         if token:
             wire["ea"] = token
 
+        self._commit(task, warm, wire, round)
+
+    def _commit(self, task: Task, warm: WarmReplay, wire: dict[str, Any], round: Round) -> None:
+        decision, token = wire["d"], wire.get("ea", "")
+
         def answered(answer: list[Any]) -> None:
             code = answer[0]
             if code == STALE:
                 # Pause, reap or an end revoked it; or it is still ours and only the memory was wrong: give it back.
                 self._queue.put(_GiveBack(task))
                 warm.replay.close()
+                return
+            if code == UNASKED:
+                self._queue.put(_Contradicted(task, contradiction([one.decode() for one in answer[2]])))
+                warm.replay.close()
+                return
+            if code == LOOK:
+                self._queue.put(_Compare(task, warm, wire))
                 return
             reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
             self._cancel_withdrawn(task.instance, task.generation, decision)
@@ -694,6 +736,32 @@ class Engine:
             self._replays.keep(task.instance, warm)
 
         round.commit(task.worker, task.instance, wire, answered)
+
+    def _compare(self, item: _Compare, round: Round) -> None:
+        """Compare what is open or answered with what the code that ends the instance has asked for, page by page.
+
+        While this worker holds the turn nothing is opened, and what is closed becomes an entry: so the records first.
+        """
+        task = item.task
+        asked = frozenset(map(told, item.warm.replay.unanswered()))
+        at = item.wire["f"]
+        try:
+            found = [one for one in map(told_by_record, self.store.open_records(task.instance)) if one not in asked]
+            while page := self.store.entries(task.instance, at, at + limits.SCRIPT_ELEMENTS):
+                found += [one for one in map(told_by_entry, page) if one not in asked]
+                at += len(page)
+        except redis.RedisError:
+            raise
+        except Exception as error:  # what cannot be read
+            self._park(task, round, f"{type(error).__name__}: {error}")
+            return
+        if found:
+            self._park(task, round, contradiction(found))
+            item.warm.replay.close()
+            return
+        decision = item.wire["d"]
+        wire = {**item.wire, "d": {**decision, "e": {**decision["e"], "l": at}}}
+        self._commit(task, item.warm, wire, round)
 
     def _decide(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
         warm = self._replays.reach(task, task.position)

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from workflows import codec, failure, journal, retries
+from workflows import codec, failure, journal, limits, retries
 from workflows.app import App
-from workflows.commands import Child, Do, Sleep, Wait
-from workflows.journal import EventReceived
+from workflows.commands import Child, Command, Do, Sleep, Wait, describe
+from workflows.errors import CorruptPayload
+from workflows.journal import EventReceived, Start, Withdrawn
 from workflows.keys import Instance
 from workflows.overrides import Overrides
 from workflows.replay import Raised, Replay, Returned, Snapshot, delta
 
 Decision = dict[str, Any]
+_NAMED = 10
 
 
 def decide(
@@ -29,8 +31,10 @@ def decide(
     """What has to be committed after feeding: relative to the last decision, so that a step whose result is already in
     the journal but not yet fed is never opened again.
 
-    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them. A
-    turn adds the events it was decided over: ``g``, see ``events_among``.
+    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them; an
+    end says with ``q`` what was asked for and not answered, so that a script finds what never was, or with ``l`` that
+    this is too much for one. A turn adds the
+    events it was decided over: ``g``, see ``events_among``.
     """
     if replay.end is not None:
         return {"w": [], "o": [], "e": _end(replay)}
@@ -72,9 +76,46 @@ def _end(replay: Replay) -> dict[str, Any]:
             end = {"st": "errored", "x": failure.capture(exception)}
         case None:
             raise AssertionError("a replay that has not ended has no end")
+    asked = replay.unanswered()
+    if len(asked) > limits.SCRIPT_ELEMENTS:
+        end["l"] = -1  # a length that no journal has: the script sends it back to be compared
+    else:
+        end["q"] = list(map(told, asked))
     if replay.warnings:
         end["w"] = codec.encode(list(replay.warnings), what="the warnings of an instance")
     return end
+
+
+def told(command: Command) -> str:
+    """A command as ``unasked`` in ``pump.lua`` puts it."""
+    return f"{command.seq}|{command.kind}|{command.count}|{command.name}"
+
+
+def told_by_record(record: dict[bytes, Any]) -> str:
+    """The command that an open record belongs to, in the same form."""
+    return f"{record[b's']}|{record[b'k'].decode()}|{record[b'c']}|{record[b'n'].decode()}"
+
+
+def told_by_entry(blob: bytes) -> str:
+    """The command that an entry answers or withdraws."""
+    entry = journal.decode(blob)
+    if isinstance(entry, Start):
+        raise CorruptPayload("the journal holds a second start of the instance")
+    kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+    return f"{entry.seq}|{kind}|{entry.count}|{entry.name}"
+
+
+def contradiction(unasked: Sequence[str]) -> str:
+    """Why an end is refused: what there is that was never asked for."""
+    shown = []
+    for one in unasked[:_NAMED]:
+        _, kind, count, name = one.split("|", 3)
+        shown.append(describe(kind, name, int(count)))
+    more = f" and {len(unasked) - _NAMED} more" if len(unasked) > _NAMED else ""
+    return (
+        f"The code ends, but has never asked for {', '.join(shown)}{more}, which the instance has open or answered. "
+        "Run the code the instance was started with, or restart it."
+    )
 
 
 def _open(

@@ -571,6 +571,38 @@ local function take_part(I)
   if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
 end
 
+local LOOK = {}
+local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
+
+-- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
+-- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`
+-- when that is more than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
+-- while it holds the turn, what is open can only become entries.
+local function unasked(I, e, f)
+  if not e then return nil end
+  if e.l then return I.len ~= e.l and LOOK or nil end
+  local count = e.q and redis.call('HLEN', I.o) + I.len - f or 0
+  if count == 0 then return nil end
+  if count + #e.q > SLICE then return LOOK end
+  local asked, found = {}, {}
+  for _, one in ipairs(e.q) do asked[one] = true end
+  local function look(seq, kind, n, name)
+    local one = string.format('%.0f|%s|%.0f|%s', tonumber(seq) or 0, kind, tonumber(n) or 0, name)
+    if not asked[one] then found[#found + 1] = one end
+  end
+  local open = redis.call('HGETALL', I.o)
+  for at = 1, #open, 2 do
+    local r = record_of(I, open[at], open[at + 1])
+    if r then look(r.s, r.k, r.c, r.n) end
+  end
+  for at = f, I.len - 1 do
+    local blob = redis.call('LINDEX', I.j, at)
+    local entry = body(blob)
+    look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
+  end
+  return found[1] and found
+end
+
 -- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
 -- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
 -- stands in the mailbox in `n` parts by then, and is applied by and by.

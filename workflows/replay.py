@@ -181,7 +181,7 @@ class Replay:
         return {"workflow": self._event.workflow_name, "instance": self._event.instance_id}
 
     def feed(self, entries: Sequence[Entry], *, live: bool = False) -> None:
-        """Take in the next entries of the journal. Entries after the end of ``run`` are only counted.
+        """Take in the next entries of the journal. Those after the end of ``run`` are answers to what it had asked for.
 
         Args:
             live: these entries have not been decided on before, so what ``run`` logs now is news.
@@ -198,6 +198,8 @@ class Replay:
             for entry in entries:
                 if self._end is None:
                     self._feed(entry)
+                else:
+                    self._check_asked(entry)
                 self._position += 1
         self._ahead = frozenset()
 
@@ -239,6 +241,13 @@ class Replay:
         if self._end is None:
             return ()
         return tuple(_shown(asked.command) for asked in self._open.values())
+
+    def unanswered(self) -> list[Command]:
+        """What ``run`` has asked for and what may still be open, or answered by an entry that was not fed."""
+        return [
+            *[asked.command for asked in self._open.values()],
+            *[self._cancelled[seq] for seq in sorted(self._gone)],
+        ]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -437,6 +446,22 @@ class Replay:
         elif entry.seq in self._gone:
             self._gone.discard(entry.seq)
             self._gone_frozen = None
+
+    def _check_asked(self, entry: Entry) -> None:
+        """After the end: refuse an entry about what this code has never asked for, so that code which was cut short
+        does not pass for code which is done."""
+        if isinstance(entry, Start):
+            raise NonDeterminismError("The journal holds a second start of the instance.")
+        asked = self._open.get(entry.seq)
+        command = asked.command if asked is not None else self._cancelled.get(entry.seq)
+        if command is not None:
+            self._check_same(entry, command)
+        elif entry.seq > self._asked:
+            raise NonDeterminismError(
+                f"The journal holds {_told(entry)} as step {entry.seq} (entry {self._position}), but the code has "
+                f"ended by then, having asked for only {self._asked} steps. Run the code the instance was started "
+                "with, or restart it."
+            )
 
     def _withdrawn_command(self, entry: Entry) -> Command:
         """The cancelled command that ``entry`` speaks of; anything else is a disagreement."""

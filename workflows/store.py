@@ -304,6 +304,16 @@ class Store:
         page = script(_HERE / "entries.lua", pump=False)
         return cast("list[bytes]", self.call(Call(page, [self.keys.journal(instance)], arguments)))
 
+    def open_records(self, instance: Instance) -> Iterator[dict[bytes, Any]]:
+        """The open records of an instance, page by page; one that comes or goes meanwhile may be among them."""
+        key = self.keys.of_instance(instance)[2]
+        cursor = 0
+        while True:
+            cursor, page = self.command("HSCAN", key, cursor, "COUNT", limits.SCRIPT_ELEMENTS)
+            yield from map(unpackb, page.values())
+            if not cursor:
+                return
+
     def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
         """Fields of an instance's header; None for those it does not have."""
         return cast("list[bytes | None]", self.command("HMGET", self.keys.header(instance), *names))

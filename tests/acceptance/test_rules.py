@@ -25,6 +25,7 @@ from workflows import (
     WorkflowEntrypoint,
     WorkflowEvent,
     WorkflowTimeoutError,
+    limits,
 )
 from workflows.binding import bindings_of
 from workflows.client import Client, WorkflowInstance
@@ -34,7 +35,7 @@ PATIENCE_SECONDS = 20.0
 
 
 @contextmanager
-def running(app: App, url: str) -> Iterator[Client]:
+def running(app: App, url: str, grace_seconds: float = 10.0) -> Iterator[Client]:
     """An orchestrator and a worker for an app."""
     with connection(url) as first:
         keys = open_keyspace(first, app.name, 2)
@@ -44,7 +45,7 @@ def running(app: App, url: str) -> Iterator[Client]:
 
     orchestrator = Orchestrator(connect(), bridge=False)
     loop = threading.Thread(target=orchestrator.run)
-    settings = Settings(queues=app.queues, concurrency=4)
+    settings = Settings(queues=app.queues, concurrency=4, grace_seconds=grace_seconds)
     engine = Engine(
         app, connect, settings, on_hopeless=pytest.fail, bindings=bindings_of(app, lambda: Client(app, url))
     )
@@ -382,3 +383,93 @@ def test_changed_code_parks_the_instance_and_resume_tries_again(redis: redis_py.
         names[0] = "charge"
         instance.resume()
         assert result_of(instance) == "charge"
+
+
+@pytest.mark.parametrize("stands_behind", ["step", "sleep", "wait", "child"])
+def test_code_that_was_cut_short_parks_the_instance_instead_of_ending_it(
+    stands_behind: str, redis: redis_py.Redis, redis_url: str
+) -> None:
+    is_short = [False]
+    gate = threading.Event()
+
+    def app_of_today() -> App:
+        app = App("rules", retry_delay=0)
+
+        @app.workflow
+        class ChildWorkflow(WorkflowEntrypoint):
+            async def run(self, event: Any, step: Any) -> None:
+                await step.wait_for_event("release", type="go")
+
+        @app.workflow
+        class OrderWorkflow(WorkflowEntrypoint):
+            async def run(self, event: Any, step: Any) -> str:
+                one = step.do("one", lambda: gate.wait(PATIENCE_SECONDS))
+                if is_short[0]:
+                    await one
+                    return "short"
+                charged: Any = {
+                    "step": lambda: step.do("charge card", lambda: None),
+                    "sleep": lambda: step.sleep("charge card", "50 ms"),
+                    "wait": lambda: step.wait_for_event("charge card", type="go"),
+                    "child": lambda: step.invoke(ChildWorkflow, id="c", name="charge card"),
+                }[stands_behind]()
+                await asyncio.gather(one, charged)
+                return "whole"
+
+        return app
+
+    with running(app_of_today(), redis_url, grace_seconds=0) as client:
+        instance = client.workflow("order-workflow").create(id="a")
+        wait_for(lambda: len(instance.status().steps) == 2)
+        is_short[0] = True  # at the next deploy; what is suspended here goes on as it began
+    gate.set()
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("order-workflow").get("a")
+        wait_for(lambda: instance.status().status == "paused")
+        assert '"charge card"' in (instance.status().reason or "")
+    is_short[0] = False
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("order-workflow").get("a")
+        instance.resume()
+        if stands_behind == "wait":
+            instance.send_event("go")
+        if stands_behind == "child":
+            client.workflow("child-workflow").get("c").send_event("go")
+        assert result_of(instance) == "whole"
+
+
+def test_an_end_is_compared_with_more_than_one_script_may_look_at(redis: redis_py.Redis, redis_url: str) -> None:
+    count = limits.SCRIPT_ELEMENTS + 50
+    is_short = [False]
+    gate = threading.Event()
+
+    def app_of_today() -> App:
+        app = App("rules")
+
+        @app.workflow
+        class ManyWorkflow(WorkflowEntrypoint):
+            async def run(self, event: Any, step: Any) -> str:
+                one = step.do("one", lambda: gate.wait(PATIENCE_SECONDS))
+                for number in range(1 if is_short[0] else count):
+                    step.sleep(f"nap {number}", "1 hour")
+                await one
+                return "done"
+
+        return app
+
+    with running(app_of_today(), redis_url, grace_seconds=0) as client:
+        instance = client.workflow("many-workflow").create(id="a")
+        wait_for(lambda: len(instance.status().steps) == count + 1)
+    is_short[0] = True
+    gate.set()
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("many-workflow").get("a")
+        wait_for(lambda: instance.status().status == "paused")
+        reason = instance.status().reason or ""
+        assert "has never asked for sleep" in reason and f"and {count - 11} more" in reason
+    is_short[0] = False
+    with running(app_of_today(), redis_url) as client:
+        instance = client.workflow("many-workflow").get("a")
+        instance.resume()
+        assert result_of(instance) == "done"
+        assert "without waiting for" in instance.status().warnings[0]

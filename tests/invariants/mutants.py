@@ -14,6 +14,7 @@ import redis as redis_py
 from tests.invariants.simulator import CodeMutant, Mutant, play
 from worker import engine
 from workflows.context import StepContext
+from workflows.replay import Replay
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""
@@ -74,6 +75,34 @@ def mutants() -> list[Mutant]:
             "commit",
             "I.turn == 'h|' .. A.w .. '|' .. a.t and I.pos == a.b and a.f <= I.len",
             "a.f <= I.len",
+        ),
+        Mutant(
+            "commit: an end does not look for what its code has never asked for",
+            "commit",
+            "more = unasked(I, a.d.e, a.f)",
+            "more = nil",
+            program="shortened",
+        ),
+        Mutant(
+            "settle: a fused end does not look for what its code has never asked for",
+            "settle",
+            " and not unasked(I, a.d.e, I.len)",
+            "",
+            program="shortened",
+        ),
+        Mutant(
+            "commit: an end does not look at what was answered meanwhile",
+            "",
+            "for at = f, I.len - 1 do\n    local blob",
+            "for at = I.len, I.len - 1 do\n    local blob",
+            program="shortened",
+        ),
+        CodeMutant(
+            "replay: entries after the end are only counted",
+            Replay,
+            "_check_asked",
+            lambda replay, entry: None,
+            program="shortened",
         ),
         Mutant("match: mail is not looked at when a wait opens", "", "  match(I)\n", ""),
         Mutant(

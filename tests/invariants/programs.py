@@ -145,6 +145,25 @@ class Types(WorkflowEntrypoint[Any]):
         return b["x"]
 
 
+SHORT = False
+"""Whether the code of ``shortened`` is the one that was cut short."""
+
+
+@app.workflow(name="shortened")
+class Shortened(WorkflowEntrypoint[Any]):
+    """While its code is cut short it forgets everything but its first step."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        first = step.do("A", work)
+        if SHORT:
+            return (await first)["x"]
+        naps = [step.sleep("s", "30 s"), step.sleep("t", "40 s"), step.sleep("u", "50 s")]
+        a = await first
+        b, *_ = await asyncio.gather(step.do("B", work, a["x"]), *naps)
+        c = await step.do("C", work, a["x"], b["x"])
+        return c["x"]
+
+
 @app.workflow(name="retry")
 class Retrying(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -279,6 +298,7 @@ NAMES = (
     "race-wait",
     "detached",
     "types",
+    "shortened",
     "retry",
     "impatient",
     "sleeper",

@@ -224,7 +224,47 @@ def test_an_end_leaves_nothing_open(world: World) -> None:
     assert world.client.zscore(world.key("retire"), "job|a|g-a") == world.clock.ms + 1000
 
 
+def ended(*asked: str) -> dict[str, Any]:
+    """An end by code that has asked for these and not heard of them."""
+    return {"o": [], "w": [], "e": {**END["e"], "q": list(asked)}}
+
+
+def told(record: dict[bytes, Any]) -> str:
+    return f"{record[b's']}|{record[b'k'].decode()}|{record[b'c']}|{record[b'n'].decode()}"
+
+
+def test_an_end_is_refused_while_something_is_open_that_its_code_never_asked_for(world: World) -> None:
+    token = opened(world, sleep(2), wait(3), do(4))
+    world.settle(1, token)
+    held = world.held()
+    known = [told(world.record(seq)) for seq in (2, 3, 4)]
+    with world.unchanged():
+        for wrong in (known[:2], known[1:], [*known[:2], known[2] + "x"], [*known[:2], "5" + known[2][1:]]):
+            assert world.commit(held, d=ended(*wrong)) == 4
+    assert world.commit(held, d=ended(*known)) == 2
+
+
+def test_an_end_is_refused_while_something_is_answered_that_its_code_never_asked_for(world: World) -> None:
+    """It was answered after the turn had been claimed."""
+    token = opened(world, wait(2))
+    world.settle(1, token)
+    held = world.held()
+    known = told(world.record(2))
+    nonce = world.journal()[1][2:10].decode()
+    world.send("mail")
+    with world.unchanged():
+        assert world.commit(held, f=2, n=nonce, d=ended()) == 4
+    assert world.commit(held, f=2, n=nonce, d=ended(known)) == 2
+
+
 # settle
+
+
+def test_an_end_that_is_refused_is_not_fused(world: World) -> None:
+    token = opened(world, sleep(2))
+    assert world.settle(1, token, b=1, d=ended()) == 1
+    assert (world.kinds(), world.header("st")) == ("0S", "running")
+    assert world.header("turn").startswith("r|")
 
 
 def test_a_result_is_written_and_wakes_the_instance(world: World) -> None:

@@ -29,7 +29,7 @@ from workflows.errors import (
     StepTimeout,
     WorkflowTimeoutError,
 )
-from workflows.journal import Settled, Slept, Start
+from workflows.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
 from workflows.replay import Delta, Raised, Returned, RunStalled, Snapshot, delta
 
 
@@ -527,11 +527,53 @@ def test_start_comes_first_and_once(entries: list[Any]) -> None:
 # The end
 
 
-def test_entries_after_the_end_are_counted_only() -> None:
-    driver = Driver(two_steps).start().perform("first").perform("second")
-    driver.feed(Settled(9, "nothing", 1, 0))
-    assert driver.result == 2
-    assert driver.replay.position == 4
+def test_answers_to_what_was_asked_for_may_come_after_the_end() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        step.do("forgotten", lambda: 1)
+        step.sleep("nap", 1000)
+        loser = step.do("loser", lambda: 1)
+        await step.race(step.do("winner", lambda: 1), loser)
+        return "done"
+
+    driver = Driver(run).start()
+    answers = [driver.answer(name) for name in ("winner", "loser", "forgotten")]
+    driver.feed(*answers, driver.withdrawn("nap"))
+    assert driver.result == "done"
+    assert driver.replay.position == 5
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Settled(2, "charge card", 1, 0, value=b"\x01\x01"),
+        Slept(2, "nap", 1, 0),
+        TimedOut(2, "approval", 1, 0),
+        EventReceived(2, "approval", 1, 0, type="a"),
+        ChildEnded(2, "child", 1, 0),
+        Withdrawn(2, "charge card", 1, 0, command="do"),
+    ],
+    ids=lambda entry: type(entry).__name__,
+)
+def test_answers_to_what_was_never_asked_for_are_a_disagreement_after_the_end_too(entry: Any) -> None:
+    async def shortened(self: Any, event: Any, step: Any) -> Any:
+        return await step.do("one", lambda: 1)
+
+    driver = Driver(shortened).start().settle("one")
+    with pytest.raises(
+        NonDeterminismError, match=rf'"{entry.name}" as step 2 .entry 2., but the code has ended by then'
+    ):
+        driver.feed(entry)
+
+
+def test_an_answer_to_another_step_is_a_disagreement_after_the_end_too() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        step.do("forgotten", lambda: 1)
+
+    driver = Driver(run).start()
+    with pytest.raises(
+        NonDeterminismError, match='do "charge card" as step 1 .entry 1., but the code asked for do "forg'
+    ):
+        driver.feed(Settled(1, "charge card", 1, 0, value=b"\x01\x01"))
 
 
 def test_steps_left_unanswered_are_named() -> None:
