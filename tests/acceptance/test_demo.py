@@ -108,7 +108,8 @@ def test_the_picture_on_a_narrow_terminal_takes_one_line_for_each_instance() -> 
         process = subprocess.Popen(
             [sys.executable, "-m", "examples.approval"],
             cwd=ROOT,
-            env=os.environ | {"TMPDIR": name},
+            # The variables speak of another terminal, where there are any, and go before what this one says.
+            env={key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")} | {"TMPDIR": name},
             stdin=subprocess.DEVNULL,
             stdout=terminal,
             stderr=terminal,
