@@ -70,7 +70,7 @@ class Server:
         self._server = EmbeddedRedis(config={"appendonly": "no"}).start()
         self.url = self._server.url
         self.redis = connection(self.url)
-        self._store = Store(self.redis, Keyspace(""), hot=True)
+        self._store = Store(self.redis, Keyspace("test"), hot=True)
         self._clients: list[bytes] = []
 
     def close(self) -> None:
