@@ -14,7 +14,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -92,7 +92,7 @@ class Callbacks:
         self._overdue: set[StepContext] = set()
         self._closing: Any = None
         self._ending = False
-        self._pid = os.getpid()
+        self._is_forked = False
         _all.add(self)
 
     def start(self, app: App, bindings: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Callbacks:
         if handle is not None:
             self._loop.call_soon_threadsafe(handle.cancel)
 
-    def look(self, now: float, attempts: Iterable[Attempt] = ()) -> list[Attempt]:
+    def look(self, now: float, attempts: Collection[Attempt] = ()) -> list[Attempt]:
         """To be called now and then by a thread that user code cannot hold up.
 
         Args:
@@ -215,7 +215,7 @@ class Callbacks:
         if blocked < BLOCKED_SECONDS:
             self._is_named = False
             return []
-        whose = self._watch.blocker
+        whose = self._watch.blocker(attempts)
         if not self._is_named:
             self._is_named = True
             _log.warning("callback blocks the loop", extra={**_fields(whose), "at": place_of(self._thread)})
@@ -232,7 +232,8 @@ class Callbacks:
     # Attempts ---------------------------------------------------------------------------------------------------------
 
     def _start_async(self, attempt: Attempt, awaitable: Awaitable[Any] | None) -> None:
-        self._loop.create_task(self._run_async(attempt, awaitable), context=attempt.scope)
+        # Past the loop's own factory, which notes whose a task is: this one is found at its attempt.
+        asyncio.Task(self._run_async(attempt, awaitable), loop=self._loop, context=attempt.scope)
 
     def _run_plain(self, attempt: Attempt) -> None:
         if not attempt.take_start():
@@ -293,13 +294,14 @@ class Callbacks:
     def _leave_if_forked(self, status: int) -> None:
         """A process that a callback has forked and that comes back from the callback ends here: going on it would be a
         second worker on the first one's connections."""
-        if os.getpid() != self._pid:
-            _log.warning("a process forked by a step ends", extra={"pid": os.getpid(), "worker": self._pid})
+        if self._is_forked:
+            _log.warning("a process forked by a step ends", extra={"pid": os.getpid()})
             os._exit(status)
 
     def after_fork(self) -> None:
         """In a process that one of these threads has forked. If that is the loop's, nothing but the callback that did
         it may go on, and only until it waits for something."""
+        self._is_forked = True
         ready = getattr(self._loop, "_ready", None)
         if threading.get_ident() == self._thread.ident and self._loop.is_running():
             if ready is not None:

@@ -7,11 +7,12 @@ import sys
 import sysconfig
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from worker.attempt import Attempt
 from worker.patience import Patience
 from workflows import guard
 from workflows.context import StepContext, running
@@ -26,7 +27,7 @@ class LoopWatch:
     """Asks the loop for a sign of life now and then. Used by one thread, which is not the loop's.
 
     Args:
-        loop: watched; every task made on it is noted with the attempt it belongs to.
+        loop: watched; every task that a callback makes on it is noted with the attempt it belongs to.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,11 +67,13 @@ class LoopWatch:
     def _answer(self) -> None:
         self._is_asked = False
 
-    @property
-    def blocker(self) -> StepContext | None:
-        """Whose task it is; None if it is no attempt's."""
+    def blocker(self, attempts: Iterable[Attempt]) -> StepContext | None:
+        """Whose task it is; None if it is none of these attempts', and was made by none."""
         task = self._blocker
-        return None if task is None else self._whose.get(task)
+        if task is None:
+            return None
+        own = next((attempt.context for attempt in attempts if attempt.handle is task), None)
+        return own or self._whose.get(task)
 
 
 def place_of(thread: threading.Thread) -> str:
