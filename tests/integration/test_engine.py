@@ -54,6 +54,7 @@ class Deployment:
         self.app = app
         self.gate = Gate()
         self._url = url
+        self._stores: list[Store] = []
         with connection(url) as first:
             self._keys = open_keyspace(first, app.name, 2)
         self._orchestrator = Orchestrator(self._connect(), bridge=False)
@@ -63,7 +64,9 @@ class Deployment:
         self.client = Client(app, url)
 
     def _connect(self) -> Store:
-        return GatedStore(connection(self._url), self._keys, self.gate)
+        store = GatedStore(connection(self._url), self._keys, self.gate)
+        self._stores.append(store)
+        return store
 
     def engine(self, **settings: Any) -> Engine:
         made = Engine(self.app, self._connect, Settings(queues=self.app.queues, **settings), on_hopeless=pytest.fail)
@@ -78,6 +81,8 @@ class Deployment:
         self._orchestrator.stop()
         self._loop.join(PATIENCE_SECONDS)
         self.client.close()
+        for store in self._stores:
+            store.close()
 
 
 @pytest.fixture
