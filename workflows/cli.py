@@ -129,9 +129,9 @@ class Verb(click.Command):
 
     def __init__(self, name: str | None, *, params: list[click.Parameter] | None = None, **extra: Any) -> None:
         common: list[click.Parameter] = [
-            click.Option(["--redis-url"], expose_value=False, callback=_remember, help="As in front of the command."),
-            click.Option(["--namespace"], expose_value=False, callback=_remember, help="As in front of the command."),
-            click.Option(["--app"], expose_value=False, callback=_remember, help="As in front of the command."),
+            click.Option(["--redis-url"], expose_value=False, callback=_remember, help="Where Redis is."),
+            click.Option(["--namespace"], expose_value=False, callback=_remember, help="The app's name."),
+            click.Option(["--app"], expose_value=False, callback=_remember, help="The app, as module:attribute."),
             click.Option(["--debug"], is_flag=True, expose_value=False, callback=_remember, help="Show tracebacks."),
         ]
         own = params or []
@@ -160,6 +160,10 @@ class Commands(click.Group):
         except click.exceptions.Abort:
             _fail("interrupted", 130)
         except click.UsageError as error:
+            if error.ctx is not None and error.format_message() == error.ctx.get_help():
+                # A group without a verb, which click answers with its help.
+                click.echo(error.ctx.get_help(), err=True)
+                sys.exit(2)
             hint = f" (try: {error.ctx.command_path} --help)" if error.ctx is not None else ""
             _fail(error.format_message() + hint, 2)
         except click.ClickException as error:
@@ -210,7 +214,7 @@ pass_settings = click.make_pass_decorator(Settings)
 # Processes -----------------------------------------------------------------------------------------------------------
 
 
-@cli.command("dev")
+@cli.command("dev", short_help="Run everything for APP in this terminal.")
 @click.argument("app", required=False)
 @click.option("-p", "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Steps at a time per worker process.")
@@ -627,7 +631,7 @@ def _found(handle: WorkflowHandle, id: str) -> WorkflowInstance:
 # Doctor --------------------------------------------------------------------------------------------------------------
 
 
-@cli.command("doctor")
+@cli.command("doctor", short_help="Say what is wrong, and what to do about it.")
 @json_option
 @pass_settings
 def doctor_command(settings: Settings, as_json: bool) -> None:

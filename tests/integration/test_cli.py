@@ -329,6 +329,17 @@ def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], code: int, t
     assert result.stderr.count("\n") == 1
 
 
+def test_a_group_without_a_verb_shows_its_help_as_it_is(run: Run) -> None:
+    result = run("instances", code=2)
+    assert result.stderr.startswith("Usage: ")
+    assert result.stderr.rstrip().splitlines()[-1].startswith("  terminate")
+
+
+def test_no_line_of_the_list_of_verbs_is_cut_off(run: Run) -> None:
+    for group in ((), ("instances",)):
+        assert "..." not in run(*group, "--help").output.partition("Commands:")[2]
+
+
 def test_debug_shows_the_traceback(run: Run, client: Client, redis_url: str) -> None:
     result = CliRunner().invoke(
         cli, ["--redis-url", redis_url, "--namespace", "shop", "--debug", "instances", "pause", "order", "a1"]
