@@ -4,7 +4,10 @@
 -- Reply  1 delivered | 0 nobody waits (any more)
 local I = instance(1)
 local r = I and I.gen == A.g and not FINAL[I.st] and record(I, A.s)
-if not r or r.k ~= 'child' then return reply(0) end
+if not r or r.k ~= 'child' then
+  flush()
+  return reply(0)
+end
 redis.call('HDEL', I.o, A.s)
 answer(I, 'C', r, {wf = A.wf, id = A.id, v = A.v, x = A.x})
 pump(I)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workflows import doorbell, keys
+from workflows.aside import displace, is_about_data, readable
 from workflows.keys import Intent
 from workflows.store import Call, Store, script
 
@@ -21,14 +22,13 @@ _RING = script(HERE / "ring.lua", pump=False)
 SEARCH_AFTER_MS = 60_000
 
 
-def ring(store: Store, shard: int, members: Iterable[str]) -> int:
+def ring(store: Store, shard: int, members: Iterable[bytes]) -> int:
     """Ring the doorbells of intents.
 
     Returns: how many were pushed; fewer than given when some still stand in their queue.
     """
     by_queue: dict[str, list[Intent]] = defaultdict(list)
-    for member in members:
-        intent = Intent.parse(member)
+    for _, intent in readable(store, shard, "intents", Intent.parse, members):
         by_queue[intent.queue].append(intent)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     calls = []
@@ -52,4 +52,13 @@ def ring(store: Store, shard: int, members: Iterable[str]) -> int:
             "old": SEARCH_AFTER_MS,
         }
         calls.append(Call(_RING, declared, arguments))
-    return sum(store.call_all(calls))
+    pushed = 0
+    for call, answer in zip(calls, store.execute(calls), strict=True):
+        if isinstance(answer, Exception):
+            if not is_about_data(answer):
+                raise answer
+            queue_key, queues, *jobs = call.keys
+            displace(store, {queue_key: "list", queues: "set", **dict.fromkeys(jobs, "hash")})
+            answer = store.call(call)
+        pushed += answer
+    return pushed

@@ -12,13 +12,16 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import redis
 
 from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers, unfinished
 from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
+from workflows import aside
 from workflows.clock import monotonic
 from workflows.errors import WorkflowError
 from workflows.health import Health
@@ -31,6 +34,10 @@ POLL_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
 # Of a busy namespace, looking for lost work takes no more than this part of the time.
 SWEEP_SHARE = 0.05
+# So much of that time may be taken in advance: a small namespace is looked over at once after an outage.
+SWEEP_BURST_SECONDS = 1.0
+# What stands in the keys of the whole namespace is looked at again after this long.
+CHECK_SECONDS = 10.0
 BATCH = 500
 # An unclaimed intent is looked at again after this long: its doorbell may be lost.
 RING_AGAIN_MS = 2_000
@@ -56,10 +63,13 @@ class Orchestrator:
         self._stop = threading.Event()
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
-        self._renew_at = self._poll_at = self._sweep_at = 0.0
-        self._sweeps: list[Iterator[int]] = []
-        self._sweeping_since = 0.0
         self._lifelines = Lifelines()
+        self._busy: set[int] = set()
+        self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
+        # What is being swept, the last first: a shard, when it lost a key if it has, and the pages still to come.
+        self._sweeps: list[tuple[int, Any, Iterator[int]]] = []
+        self._mending: set[int] = set()
+        self._mended: dict[int, Any] = {}
         self._connected = False
         self._health = Health()
 
@@ -69,7 +79,10 @@ class Orchestrator:
         Raises:
             redis.RedisError: Redis does not answer.
         """
-        self._renew(monotonic())
+        self._check_at = 0.0
+        self._renew_at = 0.0
+        aside.check_namespace(self.store)
+        self._renew_in_time()
         self._connected = True
 
     def stop(self) -> None:
@@ -95,7 +108,8 @@ class Orchestrator:
                 # What happened to the last call is unknown; nothing remembered counts any more (F42, F47).
                 self._health.alive()
                 self._connected = False
-                self._sweeps.clear()
+                for remembered in (self._sweeps, self._busy, self._mending, self._mended):
+                    remembered.clear()
                 self.shards.forget()
                 self._lifelines.forget()
                 self._next_timer.clear()
@@ -110,93 +124,156 @@ class Orchestrator:
             listener.join(2 * POLL_SECONDS)  # it reads from a connection that whoever called this may close
 
     def look(self, *, wait: bool = False) -> None:
-        """One round: renew, then tend whatever woke up or fell due. ``wait`` blocks until there is something."""
-        self._health.alive()
-        now = monotonic()
-        if now >= self._renew_at:
-            self._renew(now)
-        if now >= self._poll_at or not wait:
-            self._poll_at = now + POLL_SECONDS
-            self._poll()
-        self._sweep(now)
-        clock = self.store.clock.now_ms()
-        for shard in [shard for shard, due in self._next_timer.items() if due <= clock]:
-            self.tend(shard)
-        if wait:
-            for shard in self._wait():
+        """One round: renew, then tend whatever woke up or fell due. With ``wait`` each shard has one turn, and the
+        round blocks until there is something; without, it goes on until there is nothing.
+        """
+        while True:
+            self._health.alive()
+            self._renew_in_time()
+            now = monotonic()
+            if now >= self._poll_at or not wait:
+                self._poll_at = now + POLL_SECONDS
+                self._poll()
+            self._sweep()
+            clock = self.store.clock.now_ms()
+            self._busy.update(shard for shard, due in self._next_timer.items() if due <= clock)
+            self._tend_all(self._busy)
+            if wait:
+                self._tend_all(self._wait())
+            if wait or not self._busy:
+                return
+
+    def _tend_all(self, shards: Iterable[int]) -> None:
+        for shard in sorted(shards):
+            # However much there is to do in each, the leases on all of them must not run out meanwhile.
+            self._renew_in_time()
+            with self._apart(shard):
                 self.tend(shard)
 
     def tend(self, shard: int) -> None:
-        """Do everything there is to do in one shard."""
+        """Do some of what there is to do in one shard; it stays busy while there is more."""
+        self._busy.discard(shard)
         if shard not in self.shards.since:
             # Given up: a timer remembered here would make the loop spin.
             self._next_timer.pop(shard, None)
             return
-        while True:
-            arguments = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
-            answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
-            if answer[0] == b"lost":
-                self.shards.since.pop(shard, None)
-                self._next_timer.pop(shard, None)
-                return
-            now, intents, due, following, dead, relayed, retiring, _, _, left = answer
-            self.store.clock.observe(int(now))
-            if intents:
-                dispatch.ring(self.store, shard, [member.decode() for member in intents])
-            if due:
-                timers.fire(self.store, shard, [member.decode() for member in due])
-            for worker in dead:
-                reaper.reap(self.store, shard, worker.decode())
-            if relayed:
-                relay.deliver(self.store, shard)
-            if retiring:
-                sweep.retire(self.store, shard, [member.decode() for member in retiring])
-            if left:
-                unfinished.go_on(self.store, shard, left)
-            if following == b"":
-                self._next_timer.pop(shard, None)
-            else:
-                self._next_timer[shard] = int(following)
-            if not (due or dead or relayed or left or len(intents) == BATCH):
-                return
+        arguments = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
+        if shard in self._mended:
+            arguments["mended"] = self._mended.pop(shard)
+        answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
+        if answer[0] == b"lost":
+            self.shards.since.pop(shard, None)
+            self._next_timer.pop(shard, None)
+            return
+        now, intents, due, following, dead, relayed, retiring, _, mend, left = answer
+        self.store.clock.observe(int(now))
+        if following == b"":
+            self._next_timer.pop(shard, None)
+        else:
+            self._next_timer[shard] = int(following)
+        if mend and shard not in self._mending:
+            self._mending.add(shard)
+            self._sweeps.append((shard, mend, sweep.pages(self.store, shard, everything=True)))
+        gone = 0
+        with self._apart(shard):
+            dispatch.ring(self.store, shard, intents)
+        with self._apart(shard):
+            timers.fire(self.store, shard, due)
+        with self._apart(shard):
+            reaper.reap_all(self.store, shard, dead)
+        with self._apart(shard):
+            gone = relay.deliver(self.store, shard) if relayed else 0
+        with self._apart(shard):
+            sweep.retire(self.store, shard, retiring)
+        with self._apart(shard):
+            unfinished.go_on(self.store, shard, left)
+        if due or dead or gone or left or len(intents) == BATCH:
+            self._busy.add(shard)
+
+    @contextmanager
+    def _apart(self, shard: int | None = None) -> Iterator[None]:
+        """Part of the work, of one shard perhaps, that fails because of what it met: others go on, and it is tried
+        again with the next poll (I11). What is known to go wrong has been set aside further down.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, redis.RedisError) and not aside.is_about_data(error):
+                raise
+            self._check_at = 0.0
+            _log.exception("cannot go on here", extra={"shard": shard})
+
+    def _renew_in_time(self) -> None:
+        now = monotonic()
+        if now >= self._renew_at:
+            self._renew(now)
+        if now >= self._check_at:
+            self._check_at = now + CHECK_SECONDS
+            aside.check_namespace(self.store)
 
     def _renew(self, now: float) -> None:
         self._renew_at = now + RENEW_SECONDS
         new = self.shards.maintain()
         if new:
             self._poll_at = 0.0
-            self._begin_sweep(new, now)
+            self._begin_sweep(new)
 
-    def _begin_sweep(self, shards: Iterable[int], now: float) -> None:
-        if not self._sweeps:
-            self._sweeping_since = now
-        self._sweeps += [sweep.pages(self.store, shard) for shard in shards]
+    def _begin_sweep(self, shards: Iterable[int]) -> None:
+        self._sweeps[:0] = [(shard, None, sweep.pages(self.store, shard)) for shard in shards]
 
-    def _sweep(self, now: float) -> None:
-        """One page a round: what wakes up or falls due does not wait until everything has been looked over."""
+    def _sweep(self) -> None:
+        """One page a round, and no more of them than the share allows: what wakes up or falls due does not wait until
+        everything has been looked over, and a million instances cost others as little as a thousand.
+        """
+        now = monotonic()
         if now >= self._sweep_at and not self._sweeps:
-            self._begin_sweep(self.shards.since, now)
-        while self._sweeps and next(self._sweeps[-1], None) is None:
+            self._sweep_at = now + SWEEP_SECONDS
+            self._begin_sweep(self.shards.since)
+        if not self._sweeps or now < self._page_at:
+            return
+        shard, mend, found = self._sweeps[-1]
+        page = None
+        with self._apart(shard):
+            page = next(found, None)
+        if page is None:
             self._sweeps.pop()
-            took = monotonic() - self._sweeping_since
-            self._sweep_at = monotonic() + max(SWEEP_SECONDS, took / SWEEP_SHARE)
+            self._sweep_at = monotonic() + SWEEP_SECONDS
+            if mend is not None:
+                self._mending.discard(shard)
+                self._mended[shard] = mend
+                self._busy.add(shard)
+        self._page_at = max(self._page_at, now - SWEEP_BURST_SECONDS / SWEEP_SHARE)
+        self._page_at += (monotonic() - now) / SWEEP_SHARE
 
     def _poll(self) -> None:
-        for shard in list(self.shards.since):
-            self.tend(shard)
+        self._busy.update(self.shards.since)
         if 0 in self.shards.since:
-            self._lifelines.look(self.store)
-            schedules.tick(self.store, self.store.clock.now_ms())
-            while inbox.apply(self.store) == inbox.BATCH:
-                pass
+            with self._apart():
+                self._lifelines.look(self.store)
+            with self._apart():
+                schedules.tick(self.store, self.store.clock.now_ms())
+            with self._apart():
+                while inbox.apply(self.store) == inbox.BATCH:
+                    pass
 
-    def _wait(self) -> list[int]:
+    def _wait(self) -> Iterable[int]:
         """Block until a shard wakes, a timer is due or a poll is. Returns: the shards that woke."""
         names = {self.store.keys.shard_key(shard, "wake"): shard for shard in self.shards.since}
+        try:
+            return self._woken(names)
+        except redis.ResponseError as error:
+            if not aside.is_about_data(error):
+                raise
+            # A wake list is none. The look at its shard takes it away.
+            return list(names.values())
+
+    def _woken(self, names: Mapping[str, int]) -> list[int]:
+        now = monotonic()
+        until = min(self._renew_at, self._poll_at) - now
         if self._sweeps:
-            found = self.store.commands([["LPOP", name] for name in names])
-            return [shard for shard, element in zip(names.values(), found, strict=True) if element is not None]
-        until = min(self._renew_at, self._poll_at) - monotonic()
+            until = min(until, self._page_at - now)
+        if self._busy:
+            until = 0.0
         alarm = None
         if self._next_timer:
             first = min(self._next_timer, key=lambda shard: self._next_timer[shard])
@@ -207,7 +284,8 @@ class Orchestrator:
             self._stop.wait(max(0.01, until))
             return []
         if until <= 0:
-            return []
+            found = self.store.commands([["LPOP", name] for name in names])
+            return [shard for shard, element in zip(names.values(), found, strict=True) if element is not None]
         woken = self.store.pop_first(list(names), until, alarm=alarm)
         return [] if woken is None else [names[woken]]
 

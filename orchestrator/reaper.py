@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from workflows import failure
+from workflows.aside import call_apart, readable, set_aside
 from workflows.batches import numbered
 from workflows.errors import StalledError
-from workflows.keys import Held
-from workflows.store import Store, call_on, script
+from workflows.keys import Held, checked_name
+from workflows.store import Call, Store, call_on, script
 
 _REAP = script(Path(__file__).with_name("reap.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 BATCH = 100
+# Then others have their turn: nobody holds so much, but anybody can write that he does.
+BATCHES = 20
 
 
 def reap(store: Store, shard: int, worker: str) -> int:
     """Release everything an expired worker holds in one shard.
 
-    Returns: how many attempts and turns were released.
+    Returns: how many attempts and turns were released. If it held very many, the next call goes on.
     """
     poison = failure.make(
         "PoisonError",
@@ -32,21 +36,41 @@ def reap(store: Store, shard: int, worker: str) -> int:
         "look for memory use that ends a whole container, or for a step that is too long for machines that come and go",
     )
     stalled = failure.make("StalledError", StalledError.__doc__ or "")
-    held = store.keys.shard_key(shard, "held")
-    released = 0
-    while True:
-        members = store.members(held, f"{worker}|", most=BATCH)
-        parsed = [Held.parse(member) for member in members]
-        instances, places = numbered(store.keys.instance(one.workflow, one.id) for one in parsed)
+
+    def call(batch: Sequence[tuple[bytes, Held]]) -> Call:
+        instances, places = numbered(store.keys.instance(one.workflow, one.id) for _, one in batch)
         items = [
             {"i": place, "m": member, "k": one.kind, "g": one.generation, "s": one.seq, "t": one.token}
-            for place, member, one in zip(places, members, parsed, strict=True)
+            for place, (member, one) in zip(places, batch, strict=True)
         ]
         arguments = {"w": worker, "items": items, "poison": poison, "lost": lost, "stalled": stalled}
-        left = store.call(call_on(store.keys, _REAP, shard, instances, arguments))
+        return call_on(store.keys, _REAP, shard, instances, arguments)
+
+    held = store.keys.shard_key(shard, "held")
+    released = 0
+    for _ in range(BATCHES):
+        found = readable(store, shard, "held", Held.parse, store.members(held, f"{worker}|", most=BATCH))
+        # Without anything held the call takes the worker off the list.
+        answers = call_apart(store, shard, "held", found, call) if found else [([], store.call(call([])))]
+        left = min((answer for _, answer in answers), default=1)
         if left < 0:
-            return released
-        released += len(members)
+            break
+        released += len(found)
         if left == 0:
             _log.warning("worker lost", extra={"worker": worker, "shard": shard, "released": released})
-            return released
+            break
+    return released
+
+
+def reap_all(store: Store, shard: int, workers: Iterable[bytes]) -> None:
+    """The same for several; what cannot be a worker's name is set aside."""
+    bad = {}
+    for member in workers:
+        try:
+            worker = checked_name(member)
+        except ValueError:
+            bad[member] = "not a worker"
+        else:
+            reap(store, shard, worker)
+    if bad:
+        set_aside(store, shard, "workers", bad)

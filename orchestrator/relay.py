@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from workflows import failure
+from workflows.aside import is_about_data, set_aside
+from workflows.keys import checked_name, relay_parent
 from workflows.scripts import CREATE
 from workflows.store import Call, Store, call_on, script, unpackb
 
@@ -17,42 +19,83 @@ _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))
 _WATCH = script(Path(__file__).with_name("watch.lua"))
 _ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"), pump=False)
 
+BATCH = 100
+
 
 def deliver(store: Store, shard: int) -> int:
-    """Deliver the shard's messages. Returns: how many."""
+    """Deliver some of the shard's messages. Returns: how many are gone.
+
+    One that cannot be read or delivered is set aside, and the step that waits for it fails, so that its instance does
+    not wait for ever (I11). When the server refuses, messages stay for the next time.
+    """
     relay = store.keys.shard_key(shard, "relay")
-    messages = store.fields(relay)
-    if not messages:
-        return 0
-    ids = list(messages)
-    calls = [_call(store, unpackb(messages[id])) for id in ids]
-    done = [id for id, answer in zip(ids, store.execute(calls), strict=True) if not isinstance(answer, Exception)]
-    store.call(Call(_ACKNOWLEDGE, [relay], {"ids": done, "blobs": [messages[id] for id in done]}))
-    return len(done)
+    messages = _some(store, relay)
+    calls: dict[bytes, Call] = {}
+    bad: dict[bytes, str] = {}
+    for id, blob in messages.items():
+        try:
+            calls[id] = _call(store, unpackb(blob))
+        except Exception as error:  # msgpack has no common root of what it raises
+            bad[id] = f"cannot be read: {type(error).__name__}"
+    done = []
+    for id, answer in zip(calls, store.execute(list(calls.values())), strict=True):
+        if not isinstance(answer, Exception):
+            done.append(id)
+        elif is_about_data(answer):
+            bad[id] = f"cannot be delivered: {str(answer)[:200]}"
+    if done:
+        store.call(Call(_ACKNOWLEDGE, [relay], {"ids": done, "blobs": [messages[id] for id in done]}))
+    if bad:
+        for id, why in bad.items():
+            _give_up(store, id, why)
+        set_aside(store, shard, "relay", bad)
+    return len(done) + len(bad)
+
+
+def _some(store: Store, relay: str) -> dict[bytes, bytes]:
+    """A page of messages; they may be large, and there may be many."""
+    cursor: Any = 0
+    while True:
+        cursor, found = store.command("HSCAN", relay, cursor, "COUNT", BATCH)
+        if found or int(cursor) == 0:
+            return dict(found)
+
+
+def _give_up(store: Store, id: bytes, why: str) -> None:
+    try:
+        waiting = relay_parent(id)
+    except ValueError:
+        return
+    parent = store.keys.instance(waiting.workflow, waiting.id)
+    lost = failure.make("CorruptPayload", f"the message about this child {why}")
+    arguments = {"g": waiting.generation, "s": waiting.seq, "wf": waiting.workflow, "id": waiting.id, "x": lost}
+    answer = store.execute([call_on(store.keys, _CHILD_ENDED, parent.shard, [parent], arguments)])[0]
+    if isinstance(answer, Exception) and not is_about_data(answer):
+        raise answer
 
 
 def _call(store: Store, message: dict[bytes, Any]) -> Call:
     operation = message[b"op"].decode()
-    workflow, id = message[b"wf"].decode(), message[b"id"].decode()
+    workflow, id = _name(message, b"wf"), _name(message, b"id")
     target = store.keys.instance(workflow, id)
     if operation == "outcome":
         arguments: dict[str, Any] = {
-            "g": message[b"gen"],
-            "s": message[b"seq"],
-            "wf": message[b"cwf"],
-            "id": message[b"cid"],
+            "g": _name(message, b"gen"),
+            "s": _number(message, b"seq"),
+            "wf": _name(message, b"cwf"),
+            "id": _name(message, b"cid"),
         }
         for field in ("v", "x"):
             if field.encode() in message:
-                arguments[field] = message[field.encode()]
+                arguments[field] = _blob(message, field.encode())
         return call_on(store.keys, _CHILD_ENDED, target.shard, [target], arguments)
-    parent_workflow, parent_id = message[b"pwf"].decode(), message[b"pid"].decode()
+    parent_workflow, parent_id = _name(message, b"pwf"), _name(message, b"pid")
     parent = {
         "sh": store.keys.instance(parent_workflow, parent_id).shard,
         "wf": parent_workflow,
         "id": parent_id,
-        "gen": message[b"pgen"],
-        "seq": message[b"pseq"],
+        "gen": _name(message, b"pgen"),
+        "seq": _number(message, b"pseq"),
     }
     if operation == "watch":
         arguments = {
@@ -63,6 +106,8 @@ def _call(store: Store, message: dict[bytes, Any]) -> Call:
             "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
         }
         return call_on(store.keys, _WATCH, target.shard, [target], arguments)
+    if operation != "invoke":
+        raise ValueError(operation)
     taken = failure.make(
         "InstanceAlreadyExists",
         f'(instance.already_exists) Workflow instance with id "{id}" already exists',
@@ -71,12 +116,31 @@ def _call(store: Store, message: dict[bytes, Any]) -> Call:
         "i": 1,
         "wf": workflow,
         "id": id,
-        "gen": message[b"gen"],
-        "p": message[b"p"],
-        "qu": message[b"qu"],
-        "ok": message[b"ok"],
-        "err": message[b"err"],
+        "gen": _name(message, b"gen"),
+        "p": _blob(message, b"p"),
+        "qu": _name(message, b"qu"),
+        "ok": _number(message, b"ok"),
+        "err": _number(message, b"err"),
         "parent": parent,
         "taken": taken,
     }
     return call_on(store.keys, CREATE, target.shard, [target], {"items": [item]})
+
+
+def _name(message: dict[bytes, Any], field: bytes) -> str:
+    return checked_name(message[field])
+
+
+def _number(message: dict[bytes, Any], field: bytes) -> int:
+    value = message[field]
+    # Lua has floats only, and writes whole ones as integers.
+    if not isinstance(value, (int, float)) or not 0 <= value < 1e15:
+        raise ValueError(f"{field!r} is {value!r:.100}")
+    return int(value)
+
+
+def _blob(message: dict[bytes, Any], field: bytes) -> bytes:
+    value = message[field]
+    if not isinstance(value, bytes):
+        raise TypeError(f"{field!r} is {value!r:.100}")
+    return value

@@ -10,14 +10,14 @@ for at, item in ipairs(A.items) do
   local job = KEYS[2 + at]
   local rung = redis.call('HGET', job, 'rung')
   local push = not rung or length == 0
-  if rung and not push and REAL - tonumber(rung) > A.old then push = not redis.call('LPOS', KEYS[1], item.id) end
+  if rung and not push and REAL - (tonumber(rung) or 0) > A.old then push = not redis.call('LPOS', KEYS[1], item.id) end
   if push then
     redis.call('HSET', job, 'data', item.data, 'status', 'queued', 'origin', A.queue, 'description', item.what,
       'created_at', A.created, 'enqueued_at', A.created, 'timeout', 180, 'rung', REAL)
     redis.call('EXPIRE', job, A.ttl)
     redis.call('RPUSH', KEYS[1], item.id)
     pushed = pushed + 1
-  elseif rung and REAL - tonumber(rung) > A.old then
+  elseif rung and REAL - (tonumber(rung) or 0) > A.old then
     redis.call('HSET', job, 'rung', REAL)
     redis.call('EXPIRE', job, A.ttl)
   end

@@ -17,6 +17,8 @@ from pathlib import Path
 from croniter import croniter
 
 from workflows import codec
+from workflows.aside import note, shown
+from workflows.limits import DAY_MS
 from workflows.manifest import Manifest, read_manifest
 from workflows.scripts import CREATE
 from workflows.store import Call, Store, call_one, packb, script
@@ -81,17 +83,34 @@ def tick(store: Store, now_ms: int) -> int:
         cursor = cursors.get(schedule.id.encode())
         if cursor is None:
             # First seen: fires from now on, not for the past.
-            _move(store, schedule, "", now_ms)
+            _move(store, schedule, b"", now_ms)
             continue
-        due = firings(schedule.cron, int(cursor), now_ms)
+        after = _moment(cursor, now_ms)
+        if after is None:
+            why = f"the last firing of a schedule was {shown(cursor, 40)}; it goes on from now"
+            note(store, store.keys.schedules, why, schedule.id.encode())
+            _move(store, schedule, cursor, now_ms)
+            continue
+        try:
+            due = firings(schedule.cron, after, now_ms)
+        except (ValueError, KeyError, OverflowError) as error:
+            note(store, store.keys.manifest, f"a schedule cannot be read: {error}", schedule.id.encode())
+            continue
         for moment in due:
             _create(store, schedule, moment)
         if due:
-            created += len(due) if _move(store, schedule, cursor.decode(), due[-1]) else 0
+            created += len(due) if _move(store, schedule, cursor, due[-1]) else 0
     return created
 
 
-def _move(store: Store, schedule: Schedule, cursor: str, to_ms: int) -> bool:
+def _moment(cursor: bytes, now_ms: int) -> int | None:
+    """What a cursor says; None when it cannot be one: it would make the schedule fire never, or too often."""
+    if not cursor.isdigit() or len(cursor) > 15 or int(cursor) > now_ms + DAY_MS:
+        return None
+    return int(cursor)
+
+
+def _move(store: Store, schedule: Schedule, cursor: bytes, to_ms: int) -> bool:
     arguments = {"id": schedule.id, "from": cursor, "to": str(to_ms)}
     return bool(store.call(Call(_SCHEDULE, [store.keys.schedules], arguments)))
 

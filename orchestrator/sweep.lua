@@ -1,7 +1,8 @@
 -- Anti-entropy for live instances (M8): rebuilds everything that can be derived, then pumps. Finds nothing on a
 -- healthy shard; repairs lost timers, intents, wake-ups and claims after a lost second of Redis or manual damage.
--- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]}; [all] = a key of the shard was lost, so everything
---        the shard knows of an instance is derived from it, also of one that has ended
+-- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]};
+--        [all] = a key of the shard was lost, so everything the shard knows of an instance is derived from it, also of
+--        one that has ended
 -- Reply  list of {1 repaired | 0, cursor of what is left to be looked at or ''}: an instance with more open records than
 --        are left to this call is looked at slice by slice, and alone
 local answers, stopped = {}, false

@@ -8,67 +8,115 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from workflows import failure
-from workflows.keys import Instance
+from workflows.aside import call_apart, readable
+from workflows.batches import numbered
+from workflows.keys import Instance, Listed, Retiring
 from workflows.scripts import delete_call, unring_calls
 from workflows.status import LIVE
-from workflows.store import Store, call_on, script
+from workflows.store import Call, Store, call_on, script
 
 _SWEEP = script(Path(__file__).with_name("sweep.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 BATCH = 50
+# Keys of the whole server looked at in one go, where a shard's instances are found without its index.
+SCANNED = 1_000
 
 
-def live_instances(store: Store, shard: int) -> Iterator[list[Instance]]:
-    """The shard's live instances, in pages."""
+def live_instances(store: Store, shard: int) -> Iterator[list[tuple[bytes, Instance]]]:
+    """The shard's live instances, in pages, each with its line of the index."""
     index = store.keys.shard_key(shard, "index")
-    beginnings: dict[str, str | None] = {f"{status}|": None for status in LIVE}
+    beginnings: dict[str, bytes | None] = {f"{status}|": None for status in LIVE}
     while beginnings:
         pages = store.pages(index, beginnings, most=BATCH)
         for page in filter(None, pages.values()):
-            yield [_instance(store, member) for member in page]
+            found = readable(store, shard, "index", Listed.parse, page)
+            yield [(member, store.keys.instance(line.workflow, line.id)) for member, line in found]
         beginnings = {prefix: page[-1] for prefix, page in pages.items() if len(page) == BATCH}
 
 
-def _instance(store: Store, member: str) -> Instance:
-    _, workflow, _, id = member.split("|")
-    return store.keys.instance(workflow, id)
+def all_instances(store: Store, shard: int) -> Iterator[list[tuple[bytes, Instance]]]:
+    """Those that have a header, in pages, whatever the index says; without a line of it."""
+    pattern = store.keys.headers_of(shard)
+    cursor = 0
+    while True:
+        cursor, found = store.command("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED)
+        named = [store.keys.instance_of_header(key) for key in found]
+        place = [(b"", instance) for instance in named if instance is not None and instance.shard == shard]
+        for at in range(0, len(place), BATCH):
+            yield place[at : at + BATCH]
+        if not place:
+            yield []
+        if int(cursor) == 0:
+            return
 
 
-def pages(store: Store, shard: int) -> Iterator[int]:
-    """Repair a shard, page by page. Gives for each call in how many instances something was missing."""
-    for page in live_instances(store, shard):
-        waiting = [(instance, "0") for instance in page]
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """An instance of a page, and where among its open records the look at it goes on."""
+
+    workflow: str
+    id: str
+    cursor: str = "0"
+
+
+def pages(store: Store, shard: int, *, everything: bool = False) -> Iterator[int]:
+    """Repair a shard, page by page. Gives for each call in how many instances something was missing.
+
+    Args:
+        everything: one of the shard's keys was lost: look at every header there is.
+    """
+
+    def call(page: Sequence[tuple[bytes, _Looked]]) -> Call:
+        instances, places = numbered(store.keys.instance(one.workflow, one.id) for _, one in page)
+        items: list[dict[str, Any]] = []
+        for place, (member, one) in zip(places, page, strict=True):
+            items.append({"i": place, "c": one.cursor} | ({"m": member} if member else {}))
+        arguments: dict[str, Any] = {"items": items}
+        if everything:
+            arguments["all"] = True
+        return call_on(store.keys, _SWEEP, shard, instances, arguments)
+
+    for page in (all_instances if everything else live_instances)(store, shard):
+        waiting = [(member, _Looked(instance.workflow, instance.id)) for member, instance in page]
         while waiting:
-            items = [{"i": place, "c": cursor} for place, (_, cursor) in enumerate(waiting, 1)]
-            call = call_on(store.keys, _SWEEP, shard, [instance for instance, _ in waiting], {"items": items})
-            answers = store.call(call)
-            repaired = sum(fixed for fixed, _ in answers)
+            repaired, left = 0, []
+            # One that makes the script fail leaves the index, and is noted there.
+            for looked, answers in call_apart(store, shard, "index", waiting, call):
+                for (member, one), (fixed, cursor) in zip(looked, answers, strict=True):
+                    repaired += fixed
+                    if cursor:
+                        left.append((member, replace(one, cursor=cursor.decode())))
             if repaired:
                 _log.warning("repaired", extra={"shard": shard, "instances": repaired})
-            waiting = [
-                (instance, cursor.decode())
-                for (instance, _), (_, cursor) in zip(waiting, answers, strict=True)
-                if cursor
-            ]
+            waiting = left
             yield repaired
+        if not page:
+            yield 0
 
 
-def retire(store: Store, shard: int, members: Sequence[str]) -> int:
+def _same(call: Call, _: object) -> Call:
+    return call
+
+
+def retire(store: Store, shard: int, members: Sequence[bytes]) -> int:
     """Delete instances whose retention is over (F55, F56). Returns: how many are gone."""
     gone = 0
-    for member in members:
-        workflow, id, generation = member.split("|")
-        instance = store.keys.instance(workflow, id)
+    for member, retiring in readable(store, shard, "retire", Retiring.parse, members):
+        workflow, id, generation = retiring
         arguments = {
             "gen": generation,
             "retire": member,
             "x": failure.make("InstanceNotFound", f"instance {id!r} of {workflow!r} is gone"),
         }
-        answer = store.call(delete_call(store.keys, instance, arguments))
-        if answer[0] == b"deleted":
-            store.execute(unring_calls(store.keys, shard, ((q.decode(), n.decode()) for q, n in answer[1:])))
+        delete = delete_call(store.keys, store.keys.instance(workflow, id), arguments)
+        answers = call_apart(store, shard, "retire", [(member, retiring)], partial(_same, delete))
+        if answers and answers[0][1][0] == b"deleted":
+            store.execute(unring_calls(store.keys, shard, ((q.decode(), n.decode()) for q, n in answers[0][1][1:])))
             gone += 1
     return gone

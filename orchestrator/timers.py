@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflows.aside import call_apart, readable
 from workflows.batches import numbered
 from workflows.keys import Timer
-from workflows.store import Store, call_on, script
+from workflows.store import Call, Store, call_on, script
 
 _FIRE = script(Path(__file__).with_name("fire.lua"))
 
@@ -15,19 +16,23 @@ _FIRE = script(Path(__file__).with_name("fire.lua"))
 BATCH = 100
 
 
-def fire(store: Store, shard: int, members: Sequence[str]) -> int:
+def fire(store: Store, shard: int, members: Sequence[bytes]) -> int:
     """Fire the timers of one shard that are due by the server's clock; others are left alone.
 
     Returns: how many moved an instance.
     """
-    fired = 0
-    for at in range(0, len(members), BATCH):
-        batch = members[at : at + BATCH]
-        timers = [Timer.parse(member) for member in batch]
-        instances, places = numbered(store.keys.instance(timer.workflow, timer.id) for timer in timers)
+
+    def call(batch: Sequence[tuple[bytes, Timer]]) -> Call:
+        instances, places = numbered(store.keys.instance(timer.workflow, timer.id) for _, timer in batch)
         items = [
             {"i": place, "m": member, "k": timer.kind, "g": timer.generation, "s": timer.seq}
-            for place, member, timer in zip(places, batch, timers, strict=True)
+            for place, (member, timer) in zip(places, batch, strict=True)
         ]
-        fired += store.call(call_on(store.keys, _FIRE, shard, instances, {"items": items}))
-    return fired
+        return call_on(store.keys, _FIRE, shard, instances, {"items": items})
+
+    found = readable(store, shard, "timers", Timer.parse, members)
+    return sum(
+        answer
+        for at in range(0, len(found), BATCH)
+        for _, answer in call_apart(store, shard, "timers", found[at : at + BATCH], call)
+    )

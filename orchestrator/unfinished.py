@@ -23,13 +23,8 @@ BATCH = 10
 
 def go_on(store: Store, shard: int, members: Sequence[bytes]) -> None:
     """One slice of each, in one round trip. What cannot be gone on with is set aside."""
-    found: list[tuple[bytes, Unfinished]] = []
+    found = aside.readable(store, shard, "unfinished", Unfinished.parse, members)
     bad: dict[bytes, str] = {}
-    for member in members:
-        try:
-            found.append((member, Unfinished.parse(member.decode())))
-        except ValueError as error:
-            bad[member] = str(error)
     bells: list[tuple[str, str]] = []
     answers = store.execute([_call(store, shard, member, one) for member, one in found])
     for (member, one), answer in zip(found, answers, strict=True):

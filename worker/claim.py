@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workflows import doorbell, keys, limits, nonces
+from workflows.aside import readable
 from workflows.batches import numbered
 from workflows.keys import Held, Instance, Intent
 from workflows.store import Call, Store, call_on, call_one, script, unpackb
@@ -226,4 +227,5 @@ def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any
 
 def held_by(store: Store, shard: int, worker: str) -> list[Held]:
     """Everything a worker holds in one shard."""
-    return [Held.parse(member) for member in store.members(store.keys.shard_key(shard, "held"), f"{worker}|")]
+    members = store.members(store.keys.shard_key(shard, "held"), f"{worker}|")
+    return [held for _, held in readable(store, shard, "held", Held.parse, members)]

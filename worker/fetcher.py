@@ -12,7 +12,8 @@ import redis
 from worker.claim import Known, LeaseLost, Task, claim, decline, intents_of, pop_call
 from worker.lease import Lease
 from worker.vital import vital
-from workflows.keys import Instance, Intent, rq_handover, rq_queue
+from workflows.aside import displace, is_about_data
+from workflows.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
 from workflows.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -82,6 +83,8 @@ class Fetcher(threading.Thread):
                 failures = 0
             except redis.RedisError as error:
                 _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
+                if is_about_data(error):
+                    self._mend(store, name)
                 self._taker.draining.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1
         store.close()
@@ -100,6 +103,13 @@ class Fetcher(threading.Thread):
             _log.warning("unknown workflow put back", extra={"workflow": unknown[0].workflow, "count": len(unknown)})
             intents = [intent for intent in intents if intent.workflow in self._workflows]
         return intents
+
+    def _mend(self, store: Store, name: str) -> None:
+        """RQ's keys hold nothing that would be lost with them: doorbells are rung again (I11)."""
+        try:
+            displace(store, {rq_queue(name): "list", rq_handover(name): "list", rq_failed(name): "zset"})
+        except redis.RedisError:
+            _log.info("tried again later", exc_info=True)
 
     def _claim(self, store: Store, intents: Sequence[Intent]) -> None:
         with self._taker.claiming:

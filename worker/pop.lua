@@ -12,9 +12,10 @@ while #members < A.n and looks < A.looks do
   local id = redis.call('LPOP', KEYS[2]) or redis.call('LPOP', KEYS[1])
   if not id then break end
   local job = A.prefix .. id
-  local data = redis.call('HGET', job, 'data')
-  if data then
-    if string.sub(data, 1, #A.envelope) == A.envelope and string.sub(data, -#A.tail) == A.tail then
+  local data = redis.pcall('HGET', job, 'data')
+  -- A key of another type is no job of anybody's.
+  if type(data) == 'string' then
+    if #data < 1024 and string.sub(data, 1, #A.envelope) == A.envelope and string.sub(data, -#A.tail) == A.tail then
       members[#members + 1] = string.sub(data, #A.envelope + 1, -#A.tail - 1)
       redis.call('DEL', job)
     else

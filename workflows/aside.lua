@@ -19,12 +19,15 @@ local function shortened(text)
 end
 
 -- Notes what was found. Found again, it is the same note with a later time.
+local noted = 0
 local function note(key, member, why)
   local entry = cmsgpack.pack({key, shortened(member), why})
-  if type(server.pcall('ZADD', ASIDE, REAL, entry)) == 'table' then
+  local new = server.pcall('ZADD', ASIDE, REAL, entry)
+  if type(new) == 'table' then
     server.call('UNLINK', ASIDE)
-    server.call('ZADD', ASIDE, REAL, entry)
+    new = server.call('ZADD', ASIDE, REAL, entry)
   end
+  noted = noted + new
   server.call('ZREMRANGEBYRANK', ASIDE, 0, -ASIDE_KEPT - 1)
   server.call('PEXPIRE', ASIDE, ASIDE_MS)
 end

@@ -8,20 +8,34 @@ and shows them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import redis
 
 from workflows.keys import SHARD_KEY_NAMES
 from workflows.outage import unavailable
-from workflows.store import Store, call_on, script, unpackb
+from workflows.store import Call, Store, call_on, script, unpackb
 
 _SET_ASIDE = script(Path(__file__).with_name("set_aside.lua"))
 _log = logging.getLogger("workflows.aside")
 
+
+class Named(Protocol):
+    """A member that names an instance."""
+
+    @property
+    def workflow(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+
+Member = TypeVar("Member", bound=Named)
+
+BATCH: Final = 100
 # What concerns no shard is noted in this one.
 NAMESPACE_SHARD: Final = 0
 
@@ -47,20 +61,67 @@ class Note:
 
 def set_aside(store: Store, shard: int, name: str, members: Mapping[bytes, str]) -> None:
     """Take members (fields) out of one of a shard's keys, given with what is wrong with each."""
-    if not members:
-        return
     place = SHARD_KEY_NAMES.index(name) + 1
     items = [{"k": place, "m": member, "why": why} for member, why in members.items()]
-    store.call(call_on(store.keys, _SET_ASIDE, shard, [], {"items": items, "notes": []}))
-    key = store.keys.shard_key(shard, name)
-    _log.error("set aside", extra={"key": key, "count": len(items), "reason": next(iter(members.values()))})
+    for at in range(0, len(items), BATCH):
+        arguments = {"items": items[at : at + BATCH], "notes": []}
+        store.call(call_on(store.keys, _SET_ASIDE, shard, [], arguments))
+        why = items[at]["why"]
+        _log.error("set aside", extra={"key": store.keys.shard_key(shard, name), "count": len(items), "reason": why})
+
+
+def readable(
+    store: Store, shard: int, name: str, parse: Callable[[bytes], Member], members: Iterable[bytes]
+) -> list[tuple[bytes, Member]]:
+    """Members of one of a shard's keys as they are and as they read; what is none is set aside."""
+    found, bad = [], {}
+    for member in members:
+        try:
+            parsed = parse(member)
+        except ValueError as error:
+            bad[member] = str(error).partition(":")[0]
+            continue
+        # Called with another shard's keys, the scripts would write into the wrong places.
+        if store.keys.instance(parsed.workflow, parsed.id).shard == shard:
+            found.append((member, parsed))
+        else:
+            bad[member] = "belongs to another shard"
+    if bad:
+        set_aside(store, shard, name, bad)
+    return found
+
+
+def call_apart(
+    store: Store,
+    shard: int,
+    name: str,
+    found: Sequence[tuple[bytes, Member]],
+    call: Callable[[Sequence[tuple[bytes, Member]]], Call],
+) -> list[tuple[Sequence[tuple[bytes, Member]], Any]]:
+    """Call a script with members of one of a shard's keys. If it fails because of one of them, that one is found and
+    set aside, and the others have their turn (I11).
+
+    Returns: the answers, each with the members that it is about.
+    """
+    if not found:
+        return []
+    try:
+        return [(found, store.call(call(found)))]
+    except redis.ResponseError as error:
+        if not is_about_data(error):
+            raise
+        if len(found) == 1:
+            set_aside(store, shard, name, {found[0][0]: f"fails: {str(error)[:200]}"})
+            return []
+    half = len(found) // 2
+    return [*call_apart(store, shard, name, found[:half], call), *call_apart(store, shard, name, found[half:], call)]
 
 
 def note(store: Store, key: str, why: str, member: bytes = b"") -> None:
     """Say of something outside the shards that it could not be read; it has been removed, or is passed over."""
     found = {"items": [], "notes": [[key, member, why]]}
-    store.call(call_on(store.keys, _SET_ASIDE, NAMESPACE_SHARD, [], found))
-    _log.error("set aside", extra={"key": key, "reason": why})
+    if store.call(call_on(store.keys, _SET_ASIDE, NAMESPACE_SHARD, [], found)):
+        _log.error("set aside", extra={"key": key, "reason": why})
 
 
 def displace(store: Store, types: Mapping[str, str]) -> list[str]:
@@ -79,6 +140,35 @@ def displace(store: Store, types: Mapping[str, str]) -> list[str]:
             note(store, key, f"was a {kind} and has been removed")
             wrong.append(key)
     return wrong
+
+
+def check_namespace(store: Store) -> None:
+    """Put right what stands in the keys of the whole namespace, as far as a process at work knows it."""
+    keys = store.keys
+    displace(
+        store,
+        {
+            **{keys.shard_key(shard, "aside"): "zset" for shard in range(keys.shards)},
+            keys.meta: "hash",
+            keys.manifest: "hash",
+            keys.versions: "hash",
+            keys.processes: "hash",
+            keys.schedules: "hash",
+            keys.orchestrators: "zset",
+            keys.inbox: "stream",
+            keys.inbox_refused: "stream",
+        },
+    )
+    (shards,) = store.command("HMGET", keys.meta, "shards")
+    if shards == str(keys.shards).encode():
+        return
+    if shards is not None and shards.isdigit() and len(shards) < 6:
+        note(store, keys.meta, f"says that there are {shown(shards)} shards; those at work know of {keys.shards}")
+        return
+    # Without the number nobody could come in, and with another one instances would be looked for in the wrong place.
+    store.command("HSET", keys.meta, "shards", keys.shards)
+    if shards is not None:
+        note(store, keys.meta, f"said that there are {shown(shards, 40)} shards and has been corrected", b"shards")
 
 
 def is_about_data(error: Exception) -> bool:

@@ -103,6 +103,17 @@ class Keyspace:
         """Where more open records are put than the call that ends a life can take back."""
         return f"{self.of_instance(instance)[0][:-1]}x:{token}"
 
+    def headers_of(self, shard: int) -> str:
+        """A pattern for the header keys of a shard. Names have no character that means something in a pattern."""
+        return f"{{{self.namespace}/{shard:02d}}}:i:*:h"
+
+    def instance_of_header(self, key: bytes) -> Instance | None:
+        """Whose header this is; None when it is nobody's."""
+        parts = key.decode("ascii", "replace").split(":")
+        if len(parts) != 5 or not all(_WORD.fullmatch(name) for name in parts[2:4]):
+            return None
+        return self.instance(parts[2], parts[3])
+
     def header(self, instance: Instance) -> str:
         return self.of_instance(instance)[0]
 
@@ -190,6 +201,8 @@ _NAME, _NUMBER = r"[A-Za-z0-9_-]{1,100}", r"[0-9]{1,9}"
 _WHO = rf"({_NAME})\|({_NAME})\|({_NAME})\|({_NUMBER})"
 _INTENT = re.compile(rf"([at])\|{_WHO}\|({_NAME})\|({_NAME})")
 _HELD = re.compile(rf"({_NAME})\|([at])\|{_WHO}\|({_NAME})")
+_WORD = re.compile(_NAME)
+_RELAYED = re.compile(rf"([co])\|{_WHO}")
 _TIMER = re.compile(rf"([sbw])\|{_WHO}")
 
 
@@ -275,12 +288,60 @@ class Unfinished:
     token: str
 
     @classmethod
-    def parse(cls, member: str) -> Unfinished:
+    def parse(cls, member: str | bytes) -> Unfinished:
         """Raises ValueError when the text is none."""
-        kind, workflow, id, generation, *token = member.split("|")
-        if (kind, len(token)) not in (("i", 0), ("x", 1)):
-            raise ValueError(f"not unfinished: {member!r}")
-        return cls(kind, workflow, id, generation, token[0] if token else "")
+        kind, workflow, id, generation, token = _parts(_UNFINISHED, member, "unfinished")
+        if (kind == "x") != (token is not None):
+            raise ValueError(f"not unfinished: {member!r:.100}")
+        return cls(kind, workflow, id, generation, token or "")
+
+
+_LISTED = re.compile(rf"([A-Za-z]{{1,20}})\|({_NAME})\|([0-9]{{1,15}})\|({_NAME})")
+_UNFINISHED = re.compile(rf"([ix])\|({_NAME})\|({_NAME})\|({_NAME})(?:\|({_NAME}))?")
+_RETIRING = re.compile(rf"({_NAME})\|({_NAME})\|({_NAME})")
+
+
+class Listed(NamedTuple):
+    """One line of the index."""
+
+    status: str
+    workflow: str
+    created: str
+    id: str
+
+    @classmethod
+    def parse(cls, member: str | bytes) -> Listed:
+        """Raises ValueError when the text is not a line of the index."""
+        return cls(*_parts(_LISTED, member, "a line of the index"))
+
+
+class Retiring(NamedTuple):
+    """One life of an instance whose retention ends."""
+
+    workflow: str
+    id: str
+    generation: str
+
+    @classmethod
+    def parse(cls, member: str | bytes) -> Retiring:
+        """Raises ValueError when the text is not one."""
+        return cls(*_parts(_RETIRING, member, "an instance to be retired"))
+
+
+def checked_name(member: bytes) -> str:
+    """A name that can be part of keys and members. Raises ValueError when it cannot."""
+    _parts(_WORD, member, "a name")
+    return member.decode()
+
+
+def relay_parent(id: bytes) -> Held:
+    """The open step to which a message between shards belongs, by the message's id: ``c|`` for a child asked for,
+    ``o|`` for an outcome. As something held by nobody, because the same names make it up.
+
+    Raises: ValueError.
+    """
+    _, workflow, instance, generation, seq = _parts(_RELAYED, id, "a message between shards")
+    return Held("", "a", workflow, instance, generation, int(seq), "")
 
 
 def index_prefix(status: str, workflow: str) -> str:

@@ -192,25 +192,33 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
     for app, text in sorted(fields.items()):
         try:
             body = json.loads(text)
-            found = {name: _known(name, app.decode(), of) for name, of in body["workflows"].items()}
+            name_of_app = app.decode()
+            found = {name: _known(name, name_of_app, of) for name, of in body["workflows"].items()}
             for queue in body.get("queues") or ():
                 names.check_queue_name(queue)
         except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, BadName):
             unreadable.append(app.decode(errors="backslashreplace"))
             continue
-        apps[app.decode()] = body
+        apps[name_of_app] = body
         workflows |= found
     return Manifest(workflows, apps, tuple(unreadable))
 
 
+def _duration(value: Any) -> int:
+    if not 0 <= int(value) <= limits.DURATION_MS_MAX * 100:
+        raise ValueError(f"a retention of {value!r:.100}")
+    return int(value)
+
+
 def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
     retention = of["retention"]
+    # What is made of these goes into keys and headers, and from there to every process.
     return KnownWorkflow(
         names.check_workflow_name(name),
         app=app,
         queue=names.check_queue_name(of["queue"]),
-        retention_success_ms=int(retention["success_ms"]),
-        retention_error_ms=int(retention["error_ms"]),
+        retention_success_ms=_duration(retention["success_ms"]),
+        retention_error_ms=_duration(retention["error_ms"]),
         schedules=tuple(str(cron) for cron in of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
         description=of,

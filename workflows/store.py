@@ -318,18 +318,20 @@ class Store:
         """Fields of an instance's header; None for those it does not have."""
         return cast("list[bytes | None]", self.command("HMGET", self.keys.header(instance), *names))
 
-    def members(self, key: str, prefix: str, *, most: int = -1) -> list[str]:
+    def members(self, key: str, prefix: str, *, most: int = -1) -> list[bytes]:
         """Members of a sorted set with equal scores that begin with ``prefix``, in order."""
         return self.pages(key, {prefix: None}, most=most)[prefix]
 
-    def pages(self, key: str, beginnings: Mapping[str, str | None], *, most: int = -1) -> dict[str, list[str]]:
+    def pages(self, key: str, beginnings: Mapping[str, bytes | None], *, most: int = -1) -> dict[str, list[bytes]]:
         """The same for several prefixes in one round trip, each from behind the member it is given with on."""
         commands = []
         for prefix, after in beginnings.items():
-            start = f"[{prefix}" if after is None else f"({after}"
-            commands.append(["ZRANGEBYLEX", key, start, f"[{prefix}".encode() + b"\xff", "LIMIT", 0, most])
+            start = b"[" + prefix.encode() if after is None else b"(" + after
+            # The first text behind all that begin like this, whatever bytes follow.
+            end = b"(" + prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1]) if prefix else b"+"
+            commands.append(["ZRANGEBYLEX", key, start, end, "LIMIT", 0, most])
         found = self.commands(commands)
-        return {prefix: [member.decode() for member in page] for prefix, page in zip(beginnings, found, strict=True)}
+        return dict(zip(beginnings, found, strict=True))
 
     def stream(self, key: str, most: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """The oldest entries of a stream: id and fields."""

@@ -750,7 +750,7 @@ def test_a_value_that_cannot_be_read_does_not_stop_a_dump(rich: WorkflowInstance
 def test_a_child_that_is_not_there_yet_is_starting(client: Client, worker: HandWorker) -> None:
     """Its creation is on its way to another shard, and is carried out by an orchestrator."""
     instance = client.workflow("order").create("a1")
-    message = {"op": "create", "wf": "parcel", "id": "p1", "gen": "g", "p": b"", "qu": "gpu", "ok": 1, "err": 1}
+    message = {"op": "invoke", "wf": "parcel", "id": "p1", "gen": "g", "p": b"", "qu": "gpu", "ok": 1, "err": 1}
     asked = {"s": 1, "k": "child", "n": "pack", "c": 1, "wf": "parcel", "id": "p1", "m": message}
     worker.turn(of(instance), o=[asked])
     (step_of,) = instance.status().steps

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis as redis_py
@@ -12,12 +14,12 @@ import redis as redis_py
 from orchestrator.loop import Orchestrator
 from tests.driving import store_of
 from worker.engine import Engine, Settings
-from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, doorbell, keys
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, aside, doorbell, keys
 from workflows.client import WorkflowHandle
-from workflows.errors import InstanceAlreadyExists, InstanceError
+from workflows.errors import CorruptPayload, InstanceAlreadyExists, InstanceError
 from workflows.keys import Keyspace
 from workflows.manifest import publish_manifest
-from workflows.store import Store, connection
+from workflows.store import Store, connection, packb
 
 app = App("shop")
 
@@ -26,9 +28,17 @@ app = App("shop")
 class Order(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent, step: WorkflowStep) -> int:
         first = await step.do("one", lambda: 1)
-        await step.sleep("nap", "1 second" if event.payload.get("naps") else 1)
+        await step.sleep("nap", "2 seconds" if event.payload.get("naps") else 1)
         second: int = await step.do("two", lambda first: first + 1, first)
         return second
+
+
+@app.workflow(name="parent")
+class Parent(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent, step: WorkflowStep) -> object:
+        if event.payload.get("invoke"):
+            return await step.invoke("order", {}, id=event.payload["id"])
+        return await step.wait_for_child("child", {"workflow": "order", "id": event.payload["child"]})
 
 
 class Running:
@@ -47,6 +57,7 @@ class Running:
         self.thread = threading.Thread(target=self.orchestrator.run, name="orchestrator", daemon=True)
         self.client = Client(app, connection=redis)
         self.orders: WorkflowHandle = self.client.workflow("order")
+        self.parents: WorkflowHandle = self.client.workflow("parent")
 
     def _connect(self) -> Store:
         store = Store(connection(self._url), self.keys, hot=True)
@@ -64,6 +75,13 @@ class Running:
         self.thread.join(timeout=10)
         for store in self._stores:
             store.close()
+
+    def wait(self, holds: Callable[[], object]) -> None:
+        """Until a condition holds."""
+        deadline = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def check(self) -> None:
         """Everybody still serves: a new instance comes to its end."""
@@ -137,3 +155,120 @@ def _ring(running: Running, id: str | bytes, data: str | bytes) -> None:
 def test_a_bad_doorbell_is_dropped_and_the_queue_served_on(running: Running, id: str | bytes, data: str) -> None:
     _ring(running, id, data)
     running.check()
+
+
+HUGE = "9" * 5_000
+MEMBERS = [
+    b"\xff\xfe",
+    b"",
+    b"one|two",
+    f"a|order|o-1|abc|{HUGE}|n|default".encode(),
+    b"a|order|o-1|abc|99999999999999|n|default",
+    b"t|order|o-1|abc|0|n|a queue",
+    b"t|order|elsewhere|abc|0|n|default|more",
+    b"s|order|o-1|abc|" + HUGE.encode(),
+    b"w0|a|order|o-1|abc|" + HUGE.encode() + b"|token",
+    b"order|o-1",
+    b"running|order|x|o-1",
+]
+
+
+def _set_aside(running: Running) -> list[aside.Note]:
+    store = Store(running.redis, running.keys)
+    return list(aside.notes(store, 0, 1_000)[1])
+
+
+@pytest.mark.parametrize("name", ["intents", "timers", "held", "workers", "index", "retire"])
+def test_members_that_are_none_are_set_aside_and_everybody_served_on(running: Running, name: str) -> None:
+    key = running.keys.shard_key(0, name)
+    prefixed = [b"dead|" + member for member in MEMBERS] if name == "held" else MEMBERS
+    if name == "index":
+        prefixed = [b"running|" + member for member in MEMBERS]
+    running.redis.zadd(key, dict.fromkeys(prefixed, 0 if name in ("held", "index") else 1))
+    running.redis.zadd(running.keys.shard_key(0, "workers"), {"dead": 1})
+    running.redis.delete(running.keys.shard_key(0, "wake"))
+    running.orchestrator._sweep_at = 0.0
+    running.check()
+    running.wait(lambda: not any(running.redis.zscore(key, member) is not None for member in prefixed))
+    noted = {note.member for note in _set_aside(running) if note.key == key}
+    assert len(noted) >= len(prefixed) - 3  # some are read by prefix, and are what they seem to be
+
+
+@pytest.mark.parametrize("name", keys.SHARD_KEY_NAMES)
+def test_a_shards_key_of_another_type_is_taken_away_while_everybody_is_at_work(running: Running, name: str) -> None:
+    waiting = running.orders.create(id="waiting", params={"naps": True})
+    running.wait(lambda: waiting.status().status == "waiting")
+    key = running.keys.shard_key(0, name)
+    running.redis.delete(key)
+    running.redis.set(key, "garbage")
+    running.orchestrator._check_at = 0.0
+    running.check()
+    assert waiting.result(timeout="20 seconds") == 2
+    running.wait(lambda: running.redis.type(key) != b"string")
+    if name != "aside":
+        assert key in {note.key for note in _set_aside(running)}
+
+
+@pytest.mark.parametrize("name", ["orchestrators", "schedules", "manifest", "meta", "inbox", "inbox_refused"])
+def test_a_namespaces_key_of_another_type_is_taken_away_too(running: Running, name: str) -> None:
+    key = getattr(running.keys, name)
+    running.redis.delete(key)
+    running.redis.set(key, "garbage")
+    running.orchestrator._check_at = 0.0
+    running.check()
+    running.wait(lambda: running.redis.type(key) != b"string")
+    running.wait(lambda: key in {note.key for note in _set_aside(running)})
+
+
+@pytest.mark.parametrize("name", ["queue", "handover", "queues", "failed"])
+def test_a_key_of_rq_of_another_type_is_taken_away(running: Running, name: str) -> None:
+    queue = running.keys.queue("default")
+    key = {
+        "queue": keys.rq_queue(queue),
+        "handover": keys.rq_handover(queue),
+        "queues": keys.rq_queues(),
+        "failed": keys.rq_failed(queue),
+    }[name]
+    running.redis.delete(key)
+    running.redis.hset(key, "garbage", 1)
+    if name == "failed":
+        _ring(running, "forged", "[]")
+    running.check()
+    running.wait(lambda: running.redis.type(key) != b"hash")
+
+
+def test_cursors_of_schedules_that_are_none_are_put_right(running: Running) -> None:
+    store = Store(running.redis, running.keys)
+    body = {"queue": "default", "retention": {"success_ms": 1, "error_ms": 1}, "schedules": ["* * * * *", "no cron"]}
+    running.redis.hset(running.keys.manifest, "cron", json.dumps({"workflows": {"clock": body}}))
+    running.redis.hset(running.keys.schedules, "clock * * * * *", b"\xff")
+    running.redis.hset(running.keys.schedules, "clock no cron", "1")
+    running.check()
+    running.wait(lambda: (store.command("HGET", running.keys.schedules, "clock * * * * *") or b"").isdigit())
+    running.wait(lambda: {note.key for note in _set_aside(running)} >= {running.keys.schedules, running.keys.manifest})
+
+
+def test_a_message_between_shards_that_cannot_be_read_fails_the_step_that_waits(running: Running) -> None:
+    relay = running.keys.shard_key(0, "relay")
+    running.orders.create(id="slow", params={"naps": True})
+    parent = running.parents.create(id="p-1", params={"child": "slow"})
+    running.wait(lambda: parent.status().status == "waiting")
+    generation = running.redis.hget(running.keys.header(running.keys.instance("parent", "p-1")), "gen")
+    assert isinstance(generation, bytes)
+    running.redis.hset(relay, f"c|parent|p-1|{generation.decode()}|1", b"\xc1")
+    running.redis.hset(relay, "nothing", packb({"op": "outcome", "wf": 1}))
+    with pytest.raises(CorruptPayload, match="the message about this child cannot be read"):
+        parent.result(timeout="20 seconds")
+    running.check()
+    assert running.redis.hlen(relay) == 0
+    assert len([note for note in _set_aside(running) if note.key == relay]) == 2
+
+
+def test_a_message_whose_target_cannot_be_read_does_not_keep_the_loop_busy(running: Running) -> None:
+    child = running.keys.instance("order", "taken")
+    running.redis.set(running.keys.header(child), "garbage")
+    parent = running.parents.create(id="p-1", params={"id": "taken", "invoke": True})
+    with pytest.raises(InstanceAlreadyExists):
+        parent.result(timeout="20 seconds")
+    running.check()
+    assert running.redis.hlen(running.keys.shard_key(0, "relay")) == 0
