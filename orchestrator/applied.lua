@@ -1,14 +1,21 @@
--- Takes a request off the inbox, and keeps it with its reason where it was refused.
--- KEYS   inbox, refused          ARGV   id, reason ('' = applied), keep
--- Reply  1 | 0 (was gone). Sent twice: 0, and nothing is kept twice.
-local entry = redis.call('XRANGE', KEYS[1], A.id, A.id)[1]
-if not entry then return reply(0) end
-if A.reason ~= '' then
-  local fields = entry[2]
-  fields[#fields + 1] = 'reason'
-  fields[#fields + 1] = A.reason
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', A.keep, '*', unpack(fields))
+-- Takes requests off the inbox, and keeps those that were refused, cut short, with the reason.
+-- KEYS   inbox, refused
+-- ARGV   items: list of {id, reason ('' = applied)}, keep = most refused ones, texts and cut = how many fields and values
+--        of one, and how many bytes of each
+-- Reply  how many were there. Sent twice: 0, and nothing is kept twice.
+local n = 0
+for _, a in ipairs(A.items) do
+  local entry = redis.call('XRANGE', KEYS[1], a.id, a.id)[1]
+  if entry then
+    if a.reason ~= '' then
+      local kept = {}
+      for at = 1, math.min(#entry[2], A.texts) do kept[at] = string.sub(entry[2][at], 1, A.cut) end
+      kept[#kept + 1] = 'reason'
+      kept[#kept + 1] = a.reason
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', A.keep, '*', unpack(kept))
+    end
+    n = n + redis.call('XDEL', KEYS[1], a.id)
+  end
 end
-redis.call('XDEL', KEYS[1], A.id)
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
-return reply(1)
+return reply(n)

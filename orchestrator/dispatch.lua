@@ -1,5 +1,6 @@
 -- What there is to do in one shard: one look for everything.
--- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again,
+-- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again, of a
+--        backlog longer: `rate` of them a second, up to `again_max` ms;
 --        u = most unfinished ones, [mended] what `mend` was when the shard was mended
 -- Reply  {'lost'} or {now, intent members to ring, members of due timers, score of the next timer or '',
 --         expired workers, relay ids, members due for retirement, ms until the next intent is due or '',
@@ -10,7 +11,8 @@ if redis.call('HGET', OWNER, 'token') ~= A.t then return reply({'lost'}) end
 if redis.call('LLEN', WAKE) > 0 then redis.call('DEL', WAKE) end
 if A.mended and redis.call('HGET', OWNER, 'mend') == A.mended then redis.call('HDEL', OWNER, 'mend') end
 local intents = redis.call('ZRANGEBYSCORE', INTENTS, '-inf', REAL, 'LIMIT', 0, A.n)
-for _, member in ipairs(intents) do redis.call('ZADD', INTENTS, REAL + A.again, member) end
+local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', INTENTS) * 1000 / (A.rate or 1000)))
+for _, member in ipairs(intents) do redis.call('ZADD', INTENTS, math.floor(REAL + again), member) end
 local timers = redis.call('ZRANGEBYSCORE', TIMERS, '-inf', NOW, 'LIMIT', 0, A.n)
 local following = redis.call('ZRANGEBYSCORE', TIMERS, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local later = redis.call('ZRANGE', INTENTS, 0, 0, 'WITHSCORES')

@@ -17,16 +17,24 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from workflows import codec, limits, names
+import redis
+
+from workflows import aside, codec, limits, names
 from workflows.errors import WorkflowError
 from workflows.manifest import Manifest, load_manifest
 from workflows.scripts import CREATE, SEND_EVENT
 from workflows.store import Call, Store, call_one, script
 
+_INBOX = script(Path(__file__).with_name("inbox.lua"), pump=False)
 _APPLIED = script(Path(__file__).with_name("applied.lua"), pump=False)
 _log = logging.getLogger("workflows.orchestrator")
+# Of one round of the loop: timers, wake-ups and leases have their turn in between.
 BATCH = 100
+BATCH_BYTES = 2 * 1024 * 1024
 REFUSED_KEPT = 1_000
+# What is left of each field and value of a refused request, and of the reason.
+REFUSED_BYTES = 256
+REASON_CHARACTERS = 500
 
 
 class Refused(Exception):
@@ -34,22 +42,32 @@ class Refused(Exception):
 
 
 def apply(store: Store) -> int:
-    """Apply what stands in the inbox. Returns: how many requests were taken off it."""
-    entries = store.stream(store.keys.inbox, BATCH)
+    """Apply some of what stands in the inbox. Returns: how many requests were taken off it."""
+    limit = {"n": BATCH, "bytes": BATCH_BYTES, "fields": limits.REQUEST_FIELDS, "most": limits.REQUEST_BYTES}
+    entries = store.call(Call(_INBOX, [store.keys.inbox], limit))
     if not entries:
         return 0
     manifest = load_manifest(store)
-    for entry_id, fields in entries:
+    done = []
+    for entry_id, texts, count, size in entries:
         reason = ""
         try:
-            request = {key.decode(): value.decode() for key, value in fields.items()}
-            _apply(store, manifest, entry_id.decode(), request)
-        except (Refused, WorkflowError, UnicodeDecodeError) as error:
-            reason = str(error)
+            if not texts:
+                raise Refused(
+                    f"{int(count):,} fields of {int(size):,} bytes: a request has at most "
+                    f"{limits.REQUEST_FIELDS} fields of {limits.REQUEST_BYTES:,} bytes together"
+                )
+            decoded = [text.decode() for text in texts]
+            _apply(store, manifest, entry_id.decode(), dict(zip(decoded[::2], decoded[1::2], strict=True)))
+        except (Refused, WorkflowError, UnicodeDecodeError, redis.ResponseError) as error:
+            if isinstance(error, redis.ResponseError) and not aside.is_about_data(error):
+                raise
+            reason = str(error)[:REASON_CHARACTERS] or "refused"
             _log.warning("request refused", extra={"entry": entry_id.decode(), "reason": reason})
-        arguments = {"id": entry_id, "reason": reason, "keep": REFUSED_KEPT}
-        store.call(Call(_APPLIED, [store.keys.inbox, store.keys.inbox_refused], arguments))
-    return len(entries)
+        done.append({"id": entry_id, "reason": reason})
+    arguments = {"items": done, "keep": REFUSED_KEPT, "texts": 2 * limits.REQUEST_FIELDS, "cut": REFUSED_BYTES}
+    store.call(Call(_APPLIED, [store.keys.inbox, store.keys.inbox_refused], arguments))
+    return len(done)
 
 
 def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, str]) -> None:

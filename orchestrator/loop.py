@@ -39,8 +39,11 @@ SWEEP_BURST_SECONDS = 1.0
 # What stands in the keys of the whole namespace is looked at again after this long.
 CHECK_SECONDS = 10.0
 BATCH = 500
-# An unclaimed intent is looked at again after this long: its doorbell may be lost.
+# An unclaimed intent is looked at again after this long: its doorbell may be lost. Of a backlog, in which it most
+# likely just waits, only so many a second and shard, but each once a minute.
 RING_AGAIN_MS = 2_000
+RING_AGAIN_MS_MAX = 60_000
+RINGS_PER_SECOND = 50
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -65,6 +68,7 @@ class Orchestrator:
         self._next_timer: dict[int, int] = {}
         self._lifelines = Lifelines()
         self._busy: set[int] = set()
+        self._has_requests = False
         self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
         # What is being swept, the last first: a shard, when it lost a key if it has, and the pages still to come.
         self._sweeps: list[tuple[int, Any, Iterator[int]]] = []
@@ -134,13 +138,14 @@ class Orchestrator:
             if now >= self._poll_at or not wait:
                 self._poll_at = now + POLL_SECONDS
                 self._poll()
+            self._apply_requests()
             self._sweep()
             clock = self.store.clock.now_ms()
             self._busy.update(shard for shard, due in self._next_timer.items() if due <= clock)
             self._tend_all(self._busy)
             if wait:
                 self._tend_all(self._wait())
-            if wait or not self._busy:
+            if wait or not (self._busy or (self._has_requests and 0 in self.shards.since)):
                 return
 
     def _tend_all(self, shards: Iterable[int]) -> None:
@@ -158,6 +163,7 @@ class Orchestrator:
             self._next_timer.pop(shard, None)
             return
         arguments = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
+        arguments |= {"rate": RINGS_PER_SECOND, "again_max": RING_AGAIN_MS_MAX}
         if shard in self._mended:
             arguments["mended"] = self._mended.pop(shard)
         answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
@@ -252,9 +258,14 @@ class Orchestrator:
                 self._lifelines.look(self.store)
             with self._apart():
                 schedules.tick(self.store, self.store.clock.now_ms())
+            self._has_requests = True
+
+    def _apply_requests(self) -> None:
+        """One batch a round, until the inbox is empty: whoever fills it keeps nobody from their timers."""
+        if self._has_requests and 0 in self.shards.since:
+            self._has_requests = False
             with self._apart():
-                while inbox.apply(self.store) == inbox.BATCH:
-                    pass
+                self._has_requests = inbox.apply(self.store) > 0
 
     def _wait(self) -> Iterable[int]:
         """Block until a shard wakes, a timer is due or a poll is. Returns: the shards that woke."""
@@ -272,7 +283,7 @@ class Orchestrator:
         until = min(self._renew_at, self._poll_at) - now
         if self._sweeps:
             until = min(until, self._page_at - now)
-        if self._busy:
+        if self._busy or (self._has_requests and 0 in self.shards.since):
             until = 0.0
         alarm = None
         if self._next_timer:

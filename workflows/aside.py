@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import redis
 
-from workflows.keys import SHARD_KEY_NAMES
+from workflows.keys import SHARD_KEY_NAMES, Keyspace
 from workflows.outage import unavailable
 from workflows.store import Call, Store, call_on, script, unpackb
 
@@ -142,23 +142,33 @@ def displace(store: Store, types: Mapping[str, str]) -> list[str]:
     return wrong
 
 
+def _namespace_types(keys: Keyspace) -> dict[str, str]:
+    return {
+        keys.meta: "hash",
+        keys.manifest: "hash",
+        keys.versions: "hash",
+        keys.processes: "hash",
+        keys.schedules: "hash",
+        keys.orchestrators: "zset",
+        keys.inbox: "stream",
+        keys.inbox_refused: "stream",
+    }
+
+
+def types(keys: Keyspace) -> dict[str, str]:
+    """Of which type the keys of the namespace and its shards are, those of instances left out."""
+    odd = {"wake": "list", "relay": "hash", "owner": "hash"}
+    shards = {
+        keys.shard_key(shard, name): odd.get(name, "zset") for shard in range(keys.shards) for name in SHARD_KEY_NAMES
+    }
+    return {**_namespace_types(keys), **shards}
+
+
 def check_namespace(store: Store) -> None:
     """Put right what stands in the keys of the whole namespace, as far as a process at work knows it."""
     keys = store.keys
-    displace(
-        store,
-        {
-            **{keys.shard_key(shard, "aside"): "zset" for shard in range(keys.shards)},
-            keys.meta: "hash",
-            keys.manifest: "hash",
-            keys.versions: "hash",
-            keys.processes: "hash",
-            keys.schedules: "hash",
-            keys.orchestrators: "zset",
-            keys.inbox: "stream",
-            keys.inbox_refused: "stream",
-        },
-    )
+    asides = {keys.shard_key(shard, "aside"): "zset" for shard in range(keys.shards)}
+    displace(store, {**_namespace_types(keys), **asides})
     (shards,) = store.command("HMGET", keys.meta, "shards")
     if shards == str(keys.shards).encode():
         return

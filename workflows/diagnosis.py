@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from workflows import aside
 from workflows.doctor import Finding, Level
 from workflows.durations import format_ms
-from workflows.keys import Intent, index_prefix
+from workflows.keys import Intent, Listed, index_prefix
 from workflows.manifest import Manifest, OtherCode, load_manifest, other_code
 from workflows.status import LIVE, Status
 from workflows.store import Store
@@ -23,6 +26,9 @@ from workflows.store import Store
 INTENTS_PER_SHARD: Final = 1000
 PAUSED_PER_SHARD: Final = 100
 PAUSED_SHOWN: Final = 20
+NOTES_PER_SHARD: Final = 100
+ASIDE_SHOWN: Final = 20
+WAY_OUT: Final = "Find out who wrote it; mend or delete the instance if it names one. Notes go after 30 days"
 WORKFLOWS_PER_SHARD: Final = 1000
 # An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
 OVERDUE_MS: Final = 10_000
@@ -60,6 +66,8 @@ class Report:
         orphans: the same by workflow, for workflows that no registered app has.
         unclaimed: work that waits for a worker, by queue.
         parked: instances that are paused with a reason, some of them when there are many.
+        notes: what could not be read, the newest of each shard.
+        whole: False when some key was of the wrong type, so that nothing but ``notes`` is known.
         channel: where plain PUBLISH is listened to, and ``listeners``: by how many orchestrators.
     """
 
@@ -75,11 +83,15 @@ class Report:
     orphans: Mapping[str, Mapping[str, int]]
     unclaimed: Mapping[str, Unclaimed]
     parked: tuple[Parked, ...]
+    notes: tuple[aside.Note, ...]
     channel: str
     listeners: int
+    whole: bool = True
 
     def findings(self) -> list[Finding]:
         """What is worth saying, each with the way out."""
+        if not self.whole:
+            return self._aside()
         return [
             *self._code(),
             *self._orchestrators(),
@@ -88,6 +100,7 @@ class Report:
             *self._unclaimed(),
             *self._instances(),
             *self._orphans(),
+            *self._aside(),
             *(
                 Finding(
                     "warning",
@@ -96,6 +109,13 @@ class Report:
                 for one in self.parked[:PAUSED_SHOWN]
             ),
         ]
+
+    def _aside(self) -> list[Finding]:
+        newest = sorted(self.notes, key=lambda note: -note.at_ms)
+        found = [Finding("warning", f"set aside: {note}. {WAY_OUT}") for note in newest[:ASIDE_SHOWN]]
+        if len(newest) > ASIDE_SHOWN:
+            found.append(Finding("warning", f"{len(newest) - ASIDE_SHOWN} more things were set aside"))
+        return found
 
     @property
     def _live(self) -> int:
@@ -175,7 +195,11 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def report(store: Store) -> Report:
-    """Look at a namespace."""
+    """Look at a namespace. While a key is of the wrong type, that is all it says: an orchestrator takes it away."""
+    notes = _displaced(store)
+    if notes:
+        return _only(store, notes)
+    notes = tuple(note for shard in range(store.keys.shards) for note in aside.notes(store, shard, NOTES_PER_SHARD)[1])
     manifest = load_manifest(store)
     seconds, microseconds = store.redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
@@ -184,7 +208,8 @@ def report(store: Store) -> Report:
     queues = sorted({*manifest.queues(), *unclaimed})
     return Report(
         namespace=store.keys.namespace,
-        orchestrators=tuple(name.decode() for name in orchestrators),
+        orchestrators=tuple(name.decode(errors="backslashreplace") for name in orchestrators),
+        notes=notes,
         shards=store.keys.shards,
         owned_shards=_owned(store, now_ms),
         workers={queue: worker_names(store, queue) for queue in queues},
@@ -197,6 +222,40 @@ def report(store: Store) -> Report:
         parked=tuple(_parked(store)),
         channel=store.events_channel,
         listeners=_listeners(store),
+    )
+
+
+def _displaced(store: Store) -> tuple[aside.Note, ...]:
+    """Keys whose type is wrong at this moment."""
+    wanted = aside.types(store.keys)
+    found = store.commands([["TYPE", key] for key in wanted])
+    kinds = [kind.decode() if isinstance(kind, bytes) else str(kind) for kind in found]
+    return tuple(
+        aside.Note(key, "", f"is a {kind} and should be a {type}; an orchestrator takes it away", 0)
+        for (key, type), kind in zip(wanted.items(), kinds, strict=True)
+        if kind not in ("none", type)
+    )
+
+
+def _only(store: Store, notes: tuple[aside.Note, ...]) -> Report:
+    nothing: Any = {}
+    return Report(
+        namespace=store.keys.namespace,
+        orchestrators=(),
+        shards=store.keys.shards,
+        owned_shards=0,
+        workers=nothing,
+        code=nothing,
+        other_code=(),
+        unreadable=(),
+        instances=nothing,
+        orphans=nothing,
+        unclaimed=nothing,
+        parked=(),
+        channel=store.events_channel,
+        listeners=0,
+        whole=False,
+        notes=notes,
     )
 
 
@@ -247,7 +306,7 @@ def _workflows_with_instances(store: Store) -> set[str]:
         behind = {}
         for place, members in firsts.items():
             if members:
-                name = members[0].split(b"|")[1]
+                name = members[0].split(b"|")[1] if members[0].count(b"|") else b""
                 found.add(name.decode(errors="backslashreplace"))
                 behind[place] = f"({place[1]}|".encode() + name + b"|\xff"
         if not behind:
@@ -263,15 +322,22 @@ def _unclaimed(store: Store, now_ms: int) -> dict[str, Unclaimed]:
             store.keys.shard_key(shard, "intents"), 0, INTENTS_PER_SHARD - 1, withscores=True
         )
         for member, due_ms in intents:
-            queue = Intent.parse(member.decode()).queue
-            counts[queue] += 1
-            overdue[queue] = max(overdue.get(queue, 0), now_ms - int(due_ms))
+            with suppress(ValueError):  # an orchestrator sets it aside
+                queue = Intent.parse(member).queue
+                counts[queue] += 1
+                overdue[queue] = max(overdue.get(queue, 0), now_ms - int(max(-1e15, min(due_ms, 1e15))))
     return {queue: Unclaimed(count, overdue[queue]) for queue, count in counts.items()}
 
 
 def _owned(store: Store, now_ms: int) -> int:
     expiries = [store.redis.hget(store.keys.shard_key(shard, "owner"), "expiry") for shard in range(store.keys.shards)]
-    return sum(1 for expiry in expiries if expiry is not None and float(expiry) > now_ms)
+    return sum(1 for expiry in expiries if expiry is not None and _number(cast(bytes, expiry)) > now_ms)
+
+
+def _number(text: bytes | str) -> float:
+    with suppress(ValueError):
+        return float(text)
+    return 0.0
 
 
 def _code(manifest: Manifest) -> dict[str, str]:
@@ -285,10 +351,13 @@ def _parked(store: Store) -> list[Parked]:
         index = store.keys.shard_key(shard, "index")
         members: Any = store.redis.zrangebylex(index, b"[" + prefix, b"(" + prefix + b"\xff", 0, PAUSED_PER_SHARD)
         for member in members:
-            _, workflow, _, id = member.decode().split("|")
-            header = store.keys.header(store.keys.instance(workflow, id))
-            values: Any = store.redis.hmget(header, "want", "reason")
+            try:
+                _, workflow, _, id = Listed.parse(member)
+                header = store.keys.header(store.keys.instance(workflow, id))
+                values: Any = store.redis.hmget(header, "want", "reason")
+            except (ValueError, redis.ResponseError):
+                continue  # the notes say what is wrong with it
             want, reason = values
             if want == b"park":
-                found.append(Parked(workflow, id, reason.decode() if reason else "parked"))
+                found.append(Parked(workflow, id, aside.shown(reason, 4_000) if reason else "parked"))
     return found

@@ -50,6 +50,10 @@ SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up
 SCRIPT_BYTES: Final = 1024 * 1024  # values it carries, beyond the first
 TURN_ENTRIES: Final = 256  # journal entries that one turn is decided over; the next turn begins behind them
 
+# Requests in the inbox
+REQUEST_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # one entry with all its fields: a full payload and what is around it
+REQUEST_FIELDS: Final = 16  # fields of one entry; a request has six at most
+
 # Names, in characters
 WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
 INSTANCE_ID_CHARACTERS: Final = 100  # (model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import threading
 import time
@@ -10,11 +11,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis as redis_py
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.loop import Orchestrator
 from tests.driving import store_of
 from worker.engine import Engine, Settings
-from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, aside, doorbell, keys
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, aside, diagnosis, doorbell, keys
 from workflows.client import WorkflowHandle
 from workflows.errors import CorruptPayload, InstanceAlreadyExists, InstanceError
 from workflows.keys import Keyspace
@@ -272,3 +275,85 @@ def test_a_message_whose_target_cannot_be_read_does_not_keep_the_loop_busy(runni
         parent.result(timeout="20 seconds")
     running.check()
     assert running.redis.hlen(running.keys.shard_key(0, "relay")) == 0
+
+
+def test_requests_that_are_too_large_are_refused_and_kept_small(running: Running) -> None:
+    """One of them would block the inbox, or cost half a minute and a gigabyte."""
+    inbox = running.keys.inbox
+    running.redis.xadd(inbox, {f"field-{n}": "x" for n in range(4_100)})
+    running.redis.xadd(inbox, {"op": "create", "workflow": "order", "id": "huge", "params": "9" * 8_000_000})
+    event = {"op": "event", "workflow": "order", "id": "o-1", "type": "e", "event_id": "x" * 201}
+    running.redis.xadd(inbox, event)  # type: ignore[arg-type]
+    running.redis.xadd(inbox, {"op": "create", "workflow": "order", "id": "good", "params": "{}"})
+    running.wait(lambda: not running.redis.exists(inbox))
+    assert running.orders.get("good").result(timeout="20 seconds") == 2
+    refused = [fields for _, fields in running.redis.xrange(running.keys.inbox_refused)]
+    assert [fields[b"reason"][:12] for fields in refused] == [b"4,100 fields", b"4 fields of ", b"event_id is "]
+    assert max(sum(map(len, fields.values())) for fields in refused) < 4_000
+
+
+def test_a_full_inbox_keeps_nobody_from_timers_and_new_instances(running: Running) -> None:
+    with running.redis.pipeline(transaction=False) as pipeline:
+        for n in range(20_000):
+            pipeline.xadd(running.keys.inbox, {"op": "nonsense", "n": n})
+        pipeline.execute()
+    begin = time.monotonic()
+    running.check()
+    assert running.redis.xlen(running.keys.inbox) > 0
+    assert time.monotonic() - begin < 15
+
+
+def test_doctor_survives_and_names_what_was_set_aside(running: Running) -> None:
+    store = Store(running.redis, running.keys)
+    for name in ("intents", "index", "retire", "held", "timers"):
+        running.redis.zadd(running.keys.shard_key(0, name), {b"\xff\x1b[2J": 1})
+    running.redis.hset(running.keys.shard_key(0, "owner"), "expiry", "soon")
+    running.redis.hset(running.keys.manifest, b"\xff", b"\xff")
+    diagnosis.report(store)
+    running.wait(lambda: len(_set_aside(running)) >= 3)
+    said = [finding.message for finding in diagnosis.report(store).findings()]
+    assert any("shop/00}:intents" in line and "not an intent" in line for line in said)
+    assert all(line.isprintable() for line in said)
+    running.redis.delete(running.keys.schedules)
+    running.redis.set(running.keys.schedules, "garbage")
+    assert diagnosis.report(store).findings()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@settings(
+    max_examples=int(os.environ.get("GARBAGE_EXAMPLES", "4")), deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data())
+def test_whatever_stands_in_one_key_only_its_own_instance_suffers(
+    redis: redis_py.Redis, redis_url: str, data: st.DataObject
+) -> None:
+    """Random garbage, also of another type, in any key of a namespace at work: the others end well (I11)."""
+    redis.flushall()
+    with Running(redis, redis_url) as running:
+        waiting = [running.orders.create(id=f"w-{n}", params={"naps": True}) for n in range(4)]
+        running.wait(lambda: all(one.status().status == "waiting" for one in waiting))
+        key = data.draw(st.sampled_from(sorted(redis.keys("*"))))
+        _spoil(redis, key, data)
+        running.orchestrator._check_at = 0.0
+        running.check()
+        for one in waiting:
+            if f":{one.id}:".encode() not in key:
+                assert one.result(timeout="30 seconds") == 2
+        diagnosis.report(Store(redis, running.keys)).findings()
+
+
+def _spoil(redis: redis_py.Redis, key: bytes, data: st.DataObject) -> None:
+    """Put garbage into a key: of another type, or as a member, an element or a field."""
+    garbage = data.draw(st.binary(max_size=40))
+    kind = redis.type(key)
+    if data.draw(st.booleans()):
+        redis.delete(key)
+        redis.sadd(key, garbage)
+    elif kind == b"zset":
+        redis.zadd(key, {garbage: data.draw(st.sampled_from([0.0, 1.0, -1.0, 1e300]))})
+    elif kind == b"hash":
+        fields = redis.hkeys(key) or [garbage]
+        redis.hset(key, data.draw(st.sampled_from([garbage, *sorted(fields)])), garbage)
+    elif kind == b"list":
+        redis.rpush(key, garbage)

@@ -456,13 +456,30 @@ def test_a_delivered_message_goes_unless_another_took_its_place(world: World) ->
 def test_an_applied_request_goes_and_a_refused_one_is_kept_once(world: World) -> None:
     place = [world.keys.inbox, world.keys.inbox_refused]
     good, bad = (world.client.xadd(world.keys.inbox, {"op": op}) for op in ("create", "nonsense"))
-    assert world.plain("applied", place, id=good, reason="", keep=10) == 1
-    assert world.plain("applied", place, id=bad, reason="no such thing", keep=10) == 1
+    items = [{"id": good, "reason": ""}, {"id": bad, "reason": "no such thing"}]
+    assert world.plain("applied", place, items=items, keep=10, texts=32, cut=256) == 2
     with world.unchanged():
-        assert world.plain("applied", place, id=bad, reason="no such thing", keep=10) == 0
+        assert world.plain("applied", place, items=items, keep=10, texts=32, cut=256) == 0
     (kept,) = world.client.xrange(world.keys.inbox_refused)
     assert kept[1] == {b"op": b"nonsense", b"reason": b"no such thing"}
     assert not world.client.exists(world.keys.inbox)
+
+
+def test_a_backlog_is_looked_over_again_at_a_bounded_rate(world: World) -> None:
+    """20,000 that only wait for a worker would otherwise be looked at ten thousand times a second."""
+    world.call("own", t="one", ttl=LEASE_MS)
+    backlog = {f"a|job|i{n}|g|1|n|default": 1.0 for n in range(1_000)}
+    world.client.zadd(world.key("intents"), backlog)
+    arguments = {"t": "one", "n": 500, "u": 10, "again": 2_000, "again_max": 60_000, "rate": 50}
+    begin = int(world.client.time()[0]) * 1_000
+    assert len(world.call("dispatch", **arguments)[1]) == 500
+    again = world.client.zscore(world.key("intents"), "a|job|i1|g|1|n|default")
+    assert again is not None
+    assert 19_000 <= again - begin <= 23_000
+    world.client.zadd(world.key("intents"), {f"a|job|j{n}|g|1|n|default": 9e15 for n in range(9_000)})
+    world.call("dispatch", **arguments)
+    latest = world.client.zrangebyscore(world.key("intents"), begin + 58_000, begin + 65_000)
+    assert len(latest) == 500
 
 
 def test_of_several_orchestrators_one_moves_a_schedule(world: World) -> None:
