@@ -68,7 +68,7 @@ def test_whoever_holds_a_step_of_an_instance_that_is_taken_away_is_told(
         channel.subscribe(held_channel(worker.name))
         assert channel.get_message(timeout=5) is None
         ask(store, getattr(requests, verb)(store.keys, instance))
-        assert channel.get_message(timeout=5)["data"].decode() == held
+        assert channel.get_message(timeout=5)["data"] == held
 
 
 VERBS = ("pause", "resume", "terminate", "restart", "delete", "send_event")
