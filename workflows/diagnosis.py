@@ -359,5 +359,5 @@ def _parked(store: Store) -> list[Parked]:
                 continue  # the notes say what is wrong with it
             want, reason = values
             if want == b"park":
-                found.append(Parked(workflow, id, aside.shown(reason, 4_000) if reason else "parked"))
+                found.append(Parked(workflow, id, reason.decode(errors="backslashreplace") if reason else "parked"))
     return found
