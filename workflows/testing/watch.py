@@ -21,7 +21,21 @@ Role = Literal["worker", "orchestrator", "test"]
 When = Literal["before", "after", "lost"]
 
 IDLE = frozenset(
-    {"alive", "dispatch", "list", "meta", "own", "pop", "read", "renew", "process", "ring", "schedule", "sweep"}
+    {
+        "alive",
+        "dispatch",
+        "inbox",
+        "list",
+        "meta",
+        "own",
+        "pop",
+        "read",
+        "renew",
+        "process",
+        "ring",
+        "schedule",
+        "sweep",
+    }
 )
 """Scripts that change no instance, or are called all the time, whether there is something to do or not."""
 
