@@ -10,6 +10,9 @@
 if redis.call('HGET', OWNER, 'token') ~= A.t then return reply({'lost'}) end
 if redis.call('LLEN', WAKE) > 0 then redis.call('DEL', WAKE) end
 if A.mended and redis.call('HGET', OWNER, 'mend') == A.mended then redis.call('HDEL', OWNER, 'mend') end
+-- Of another type, they are noticed here, even in a shard in which nothing moves (aside.lua).
+redis.call('ZCARD', INDEX)
+redis.call('ZCARD', HELD)
 local intents = redis.call('ZRANGEBYSCORE', INTENTS, '-inf', REAL, 'LIMIT', 0, A.n)
 local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', INTENTS) * 1000 / (A.rate or 1000)))
 for _, member in ipairs(intents) do redis.call('ZADD', INTENTS, math.floor(REAL + again), member) end

@@ -673,6 +673,10 @@ end
 local function flush()
   for _, I in pairs(instances) do
     if I and not I.gone then
+      -- Nothing would ever wake it (I10).
+      if I.changed.st == 'waiting' and not I.bad and redis.call('HLEN', I.o) == 0 then
+        spoil(I, I.o, '', 'what it waited for is gone: restart or delete it')
+      end
       if I.bad then pump(I) end
       leave(I)
       local args = {}

@@ -295,6 +295,20 @@ def mutants() -> list[Mutant]:
             lambda self: self._stop_at is not None,
             program="long",
         ),
+        Mutant(
+            "an open record that cannot be read is an error of the script",
+            "",
+            "  local ok, r = pcall(cmsgpack.unpack, blob)\n  if ok and",
+            "  local r = cmsgpack.unpack(blob)\n  if",
+            garbage=True,
+        ),
+        Mutant(
+            "what waits for nothing is not noticed",
+            "",
+            "I.changed.st == 'waiting' and not I.bad",
+            "false",
+            garbage=True,
+        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

@@ -28,7 +28,8 @@ from unittest import mock
 import redis as redis_py
 
 import workflows
-from orchestrator import reaper, relay, sweep, timers, unfinished
+from orchestrator import dispatch, reaper, relay, shards, sweep, timers, unfinished
+from orchestrator.loop import BATCH, RING_AGAIN_MS, RING_AGAIN_MS_MAX, RINGS_PER_SECOND
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
 from worker import claim
@@ -36,21 +37,23 @@ from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine, Settings
-from workflows import codec, failure, journal, limits, nonces, processes, retries
+from workflows import aside, codec, failure, journal, limits, nonces, processes, retries
 from workflows.commands import Command
 from workflows.env import LazyEnv
 from workflows.errors import NonDeterminismError
 from workflows.event import WorkflowEvent, moment
-from workflows.keys import Held, Instance, Intent, Keyspace, Timer, Unfinished
+from workflows.keys import INSTANCE_KEY_NAMES, Held, Instance, Intent, Keyspace, Timer, Unfinished
 from workflows.replay import Raised, Replay, Returned
 from workflows.scripts import CREATE, SEND_EVENT, restart_call
 from workflows.status import FINAL, TRANSITIONS, Status
-from workflows.store import Call, Script, Store, call_one, script, unpackb
+from workflows.store import Call, Script, Store, call_on, call_one, script, unpackb
 
 _WORKFLOWS = Path(workflows.__file__).parent
 _PAUSE = script(_WORKFLOWS / "pause.lua")
 _RESUME = script(_WORKFLOWS / "resume.lua")
 _TERMINATE = script(_WORKFLOWS / "terminate.lua")
+_OWN = script(dispatch.HERE / "own.lua")
+_DISPATCH = script(dispatch.HERE / "dispatch.lua")
 
 LEASE_MS = 600_000
 START_MS = 1_800_000_000_000
@@ -79,7 +82,23 @@ HAPPENINGS = {
     "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume"),
     "beat": (),
     "sweep": (),
+    "garbage": (),
+    "tidy": ("wake",),
 }
+
+UNREADABLE = (b"", b"\xff\xfe", b"\xc1", b"text", b"\x91" * 10_000, b"\x92\x01\x02", b"\x81\xa1s\x01")
+# Where the members that stand in a shard's key begin, so that whoever reads it by prefix meets what is planted there.
+PREFIXES = {
+    "timers": b"s|",
+    "intents": b"a|",
+    "held": b"ghost|",
+    "relay": b"c|",
+    "index": b"running|",
+    "retire": b"",
+    "unfinished": b"i|",
+}
+# What can be derived from the headers when one of these keys is lost.
+DERIVED = ("timers", "intents", "index", "retire", "relay")
 
 
 class Violation(AssertionError):
@@ -512,6 +531,7 @@ class Mutant:
     Args:
         program, controls: the program that shows it, and what clients do to it, for a change that few seeds would come
             across. Calls take up little then.
+        garbage: whether every seed knows garbage, and not just some.
     """
 
     def __init__(
@@ -523,9 +543,11 @@ class Mutant:
         *more: tuple[str, str],
         program: str = "",
         controls: tuple[str, ...] = (),
+        garbage: bool = False,
     ) -> None:
         self.title = title
         self.program = program
+        self.garbage = garbage
         self.controls = controls
         self.name = name
         self.changes = ((old, new), *more)
@@ -614,6 +636,7 @@ class Setup:
     rewind: bool
     deadly: bool
     slice: int
+    garbage: bool = False
 
 
 def setup_of(rng: random.Random) -> Setup:
@@ -647,6 +670,9 @@ class World:
             self.setup = dataclasses.replace(self.setup, programs=aimed, events=max(3, self.setup.events))
         if mutant is not None and mutant.controls:
             self.setup = dataclasses.replace(self.setup, controls=mutant.controls, slice=2)
+        # By a choice of its own, so that it changes nothing in the runs without.
+        if random.Random(f"garbage {seed}").random() < 0.1 or (mutant is not None and mutant.garbage):
+            self.setup = dataclasses.replace(self.setup, garbage=True, rewind=False)
         self.clock = SimClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
@@ -681,6 +707,10 @@ class World:
         self.blamed: Counter[tuple[str, str, str, int]] = Counter()
         self.complaints = _Complaints()
         self.is_short = False
+        self.garbage_left = 3 if self.setup.garbage else 0
+        # The one whose keys somebody has written to: of it nothing is known but that it must not stand still unsaid.
+        self.spoilt: Instance | None = None
+        self.planted: dict[tuple[int, str], set[bytes]] = defaultdict(set)
 
     # Faults
 
@@ -860,6 +890,10 @@ class World:
         shortened = [seen for seen in live if seen.instance.workflow == "shortened"]
         if shortened and all(seen.position for seen in shortened):
             yield 3, "deploy", self._cut_short
+        if self.garbage_left and state.instances:
+            yield 1.5, "garbage", self._garbage
+        if any(self.planted.values()):
+            yield 1, "tidy", self._tidy
         if self.rewind_left and self.snapshot is None:
             yield 0.7, "snapshot", self._take_snapshot
         elif self.rewind_left:
@@ -1061,7 +1095,10 @@ class World:
             timer = Timer.parse(member)
             by_shard[self.keys.instance(timer.workflow, timer.id).shard].append(member)
         try:
-            n = sum(timers.fire(self.client_store, shard, some) for shard, some in by_shard.items())
+            n = sum(
+                timers.fire(self.client_store, shard, [*sorted(self.planted[shard, "timers"]), *some])
+                for shard, some in by_shard.items()
+            )
         except redis_py.RedisError as error:
             return str(error)
         return f"{n} of {' '.join(map(_short, members))}"
@@ -1091,7 +1128,7 @@ class World:
             n = sum(sum(sweep.pages(self.client_store, shard)) for shard in range(self.keys.shards))
         except redis_py.RedisError as error:
             return str(error)
-        demand(n == 0, "the sweep found something to repair on a healthy shard")
+        demand(n == 0 or self.spoilt, "the sweep found something to repair on a healthy shard")
         return "nothing to repair"
 
     def _expire(self, workers: set[str], score: int) -> None:
@@ -1127,6 +1164,8 @@ class World:
         call = call_one(self.keys, SEND_EVENT, instance, {"items": [item], "max": 100})
 
         def answered(answer: Any) -> None:
+            if self._is_spoilt(instance.workflow, instance.id):
+                return
             demand(answer[0] in (b"delivered", b"buffered", b"ended", b"unknown"), f"send_event said {answer}")
             seen = self.look_one(instance)
             if answer[0] in (b"delivered", b"buffered") and seen is not None and not seen.ended:
@@ -1167,6 +1206,140 @@ class World:
     def _call(self, kind: str, instance: Instance, call: Call) -> str:
         return f"{instance.id} {self._send(kind, call, lambda answer: None)}"
 
+    # Anybody writes anything
+
+    def _garbage(self) -> str:
+        self.garbage_left -= 1
+        self.faults_done += 1
+        what = self.rng.choice((self._spoil, self._spoil, self._plant, self._mistype))
+        return what()
+
+    def _spoil(self) -> str:
+        """What stands in one instance. Nobody waits for it: a parent of one that is parked waits as long as it."""
+        roots = [seen for seen in self.state.instances.values() if seen.instance in self.roots and not seen.ended]
+        if self.spoilt is not None or not roots:
+            return self._plant()
+        seen = self.rng.choice(roots)
+        self.spoilt = seen.instance
+        keys = dict(zip(INSTANCE_KEY_NAMES, self.keys.of_instance(seen.instance), strict=True))
+        how = self.rng.choice(("record", "record", "record", "header", "type"))
+        if how == "record" and seen.records:
+            seq, blob = self.rng.choice(sorted(seen.records)), self.rng.choice(UNREADABLE)
+            self.client.hset(keys["o"], seq, blob)
+            return f"record {seq} of {seen.instance.id} is {blob[:8]!r}"
+        if how == "header":
+            name = self.rng.choice(("st", "gen", "wf", "id", "pos", "turn", "act", "queue", "created", "rest"))
+            self.client.hset(keys["h"], name, b"\xff|")
+            return f"{name} of {seen.instance.id}"
+        name = self.rng.choice(("h", "j", "o", "m", "q"))
+        self.client.delete(keys[name])
+        self.client.set(keys[name], "garbage")
+        return f"{name} of {seen.instance.id} is a string"
+
+    def _plant(self) -> str:
+        """A member that is none, in a key of a shard."""
+        shard, name = self.rng.randrange(self.keys.shards), self.rng.choice(sorted(PREFIXES))
+        member = PREFIXES[name] + self.rng.choice((b"\xff\xfe", b"", b"|||||", b"a|b|c|" + b"9" * 400 + b"|n|default"))
+        key = self.keys.shard_key(shard, name)
+        self.planted[shard, name].add(member)
+        if name == "relay":
+            self.client.hset(key, member, b"\xc1")
+        else:
+            self.client.zadd(key, {member: 0})
+        if name == "held":
+            self.client.zadd(self.keys.shard_key(shard, "workers"), {"ghost": LAPSED})
+        return f"{name} {shard}: {member[:30]!r}"
+
+    def _mistype(self) -> str:
+        """A shard's key of another type: who owns the shard meets it, and derives what is lost."""
+        shard, name = self.rng.randrange(self.keys.shards), self.rng.choice(DERIVED)
+        self.client.delete(self.keys.shard_key(shard, name))
+        self.client.set(self.keys.shard_key(shard, name), "garbage")
+        self.planted[shard, name].clear()
+        self.look_store.call(call_on(self.keys, _OWN, shard, [], {"t": "one", "ttl": shards.LEASE_MS}))
+        arguments = {"t": "one", "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
+        arguments |= {"rate": RINGS_PER_SECOND, "again_max": RING_AGAIN_MS_MAX}
+        demand(self.look_store.call(call_on(self.keys, _DISPATCH, shard, [], arguments))[8], "nothing is to be mended")
+        return f"{name} {shard} was a string, {sum(sweep.pages(self.look_store, shard, everything=True))} mended"
+
+    def _tidy(self) -> str:
+        """What an orchestrator does with the keys of its shards, where something is planted."""
+        try:
+            for (shard, name), members in self.planted.items():
+                store, found = self.client_store, sorted(members)
+                match name:
+                    case "timers":
+                        timers.fire(store, shard, found)
+                    case "intents":
+                        dispatch.ring(store, shard, found)
+                    case "held":
+                        reaper.reap(store, shard, "ghost")
+                    case "relay":
+                        relay.deliver(store, shard)
+                    case "index":
+                        list(sweep.pages(store, shard))
+                    case "retire":
+                        sweep.retire(store, shard, found)
+                    case "unfinished":
+                        unfinished.go_on(store, shard, found)
+        except redis_py.RedisError as error:
+            return str(error)
+        for (shard, name), members in self.planted.items():
+            key = self.keys.shard_key(shard, name)
+            left = self.client.hkeys(key) if name == "relay" else self.client.zrange(key, 0, -1)
+            demand(not members & set(left), f"still in {key}: {members}")
+            noted = {note.key for note in aside.notes(self.look_store, shard, 1000)[1]}
+            demand(not members or key in noted, f"nobody says what was in {key}: {members}")
+        self.planted.clear()
+        return "set aside"
+
+    def _is_spoilt(self, workflow: str, id: str) -> bool:
+        return self.spoilt is not None and (workflow, id) == self.spoilt[1:]
+
+    def _of_spoilt(self, member: bytes | str) -> bool:
+        """Whether a member of a shard's key speaks of it."""
+        text = f"|{member if isinstance(member, str) else member.decode()}|"
+        if self.spoilt is None:
+            return False
+        if f"|{self.spoilt.workflow}|{self.spoilt.id}|" in text:
+            return True
+        parts = text.split("|")
+        return len(parts) == 6 and (parts[2], parts[4]) == self.spoilt[1:]  # a line of the index
+
+    def _stands_still(self) -> bool:
+        """Whether the one that somebody has written to has ended, is parked, or is as good as absent."""
+        if self.spoilt is None:
+            return True
+        # No effect on one that is not paused.
+        for again in (True, False):
+            try:
+                status, want = self.client.hmget(self.keys.header(self.spoilt), "st", "want")
+            except redis_py.ResponseError:
+                return True
+            if want == b"park" or status in [one.value.encode() for one in FINAL]:
+                return True
+            if again:
+                answer = self.look_store.call(call_one(self.keys, _RESUME, self.spoilt, {}))
+                if answer in (b"unreadable", b"unknown"):
+                    return True
+        self.state = self.look("resume")
+        return False
+
+    def _check_spoilt(self) -> None:
+        """It has come to its end, or it stands still and says why."""
+        if self.spoilt is None:
+            return
+        about = f":i:{self.spoilt.workflow}:{self.spoilt.id}:"
+        if self.client.type(self.keys.header(self.spoilt)) == b"hash":
+            status, want, reason = self.client.hmget(self.keys.header(self.spoilt), "st", "want", "reason")
+            if status in [one.value.encode() for one in FINAL]:
+                return
+            demand(want != b"park" or reason, f"{self.spoilt} is parked, and does not say why")
+        else:
+            self.look_store.call(call_one(self.keys, _PAUSE, self.spoilt, {}))
+        said = any(about in note.key for note in aside.notes(self.look_store, self.spoilt.shard, 1000)[1])
+        demand(said, f"nobody says what is wrong with {self.spoilt}")
+
     # Redis forgets
 
     def _take_snapshot(self) -> str:
@@ -1199,18 +1372,22 @@ class World:
         self.faults_left, self.rewind_left, self.controls, self.events_left = 0, False, [], 0
         for _ in range(2000):
             live = [seen for seen in self.state.instances.values() if not seen.ended]
-            if not live and not any(self.state.relayed.values()) and not self.state.unfinished:
+            if not live and not any(self.state.relayed.values()) and not self.state.unfinished and self._stands_still():
                 break
             act = self._next_useful(live)
             if act is None:
-                raise Violation(f"stuck: {', '.join(f'{s.instance.id} is {s.status}' for s in live)}")
+                raise Violation(f"stuck: {', '.join(f'{s.instance.id} is {s.status}' for s in live)} {self.spoilt}")
             self._do(*act)
         else:
             raise Violation("no end in sight")
+        if any(self.planted.values()):
+            self._do("tidy", self._tidy)
+        self._check_spoilt()
         for shard in range(self.keys.shards):
             for name in ("timers", "intents", "held", "relay", "unfinished"):
                 key = self.keys.shard_key(shard, name)
-                demand(not self.client.exists(key), f"{key} is left over")
+                left = self.client.hkeys(key) if name == "relay" else self.client.zrange(key, 0, -1)
+                demand(all(self._of_spoilt(member) for member in left), f"{key} is left over")
         demand(not self.client.keys("*:x:*"), "records put aside are left over")
 
     def _next_useful(self, live: list[Seen]) -> tuple[str, Callable[[], str]] | None:
@@ -1315,6 +1492,16 @@ class World:
             answers = pipe.execute()
         for shard in shards:
             found = answers[shard * 8 : shard * 8 + 8]
+            for at, name in (
+                (0, "timers"),
+                (1, "intents"),
+                (2, "held"),
+                (4, "index"),
+                (5, "retire"),
+                (6, "unfinished"),
+            ):
+                planted = self.planted[shard, name]
+                found[at] = [one for one in found[at] if one[0] not in planted]
             state.timers |= {member.decode(): int(score) for member, score in found[0]}
             state.intents += [member.decode() for member, _ in found[1]]
             state.held += [member.decode() for member, _ in found[2]]
@@ -1334,6 +1521,8 @@ class World:
         parts = [key.decode().split(":") for key in answers[-1]]
         names = sorted({(part[2], part[3]) for part in parts if part[4] != "x"})
         for workflow, id in names:
+            if self._is_spoilt(workflow, id):
+                continue
             seen = self.look_one(self.keys.instance(workflow, id))
             demand(seen is not None, f"keys without a header: {workflow} {id}")
             assert seen is not None
@@ -1344,6 +1533,8 @@ class World:
         """Every place in a shard has its record or turn; that each record has its place is asked per instance."""
         instances = state.instances
         for member, due in state.timers.items():
+            if self._of_spoilt(member):
+                continue
             timer = Timer.parse(member)
             record = state.record(timer.workflow, timer.id, timer.generation, timer.seq)
             demand(record, f"timer without its record: {member}")
@@ -1354,6 +1545,8 @@ class World:
                 demand(seen.moment_of(record) == due, f"timer at another moment than its record: {member}")
                 demand(not seen.text("want"), f"timer in paused time: {member}")
         for member in state.intents:
+            if self._of_spoilt(member):
+                continue
             intent = Intent.parse(member)
             seen = instances.get((intent.workflow, intent.id))
             if intent.kind == "t":
@@ -1366,6 +1559,8 @@ class World:
                 assert record
                 demand(record[b"i"].decode() == intent.nonce, f"intent with another nonce: {member}")
         for member in state.held:
+            if self._of_spoilt(member):
+                continue
             held = Held.parse(member)
             seen = instances.get((held.workflow, held.id))
             assert seen is not None
@@ -1386,13 +1581,15 @@ class World:
             f"{seen.status}|{seen.instance.workflow}|{seen.text('created')}|{seen.instance.id}"
             for seen in instances.values()
         )
-        demand(sorted(state.index) == wanted, f"the index says {sorted(state.index)}, not {wanted}")
+        listed = sorted(member for member in state.index if not self._of_spoilt(member))
+        demand(listed == wanted, f"the index says {listed}, not {wanted}")
         ended = sorted(
             f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}"
             for seen in instances.values()
             if seen.ended
         )
-        demand(sorted(state.retire) == ended, f"to be retired are {sorted(state.retire)}, not {ended}")
+        retiring = sorted(member for member in state.retire if not self._of_spoilt(member))
+        demand(retiring == ended, f"to be retired are {retiring}, not {ended}")
 
     def _check_step(self, kind: str, before: Seen | None, seen: Seen) -> None:
         if before is None or kind == "REWIND":

@@ -139,6 +139,28 @@ def test_open_records_or_mail_of_another_type_park_their_instance(world: World, 
     assert (f"i:job:a:{place}", "", "was a list and has been removed") in notes(world)
 
 
+def test_one_whose_open_records_are_lost_does_not_wait_for_nothing_after_a_resume(world: World) -> None:
+    world.open(wait(1))
+    key = world.keys.of_instance(world.a)[2]
+    world.client.delete(key)
+    world.client.rpush(key, "garbage")
+    world.control("pause")
+    for _ in range(2):
+        world.control("resume")
+        assert (world.header("st"), world.header("want")) == ("paused", "park")
+    assert world.header("reason") == "what it waited for is gone: restart or delete it"
+
+
+@pytest.mark.parametrize("name", ["index", "held"])
+def test_a_key_of_another_type_is_noticed_in_a_shard_in_which_nothing_moves(world: World, name: str) -> None:
+    world.client.delete(world.key(name))
+    world.client.set(world.key(name), "garbage")
+    world.call("own", t="one", ttl=LEASE_MS)
+    answer = world.call("dispatch", t="one", n=100, u=10, again=2_000)
+    assert answer[8] == world.client.hget(world.key("owner"), "mend")
+    assert (name, "", "was a string and has been removed") in notes(world)
+
+
 @pytest.mark.parametrize("name", keys.SHARD_KEY_NAMES)
 def test_a_key_of_a_shard_of_another_type_is_removed_by_the_script_that_meets_it(world: World, name: str) -> None:
     """Nothing is written in halves, and the shard's owner hears that there is something to derive anew."""
