@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_py
 
-from orchestrator import inbox, sweep
-from orchestrator.loop import Orchestrator
+from orchestrator import dispatch, inbox, sweep
+from orchestrator.loop import SWEEP_BURST_SECONDS, SWEEP_SHARE, Orchestrator
+from orchestrator.shards import LEASE_MS, RENEW_SECONDS
 from tests.driving import HandWorker, sleep, store_of
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.keys import Instance, Keyspace, rq_queue
@@ -157,3 +158,120 @@ def test_a_wait_ends_although_the_memory_is_full(store: Store) -> None:
     finally:
         store.redis.config_set("maxmemory", "0")
     assert store.pop_first(["a"], 0.02, alarm="a") == "a"
+
+
+class HandMonotonic:
+    """The process's own clock, which goes on when something is done that takes time."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def hand(monkeypatch: pytest.MonkeyPatch) -> HandMonotonic:
+    clock = HandMonotonic()
+    monkeypatch.setattr("orchestrator.loop.monotonic", clock)
+    return clock
+
+
+class EndlessBacklog:
+    """Shards in which something new waits whenever something was handed out, which takes 0.6 s each time."""
+
+    SECONDS = 0.6
+
+    def __init__(self, redis: redis_py.Redis, clock: HandMonotonic, endless: set[int]) -> None:
+        self.store = store_of(redis, shards=8)
+        self.keys = self.store.keys
+        self.clock = clock
+        self.turns: list[int] = []
+        self.unrenewed: list[float] = []
+        self._renewed = clock.seconds
+        self._endless = endless
+        self._orders = Client(app, connection=redis).workflow("order")
+        ids = [f"order-{n}" for n in range(2_000)]
+        self._free = {shard: [id for id in ids if self._shard(id) == shard] for shard in range(8)}
+        self._ring = dispatch.ring
+
+    def _shard(self, id: str) -> int:
+        return self.keys.instance("order", id).shard
+
+    def create(self, shard: int) -> None:
+        self._orders.create(id=self._free[shard].pop())
+
+    def ring(self, store: Store, shard: int, members: list[bytes]) -> int:
+        """As the real one does, with a look at the clock and at the leases."""
+        pushed = self._ring(store, shard, members)
+        if members:
+            self.turns.append(shard)
+            self.clock.seconds += self.SECONDS
+            if shard in self._endless:
+                self.create(shard)
+        owner = self.keys.shard_key(7, "owner")
+        if store.redis.hget(owner, "expiry") != b"1":
+            self._renewed = self.clock.seconds
+            store.redis.hset(owner, "expiry", "1")
+        self.unrenewed.append(self.clock.seconds - self._renewed)
+        return pushed
+
+
+def test_every_shard_gets_its_turn_beside_one_with_an_endless_backlog(
+    redis: redis_py.Redis, hand: HandMonotonic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.loop.BATCH", 1)
+    backlog = EndlessBacklog(redis, hand, {0})
+    monkeypatch.setattr(dispatch, "ring", backlog.ring)
+    orchestrator = Orchestrator(backlog.store, bridge=False)
+    for shard in (0, 5, 5, 5, 5, 7, 7, 7, 7):
+        backlog.create(shard)
+    for _ in range(4):
+        del backlog.turns[:]
+        orchestrator.look(wait=True)
+        assert {0, 5, 7} <= set(backlog.turns)
+    backlog.store.release()
+
+
+def test_leases_are_renewed_in_time_while_every_shard_has_an_endless_backlog(
+    redis: redis_py.Redis, hand: HandMonotonic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another orchestrator would take the shards, and both would tend them."""
+    monkeypatch.setattr("orchestrator.loop.BATCH", 1)
+    backlog = EndlessBacklog(redis, hand, set(range(8)))
+    monkeypatch.setattr(dispatch, "ring", backlog.ring)
+    orchestrator = Orchestrator(backlog.store, bridge=False)
+    for shard in range(8):
+        backlog.create(shard)
+    for _ in range(5):
+        orchestrator.look(wait=True)
+    assert len(backlog.turns) >= 40
+    assert max(backlog.unrenewed) <= RENEW_SECONDS + 2 * backlog.SECONDS < LEASE_MS / 1_000
+    backlog.store.release()
+
+
+def test_a_sweep_keeps_to_its_share_of_the_time(
+    client: Client, store: Store, hand: HandMonotonic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many instances there are; what it did not use before it may not make up for at length."""
+    monkeypatch.setattr(sweep, "BATCH", 1)
+    spent = [0.0]
+    pages = sweep.pages
+
+    def slowly(store: Store, shard: int) -> Iterator[int]:
+        for found in pages(store, shard):
+            spent[0] += 0.1
+            hand.seconds += 0.1
+            yield found
+
+    monkeypatch.setattr(sweep, "pages", slowly)
+    _instances(client, store, 100)
+    orchestrator = Orchestrator(store, bridge=False)
+    hand.seconds += 1_000
+    orchestrator.connect()
+    begin = hand.seconds
+    while hand.seconds < begin + 100:
+        orchestrator._sweep()
+        hand.seconds += 0.01
+    most = SWEEP_SHARE * 100 + SWEEP_BURST_SECONDS + 0.1
+    assert most / 2 < spent[0] <= most
