@@ -76,29 +76,31 @@ local redis = {
 
 -- Headers -----------------------------------------------------------------------------------------------------------
 
-local HEADER = {
-  {'st', '%a+'}, {'gen', '[%w_-]+'}, {'wf', '[%w_-]+'}, {'id', '[%w_-]+'}, {'want', '%a*'}, {'pos', '%d*'},
-  {'turn', '[%w|_-]*'}, {'act', '%-?%d*'}, {'queue', '[%w_-]+'}, {'strikes', '%d*'}, {'lost', '%d*'}, {'started', '%d*'},
-  {'created', '%d+'}, {'keep_ok', '%d*'}, {'keep_err', '%d*'}, {'stood', '%d*'}, {'parents'}, {'rest'}}
-local FIELDS, SHAPES, AT = {}, {}, {}
-for f, field in ipairs(HEADER) do FIELDS[f], SHAPES[f], AT[field[1]] = field[1], field[2], f end
-local SHAPE = '^' .. table.concat(SHAPES, '\n') .. '$'
-local STATUSES = {queued = 1, running = 1, waiting = 1, waitingForPause = 1, paused = 1, complete = 1, errored = 1,
-  terminated = 1}
+-- All of this is run through at every call of a script, so constants are literals, and what only an error needs is made
+-- where it is needed.
+local FIELDS = {'st', 'gen', 'wf', 'id', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'created',
+  'keep_ok', 'keep_err', 'stood', 'parents', 'rest'}
+-- What the first of them look like, one line each.
+local SHAPED = 16
+local SHAPE = '%a+\n[%w_-]+\n[%w_-]+\n[%w_-]+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]+\n%d*\n%d*\n%d*\n%d+\n%d*\n%d*\n%d*'
+local STATUSES = ' queued running waiting waitingForPause paused complete errored terminated '
 
 -- Why these values are no header of the instance whose key this is; nil when they are.
 local function fault_of(key, v)
   if not v[1] then return 'its header has no field st' end
-  local whole = string.match(table.concat(v, '\n', 1, #SHAPES), SHAPE) and STATUSES[v[1]]
-  for f, field in ipairs(whole and {} or FIELDS) do
-    local shape = SHAPES[f]
-    if shape and not string.match(v[f], '^' .. shape .. '$') or field == 'st' and not STATUSES[v[f]] then
-      return 'the field ' .. field .. " of its header is '" .. shortened(v[f]) .. "'"
+  local known = string.find(STATUSES, ' ' .. v[1] .. ' ', 1, true)
+  if not known or not string.match(table.concat(v, '\n', 1, SHAPED), '^' .. SHAPE .. '$') then
+    local f = 0
+    for shape in string.gmatch(SHAPE, '[^\n]+') do
+      f = f + 1
+      if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not known then
+        return 'the field ' .. FIELDS[f] .. " of its header is '" .. shortened(v[f]) .. "'"
+      end
     end
   end
-  -- Longer numbers are exact nowhere.
-  if #v[AT.pos] > 9 or #v[AT.started] > 15 or #v[AT.created] > 15 then return 'a number in its header has too many digits' end
-  if string.sub(key, -#v[AT.wf] - #v[AT.id] - 6) ~= ':i:' .. v[AT.wf] .. ':' .. v[AT.id] .. ':h' then
+  -- Longer numbers are exact nowhere: pos, started, created.
+  if #v[6] > 9 or #v[12] > 15 or #v[13] > 15 then return 'a number in its header has too many digits' end
+  if string.sub(key, -#v[3] - #v[4] - 6) ~= ':i:' .. v[3] .. ':' .. v[4] .. ':h' then
     return 'its header is that of another instance'
   end
 end
@@ -120,15 +122,18 @@ local function absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
 --   at      the part of a decision that is to be applied next, of `parts` parts kept in the mailbox
 --   token   the parts are those of this turn, which has not committed them (yet)
 --   clear   open records of a life that has ended
-local REST = {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}}
+local function rest_parts()
+  return {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}}
+end
 
 -- The same as a table; nil when it cannot be read.
 local function rest_of(blob)
   if blob == '' then return {} end
   local ok, values = pcall(cmsgpack.unpack, blob)
-  if not ok or type(values) ~= 'table' or #values ~= #REST then return nil end
+  local parts = rest_parts()
+  if not ok or type(values) ~= 'table' or #values ~= #parts then return nil end
   local rest = {}
-  for at, part in ipairs(REST) do
+  for at, part in ipairs(parts) do
     local value = values[at]
     if value ~= '' then
       if part[2] and not (type(value) == 'string' and string.match(value, part[2])) then return nil end
@@ -141,25 +146,24 @@ end
 
 -- Records -----------------------------------------------------------------------------------------------------------
 
-local STATES = {
-  ['do'] = {due = {}, ready = {i = 'string'}, held = {tok = 'string', by = 'string'}, back = {}},
-  sleep = {wait = {}},
-  wait = {wait = {ty = 'string'}},
-  child = {wait = {wf = 'string', id = 'string'}},
-}
-
 local function is_record(r, seq)
   if type(r) ~= 'table' or r.s ~= seq or type(r.n) ~= 'string' or type(r.c) ~= 'number' then return false end
-  local fields = STATES[r.k] and STATES[r.k][r.st]
-  if not fields then return false end
-  for field, kind in pairs(fields) do
-    if type(r[field]) ~= kind then return false end
-  end
   if r.k == 'do' then
+    if r.st == 'ready' then
+      if type(r.i) ~= 'string' then return false end
+    elseif r.st == 'held' then
+      if type(r.tok) ~= 'string' or type(r.by) ~= 'string' then return false end
+    elseif r.st == 'back' then
+      if type(r.due) ~= 'number' then return false end
+    elseif r.st ~= 'due' then
+      return false
+    end
     return type(r.a) == 'number' and type(r.f) == 'number' and type(r.d) == 'number' and type(r.u or 0) == 'number'
-      and type(r.qu) == 'string' and string.match(r.qu, '^[%w_-]+$') and (r.st ~= 'back' or type(r.due) == 'number')
+      and type(r.qu) == 'string' and string.find(r.qu, '^[%w_-]+$') ~= nil
   end
-  return r.k == 'child' or type(r.due) == 'number'
+  if r.st ~= 'wait' then return false end
+  if r.k == 'child' then return type(r.wf) == 'string' and type(r.id) == 'string' end
+  return type(r.due) == 'number' and (r.k == 'sleep' or r.k == 'wait' and type(r.ty) == 'string')
 end
 
 -- What is stored as an open record, or nil, and then the instance is going to be parked.

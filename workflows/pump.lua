@@ -658,7 +658,7 @@ local function leave(I)
   local text = ''
   if next(I.rest) then
     local values = {}
-    for at, part in ipairs(REST) do values[at] = I.rest[part[1]] or '' end
+    for at, part in ipairs(rest_parts()) do values[at] = I.rest[part[1]] or '' end
     text = cmsgpack.pack(values)
   end
   if text ~= I.left then I.changed.rest = text end
