@@ -15,6 +15,7 @@ import sys
 import traceback as tracebacks
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import GetSetDescriptorType, MemberDescriptorType, ModuleType, SimpleNamespace
 from typing import Any, Final, NoReturn, cast
 
@@ -35,6 +36,9 @@ from workflows.errors import (
 
 FORMAT: Final = b"\x01"
 _NAME_CHARACTERS = 200
+_ROOT: Final = Path(__file__).parents[1]
+ENGINE: Final = tuple(f"{_ROOT / package}/" for package in ("workflows", "worker", "orchestrator"))
+"""Where files of the engine lie, as the beginnings of their paths."""
 _FRAMES = 40  # the innermost calls; a RecursionError has a thousand that say the same
 _EMPTY_BYTES = 256  # the map's own bytes: keys, headers, the flag
 _FINAL = (NonRetryableError, PayloadNotSerializable)
@@ -286,7 +290,8 @@ def locate(exception: Exception, place: Place) -> None:
 def capture(exc: BaseException, *, limit_bytes: int = limits.FAILURE_BYTES) -> bytes:
     """Store an exception: its class, message, traceback, and its ``args`` and attributes as far as they can be stored.
 
-    Never raises, whatever the exception's own methods do.
+    Never raises, whatever the exception's own methods do. Of the traceback the frames of the engine are left out, which
+    lie around the user's code; an error of the engine itself keeps all.
 
     Args:
         exc: what was raised.
@@ -392,9 +397,33 @@ def _lost_attribute(exc: BaseException) -> str:
 
 def _traceback(exc: BaseException) -> str:
     try:
-        return "".join(tracebacks.format_exception(exc, limit=-_FRAMES))
+        whole = tracebacks.TracebackException.from_exception(exc, limit=-_FRAMES)
+        _leave_out_engine(whole, exc)
+        return "".join(whole.format())
     except BaseException:  # __cause__, __notes__ and others may be the user's own properties
         return ""
+
+
+def _leave_out_engine(whole: tracebacks.TracebackException, exc: BaseException) -> None:
+    """In the traceback, and in those of causes and of members of groups."""
+    waiting = [(whole, exc)]
+    while waiting:
+        shown, error = waiting.pop()
+        users = [frame for frame in shown.stack if not frame.filename.startswith(ENGINE)]
+        if users and (shown.stack[-1] is users[-1] or is_explained(error)):
+            shown.stack[:] = users
+        if shown.__cause__ is not None and error.__cause__ is not None:
+            waiting.append((shown.__cause__, error.__cause__))
+        if shown.__context__ is not None and error.__context__ is not None:
+            waiting.append((shown.__context__, error.__context__))
+        if shown.exceptions is not None:
+            waiting.extend(zip(shown.exceptions, _exceptions(error), strict=False))
+
+
+def is_explained(error: BaseException) -> bool:
+    """Whether the engine raised it to tell the user something, so that its way through the engine is no news; anything
+    else that it raises may be a fault of its own."""
+    return isinstance(error, errors.WorkflowError) or hasattr(error, "remote_traceback")
 
 
 def _is_final(exc: BaseException) -> bool:

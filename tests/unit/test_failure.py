@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import threading
 import traceback
@@ -20,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflows import codec, errors, limits
+from workflows.callback import Callback
+from workflows.durations import parse_ms
 from workflows.errors import (
     CorruptPayload,
     EventTimeout,
@@ -136,6 +139,56 @@ def test_remote_traceback_is_shown_where_the_error_is_raised_again() -> None:
     exception = back(ValueError("no"))
     assert "in raised\n" in exception.remote_traceback  # type: ignore[attr-defined]
     assert "Raised in a step:\nTraceback" in "".join(traceback.format_exception(raised(exception)))
+
+
+def shown_frames(exc: BaseException) -> list[str]:
+    return re.findall(r"File .*, in (\w+)$", Failure.from_blob(capture(exc)).traceback, re.MULTILINE)
+
+
+def called_by_the_engine(function: Callable[[], Any]) -> BaseException:
+    try:
+        Callback(function).call(None)
+    except Exception as error:
+        return error
+    raise AssertionError("did not raise")
+
+
+def test_frames_of_the_engine_are_left_out_of_a_stored_traceback() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    def fail_for_a_reason() -> None:
+        raise KeyError("why") from called_by_the_engine(fail)
+
+    def fail_together() -> None:
+        raise ExceptionGroup("both", [called_by_the_engine(fail_for_a_reason), ValueError("never raised")])
+
+    def ask_wrongly() -> None:
+        parse_ms("tomorrow", what="the pause")
+
+    assert shown_frames(called_by_the_engine(fail)) == ["called_by_the_engine", "fail"]
+    together = ["called_by_the_engine", "fail_together"]
+    together += ["called_by_the_engine", "fail", "called_by_the_engine", "fail_for_a_reason"]
+    assert shown_frames(called_by_the_engine(fail_together)) == together
+    assert shown_frames(called_by_the_engine(ask_wrongly)) == ["called_by_the_engine", "ask_wrongly"]
+
+
+def test_an_error_of_the_engine_itself_is_stored_with_all_frames() -> None:
+    def call_with_too_few() -> None:
+        Callback(called_by_the_engine).call(None)
+
+    whole = ["called_by_the_engine", "call", "call_with_too_few", "call"]
+    assert shown_frames(called_by_the_engine(call_with_too_few)) == whole
+
+
+def test_a_traceback_of_nothing_but_the_engine_is_stored_as_it_is() -> None:
+    error: Exception | None = None
+    try:
+        parse_ms("tomorrow", what="the pause")
+    except errors.BadDuration as caught:
+        assert caught.__traceback__ is not None
+        error = caught.with_traceback(caught.__traceback__.tb_next)
+    assert error is not None and "parse_ms" in shown_frames(error)
 
 
 def test_name_of_a_non_retryable_error_is_the_one_it_was_given() -> None:

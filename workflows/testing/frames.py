@@ -15,11 +15,8 @@ from typing import Final
 
 import pytest
 
-import workflows
-from workflows.errors import WorkflowError
+from workflows.failure import ENGINE, is_explained
 
-_ROOT: Final = Path(workflows.__file__).parents[1]
-_OURS: Final = tuple(f"{_ROOT / package}/" for package in ("workflows", "worker", "orchestrator"))
 # A call of ours in an async test passes through these.
 _PLUMBING: Final = tuple(f"{Path(module.__path__[0])}/" for module in (asyncio, concurrent.futures))
 
@@ -44,12 +41,12 @@ def _without_ours(error: BaseException, whole: TracebackType) -> TracebackType:
         if entry.tb_next is None:
             break
         entry = entry.tb_next
-    if _is_in(entries[-1], _OURS) and not (isinstance(error, WorkflowError) or hasattr(error, "remote_traceback")):
+    if _is_in(entries[-1], ENGINE) and not is_explained(error):
         return whole
     kept: TracebackType | None = None
     is_hidden = False
     for entry in reversed(entries):
-        is_hidden = _is_in(entry, _OURS) or (is_hidden and _is_in(entry, _PLUMBING))
+        is_hidden = _is_in(entry, ENGINE) or (is_hidden and _is_in(entry, _PLUMBING))
         if not is_hidden:
             kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return kept or whole
