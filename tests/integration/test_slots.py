@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, closing
 from typing import Any
 from unittest import mock
 
@@ -31,13 +32,19 @@ def _never(reason: str) -> None:
 
 def test_a_slot_is_taken_until_the_outcome_is_settled(redis_url: str, redis: redis_py.Redis) -> None:
     """What has ended and is not settled yet runs again after a death, so it counts as in flight."""
-    with Client(app, redis_url) as client, mock.patch.object(engine_module, "Callbacks", HandCallbacks):
+    with (
+        Client(app, redis_url) as client,
+        ExitStack() as opened,
+        mock.patch.object(engine_module, "Callbacks", HandCallbacks),
+    ):
         keys = client.store.keys
         instance = client.workflow("three-at-once").create(id="i1")
         shard = keys.instance(instance.workflow, instance.id).shard
-        engine = Engine(
-            app, lambda: Store(connection(redis_url), keys, hot=True), Settings(concurrency=2), on_hopeless=_never
-        )
+
+        def connect() -> Store:
+            return opened.enter_context(closing(Store(connection(redis_url), keys, hot=True)))
+
+        engine = Engine(app, connect, Settings(concurrency=2), on_hopeless=_never)
         hand: Any = engine.callbacks
         engine.lease._renew(engine.lease.worker, born=True)
 

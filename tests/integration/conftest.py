@@ -1,0 +1,29 @@
+"""What holds for every module of tests here."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from workflows.clock import monotonic
+
+PATIENCE_SECONDS = 10.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closes_what_it_opens(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A connection left to the garbage collector fails another test or the end of the run, and only now and then."""
+    before = _open_sockets()
+    yield
+    deadline = monotonic() + PATIENCE_SECONDS
+    while left := [one for one in _open_sockets() if one not in before]:
+        assert monotonic() < deadline, f"left open by {request.node.name}: {left}"
+        threading.Event().wait(0.05)
+
+
+def _open_sockets() -> list[socket.socket]:
+    return [one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() != -1]
