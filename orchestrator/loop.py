@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +68,7 @@ class Orchestrator:
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
         self._lifelines = Lifelines()
+        self._lost: Counter[str] = Counter()
         self._busy: set[int] = set()
         self._has_requests = False
         self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
@@ -145,6 +147,10 @@ class Orchestrator:
             self._tend_all(self._busy)
             if wait:
                 self._tend_all(self._wait())
+            if self._lost:
+                # Who is dead in one shard is so in all of them, and one line tells of it.
+                self._tend_all(self.shards.since)
+                reaper.tell(self._lost)
             if wait or not (self._busy or (self._has_requests and 0 in self.shards.since)):
                 return
 
@@ -186,7 +192,7 @@ class Orchestrator:
         with self._apart(shard):
             timers.fire(self.store, shard, due)
         with self._apart(shard):
-            reaper.reap_all(self.store, shard, dead)
+            reaper.reap_all(self.store, shard, dead, self._lost)
         with self._apart(shard):
             gone = relay.deliver(self.store, shard) if relayed else 0
         with self._apart(shard):

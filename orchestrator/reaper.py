@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,10 +21,11 @@ BATCH = 100
 BATCHES = 20
 
 
-def reap(store: Store, shard: int, worker: str) -> int:
+def reap(store: Store, shard: int, worker: str) -> int | None:
     """Release everything an expired worker holds in one shard.
 
-    Returns: how many attempts and turns were released. If it held very many, the next call goes on.
+    Returns: how many attempts and turns were released; if it held very many, the next call goes on. None: it
+        lives, or there is nothing to take that can be taken.
     """
     poison = failure.make(
         "PoisonError",
@@ -54,16 +56,15 @@ def reap(store: Store, shard: int, worker: str) -> int:
         answers = call_apart(store, shard, "held", found, call) if found else [([], store.call(call([])))]
         left = min((answer for _, answer in answers), default=1)
         if left < 0:
-            break
+            return released or None
         released += len(found)
         if left == 0:
-            _log.warning("worker lost", extra={"worker": worker, "shard": shard, "released": released})
-            break
-    return released
+            return released
+    return released or None
 
 
-def reap_all(store: Store, shard: int, workers: Iterable[bytes]) -> None:
-    """The same for several; what cannot be a worker's name is set aside."""
+def reap_all(store: Store, shard: int, workers: Iterable[bytes], lost: Counter[str]) -> None:
+    """The same for several, added up in ``lost``; what cannot be a worker's name is set aside."""
     bad = {}
     for member in workers:
         try:
@@ -71,6 +72,15 @@ def reap_all(store: Store, shard: int, workers: Iterable[bytes]) -> None:
         except ValueError:
             bad[member] = "not a worker"
         else:
-            reap(store, shard, worker)
+            released = reap(store, shard, worker)
+            if released is not None:
+                lost[worker] += released
     if bad:
         set_aside(store, shard, "workers", bad)
+
+
+def tell(lost: Counter[str]) -> None:
+    """Log what was taken back from each worker, and forget it."""
+    while lost:
+        worker, released = lost.popitem()
+        _log.warning("worker lost", extra={"worker": worker, "released": released})

@@ -14,7 +14,7 @@ from orchestrator import dispatch, inbox, sweep
 from orchestrator.loop import SWEEP_BURST_SECONDS, SWEEP_SHARE, Orchestrator
 from orchestrator.shards import LEASE_MS, RENEW_SECONDS
 from tests.driving import HandWorker, sleep, store_of
-from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, processes
 from workflows.keys import Instance, Keyspace, rq_queue
 from workflows.store import Store, connection, open_keyspace
 
@@ -86,6 +86,26 @@ def test_a_sweep_goes_on_until_everything_is_repaired(
     for _ in range(4):
         orchestrator.look()
     assert store.redis.zcard(timers) == 5
+
+
+def test_a_lost_worker_is_logged_in_one_line_however_many_shards_it_served(
+    redis: redis_py.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = store_of(redis, shards=4)
+    worker = HandWorker(store, "w1")
+    places = _instances(Client(app, connection=redis), store, 12)
+    assert len({place.shard for place in places}) > 1
+    for place in places:
+        worker.claim(place)
+    orchestrator = Orchestrator(store, bridge=False)
+    orchestrator.look()
+    assert not caplog.records
+
+    processes.bury(store, ["w1"], "gone")
+    for _ in range(store.keys.shards):  # each is woken by the bell of one shard
+        orchestrator.look(wait=True)
+    said = [vars(one) for one in caplog.records if one.getMessage() == "worker lost"]
+    assert [(one["worker"], one["released"]) for one in said] == [("w1", 12)]
 
 
 def test_a_published_event_reaches_one_environment_of_two_on_one_server(

@@ -1149,7 +1149,7 @@ class World:
                     if score > LAPSED:
                         self.client.zadd(key, {worker: LAPSED}, xx=True)
                     try:
-                        n += reaper.reap(self.client_store, shard, worker)
+                        n += reaper.reap(self.client_store, shard, worker) or 0
                     except redis_py.RedisError as error:
                         return str(error)
         return f"{n} released"
