@@ -112,12 +112,17 @@ def mutants() -> list[Mutant]:
             "'c||' .. ty",
             program="types",
         ),
-        Mutant("an event taken by a cancelled wait is not put back", "", "if index < limit then", "if false then"),
+        Mutant(
+            "an event taken by a cancelled wait is not put back",
+            "",
+            "index and index < limit and body_of(I.j, index)",
+            "nil",
+        ),
         Mutant(
             "an event is put back once more when its entry is fed",
             "",
-            "      redis.call('ZREM', I.q, member)\n      local e = body_of",
-            "      local e = body_of",
+            "      redis.call('ZREM', I.q, member)\n      keep_event",
+            "      keep_event",
             program="race-wait",
         ),
         Mutant(
@@ -142,8 +147,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "a matched wait keeps its timer",
             "",
-            "  disarm(I, r)\n  redis.call('HDEL', I.o, seq)\n",
-            "  redis.call('HDEL', I.o, seq)\n",
+            "  disarm(I, r)\n  redis.call('HDEL', I.o, r.s)\n  enqueue",
+            "  redis.call('HDEL', I.o, r.s)\n  enqueue",
         ),
         Mutant("send_event: the same event is accepted again", "send_event", "I and remembered(I, a.ev)", "nil"),
         Mutant(
@@ -157,8 +162,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "a walk that was cut short is not gone on with",
             "",
-            "found, I.rest.walk = some_of(I.o, I.rest.walk)",
-            "found, I.rest.walk = some_of(I.o, I.rest.walk) I.rest.walk = nil",
+            "found, I.rest.walk = some_of(I, I.rest.walk)",
+            "found, I.rest.walk = some_of(I, I.rest.walk) I.rest.walk = nil",
             program="crowd",
             controls=("pause",) * 3,
         ),
@@ -189,8 +194,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "send_event: an event overtakes others that have not been looked at",
             "send_event",
-            "seq and not I.rest.at and not I.rest.mail",
-            "seq",
+            "r and not I.rest.at and not I.rest.mail",
+            "r",
             program="types",
             controls=("pause",),
         ),
@@ -213,8 +218,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "open records of an ended life are forgotten",
             "",
-            "I.rest.clear = more and 1 or nil",
-            "",
+            "I.bad, I.rest.clear = nil, more and 1 or nil",
+            "I.bad = nil",
             program="crowd",
             controls=("terminate",),
         ),
@@ -254,8 +259,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "restart keeps the mailbox",
             "restart",
-            "abandon(I, KEYS[#KEYS], A.aside)",
-            "redis.call('RENAMENX', I.m, I.c .. 'x') abandon(I, KEYS[#KEYS], A.aside)"
+            "abandon(I, KEYS[#KEYS], A.remains)",
+            "redis.call('RENAMENX', I.m, I.c .. 'x') abandon(I, KEYS[#KEYS], A.remains)"
             " redis.call('RENAMENX', I.c .. 'x', I.m)",
         ),
         Mutant("the loser of a race is not withdrawn", "", "for _, w in ipairs(D.w) do", "for _, w in ipairs({}) do"),
@@ -271,8 +276,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "terminate leaves what is held",
             "",
-            "    unlist(I, r)\n    redis.call('HDEL', I.o, r.s)\n    answer",
-            "    redis.call('HDEL', I.o, r.s)\n    answer",
+            "    unlist(I, r)\n    answer",
+            "    answer",
         ),
         Mutant("an outcome is delivered twice", "child_ended", "redis.call('HDEL', I.o, A.s)", ""),
         Mutant(

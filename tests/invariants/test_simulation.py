@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import time
 from itertools import count
+from pathlib import Path
 
 import pytest
 import redis as redis_py
 
+import orchestrator
+import worker
+import workflows
 from tests.invariants.mutants import Undecided, hunt, mutants
 from tests.invariants.simulator import World, play
 
@@ -44,6 +48,15 @@ def test_a_seed_decides_everything_that_happens(redis: redis_py.Redis) -> None:
     """Otherwise a failure could not be repeated."""
     for seed in (3, 4):
         assert World(redis, seed).play().trace == World(redis, seed).play().trace
+
+
+def test_every_defence_that_a_mutant_takes_away_is_there() -> None:
+    """Else it would take four hundred runs to find out that the script has changed and the mutant changes nothing."""
+    folders = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
+    texts = [path.read_text() for folder in folders for path in folder.glob("*.lua")]
+    for mutant in mutants():
+        for old, _ in mutant.changes:
+            assert any(old in text for text in texts), f"{mutant.title}: {old!r} is in no script"
 
 
 @pytest.mark.slow
