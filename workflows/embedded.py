@@ -362,8 +362,8 @@ class EmbeddedRedis:
         raise ServerUnavailable(f"The embedded Redis server {reason}. The end of its log:\n{status['log']}") from error
 
     def _publish(self) -> None:
-        """Tell other programs of the same user how to reach the server (see ``running_url``)."""
-        state = {"owner": self._owner, "pid": self.pid, "url": self.url}
+        """Say whose server this is, to whoever finds the directory taken."""
+        state = {"owner": self._owner, "pid": self.pid}
         path = self.directory / STATE_FILE
         # Written in place: the lock is on this very file, so another one may not take its name.
         path.write_text(json.dumps(state) + "\n", encoding="utf-8")
@@ -388,18 +388,6 @@ class EmbeddedRedis:
             raise ServerUnavailable("The embedded Redis server's keeper has ended.")
         status: dict[str, Any] = json.loads(answer)
         return status
-
-
-def running_url(directory: Path) -> str | None:
-    """How to reach the server that is running in this directory, or None. Lets a second terminal find ``dev``."""
-    try:
-        with (directory / STATE_FILE).open("r", encoding="utf-8") as state:
-            if _try_lock(state.fileno()):
-                return None
-            url = json.loads(state.read())["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return url if isinstance(url, str) else None
 
 
 def _private_directory(directory: Path) -> Path:

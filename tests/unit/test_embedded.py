@@ -19,7 +19,7 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workflows.embedded import EmbeddedRedis, Server, find_server, find_servers, running_url
+from workflows.embedded import EmbeddedRedis, Server, find_server, find_servers
 from workflows.errors import ConfigError, ServerUnavailable
 
 SERVERS = list(find_servers())
@@ -208,15 +208,6 @@ def test_two_programs_cannot_share_a_directory(tmp_path: Path) -> None:
         EmbeddedRedis(tmp_path / "data").start()
     with EmbeddedRedis(tmp_path / "data") as again:
         assert again.alive
-
-
-def test_a_second_terminal_finds_the_running_server(tmp_path: Path) -> None:
-    """And finds none where none runs."""
-    home = tmp_path / "data"
-    assert running_url(home) is None
-    with EmbeddedRedis(home) as server:
-        assert running_url(home) == server.url
-    assert running_url(home) is None
 
 
 def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path, client_of: ClientOf) -> None:
