@@ -284,7 +284,7 @@ class AsyncWorkflowInstance:
 
     async def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
-        channel = self._store.keys.ended_channel(self._instance)
+        channel = self._store.ended_channel(self._instance)
         with server_errors(self._store.redis):
             async with self._store.listening(channel) as heard:
                 while True:

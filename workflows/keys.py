@@ -164,9 +164,11 @@ class Keyspace:
         """
         return f"workflows:{self.namespace}:{database}:events"
 
-    def ended_channel(self, instance: Instance) -> str:
-        """Scripts publish the final status of an instance here; a hint for those who wait."""
-        return self.of_instance(instance)[0]
+    def ended_channel(self, instance: Instance, database: int) -> str:
+        """Scripts publish the final status of an instance here; a hint for those who wait (``prelude.lua`` builds the
+        same name). With the database's number in it for the reason given at ``events_channel``.
+        """
+        return f"{self.of_instance(instance)[0]}:{database}"
 
     def queue(self, name: str) -> str:
         """RQ queue names are global in a Redis, so ours carry the namespace."""

@@ -3,6 +3,7 @@
 -- ARGV[1]  now in ms, or '' for the server's own clock. Leases always use the server's clock (M7).
 -- ARGV[2]  ten random characters, from which this call's nonces are made: Redis seeds math.random alike for every call.
 -- ARGV[3]  msgpack map with the script's own arguments.
+-- ARGV[4]  number of the database, which a script has no other way to know.
 local clock = redis.call('TIME')
 local REAL = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local NOW = ARGV[1] ~= '' and tonumber(ARGV[1]) or REAL
@@ -33,4 +34,6 @@ local function page_of(list, at, upto, most, bytes)
   end
   return found, weight
 end
+-- Tells those who wait for an instance's end to look; channels are shared by all databases (Keyspace.ended_channel).
+local function announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
 local function reply(value) return cmsgpack.pack(value) end

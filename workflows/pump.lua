@@ -397,7 +397,7 @@ local function finish(I, status, outcome)
   local keep = tonumber(status == 'complete' and I.keep_ok or I.keep_err) or 0
   redis.call('ZADD', RETIRE, NOW + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
   tell_parents(I, {v = outcome.v, x = outcome.x, st = status})
-  redis.call('PUBLISH', I.h, status)
+  announce(I, status)
 end
 
 -- What happens next -------------------------------------------------------------------------------------------------

@@ -102,9 +102,13 @@ def call_one(keys: Keyspace, script: Script, instance: Instance, arguments: Mapp
     return call_on(keys, script, instance.shard, [instance], arguments)
 
 
-def _command(call: Call, clock: Clock) -> list[Any]:
-    arguments = packb(call.arguments)
-    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, clock.argument(), nonces.call(), arguments]
+def _command(call: Call, clock: Clock, database: int) -> list[Any]:
+    arguments = [clock.argument(), nonces.call(), packb(call.arguments), database]
+    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, *arguments]
+
+
+def _database_of(client: redis.Redis | redis.asyncio.Redis) -> int:
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def _checked(answers: list[Any]) -> list[Any]:
@@ -129,6 +133,7 @@ class Store:
         self.redis = connection
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
+        self._database = _database_of(connection)
         self._hot = hot
         self._start_afresh()
         _stores.add(self)
@@ -163,7 +168,7 @@ class Store:
         """
         if not calls:
             return []
-        commands = [_command(call, self.clock) for call in calls]
+        commands = [_command(call, self.clock, self._database) for call in calls]
         answers = self._send(commands)
         missing = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
@@ -179,7 +184,7 @@ class Store:
         Returns: the call's answer; it is made also when nothing came within ``seconds``.
         """
         move = ["BLMOVE", source, target, "LEFT", "RIGHT", seconds]
-        moved, answer = self._send([move, _command(call, self.clock)])
+        moved, answer = self._send([move, _command(call, self.clock, self._database)])
         if isinstance(moved, Exception):
             raise moved
         if isinstance(answer, NoScriptError):
@@ -296,7 +301,11 @@ class Store:
     @property
     def events_channel(self) -> str:
         """Where plain ``PUBLISH`` is listened to; see ``Keyspace.events_channel``."""
-        return self.keys.events_channel(int(self.redis.connection_pool.connection_kwargs.get("db") or 0))
+        return self.keys.events_channel(self._database)
+
+    def ended_channel(self, instance: Instance) -> str:
+        """See ``Keyspace.ended_channel``."""
+        return self.keys.ended_channel(instance, self._database)
 
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
         """Journal entries from ``start`` up to, not including, ``end``: as many of them as one reply may hold."""
@@ -448,11 +457,16 @@ class AsyncStore:
         self.redis = connection
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
+        self._database = _database_of(connection)
         self._listeners = 0
+
+    def ended_channel(self, instance: Instance) -> str:
+        """See ``Keyspace.ended_channel``."""
+        return self.keys.ended_channel(instance, self._database)
 
     async def call(self, call: Call) -> Any:
         """One script call; see ``Store.call``."""
-        command = _command(call, self.clock)
+        command = _command(call, self.clock, self._database)
         try:
             answer = await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
         except NoScriptError:

@@ -139,7 +139,7 @@ def test_a_waiting_result_is_woken_by_the_end(run: Run, worker: HandWorker, redi
     async def body(client: AsyncClient) -> None:
         instance = await client.workflow("order").create()
         result = asyncio.create_task(instance.result("30 seconds"))
-        channel = worker.keys.ended_channel(instance._instance)
+        channel = worker.store.ended_channel(instance._instance)
         while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
             await asyncio.sleep(0)
         worker.complete(instance._instance, 7)
@@ -189,9 +189,7 @@ def test_those_who_wait_for_a_result_leave_connections_for_calls(run: Run, worke
     async def body(client: AsyncClient) -> list[Any]:
         instance = await client.workflow("order").create("a1")
         waiting = [asyncio.create_task(instance.result("20 seconds")) for _ in range(300)]
-        while (await instance._store.redis.pubsub_numsub(instance._store.keys.ended_channel(instance._instance)))[0][
-            1
-        ] < 50:
+        while (await instance._store.redis.pubsub_numsub(instance._store.ended_channel(instance._instance)))[0][1] < 50:
             await asyncio.sleep(0)
         worker.complete(instance._instance, 7)
         return await asyncio.gather(*waiting)

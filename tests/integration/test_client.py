@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,7 @@ from workflows.keys import Instance, Keyspace
 from workflows.manifest import publish_manifest
 from workflows.requests import CreateOptions, InstanceStatus
 from workflows.status import Status
+from workflows.store import Store, connection
 
 
 class PublishedApp:
@@ -377,12 +379,28 @@ def test_a_waiting_result_is_woken_by_the_end(client: Client, worker: HandWorker
     results: list[Any] = []
     waiter = threading.Thread(target=lambda: results.append(instance.result("30 seconds")))
     waiter.start()
-    channel = client.store.keys.ended_channel(of(instance))
+    channel = client.store.ended_channel(of(instance))
     while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
         pass
     worker.complete(of(instance), 7)
     waiter.join(10)
     assert results == [7]
+
+
+def test_who_waits_in_one_database_is_not_woken_by_an_end_in_another(client: Client, redis_url: str) -> None:
+    """Channels are shared by all databases; keys are not."""
+    instance = client.workflow("order").create(id="a1")
+    with (
+        closing(Store(connection(redis_url.replace("db=0", "db=1")), client.store.keys)) as other,
+        other.listening(other.ended_channel(of(instance))) as other_heard,
+        client.store.listening(client.store.ended_channel(of(instance))) as heard,
+    ):
+        instance.terminate()
+        assert heard(10.0)
+        assert not other_heard(0.1)
+        instance.delete()
+        assert heard(10.0)
+        assert not other_heard(0.1)
 
 
 def test_a_waiting_result_lives_through_a_restart_of_redis() -> None:
@@ -391,7 +409,7 @@ def test_a_waiting_result_lives_through_a_restart_of_redis() -> None:
         publish_manifest(client.store, PublishedApp())
         worker = HandWorker(client.store)
         instance = client.workflow("order").create()
-        channel = client.store.keys.ended_channel(of(instance))
+        channel = client.store.ended_channel(of(instance))
         results: list[Any] = []
         waiter = threading.Thread(target=lambda: results.append(instance.result("30 seconds")))
         waiter.start()
