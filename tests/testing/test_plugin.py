@@ -33,6 +33,7 @@ def test_it(env):
     introspector = env.SMALL.introspect("s").modify(lambda m: m.mock_step_result("tow", 3))
     env.SMALL.create("s")
     introspector.wait_for_step_result("one")
+    introspector.wait_for_status("waiting")
     assert False
 """)
     ran.assert_outcomes(failed=1)
