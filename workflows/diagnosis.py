@@ -6,7 +6,7 @@ Reads only. RQ's own look-ups of workers and registries tidy up while they look,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -17,7 +17,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from workflows import aside
 from workflows.doctor import Finding, Level
 from workflows.durations import format_ms
-from workflows.keys import Intent, Listed, index_prefix
+from workflows.keys import Held, Intent, Listed, Retiring, Timer, Unfinished, checked_name, index_prefix, relay_parent
 from workflows.manifest import Manifest, OtherCode, load_manifest, other_code
 from workflows.status import LIVE, Status
 from workflows.store import Store
@@ -30,6 +30,18 @@ NOTES_PER_SHARD: Final = 100
 ASIDE_SHOWN: Final = 20
 WAY_OUT: Final = "Find out who wrote it; mend or delete the instance if it names one. Notes go after 30 days"
 WORKFLOWS_PER_SHARD: Final = 1000
+# Of each of a shard's keys, at either end.
+MEMBERS_LOOKED_AT: Final = 100
+PARTS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    "timers": Timer.parse,
+    "intents": Intent.parse,
+    "held": Held.parse,
+    "workers": checked_name,
+    "relay": relay_parent,
+    "index": Listed.parse,
+    "retire": Retiring.parse,
+    "unfinished": Unfinished.parse,
+}
 # An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
 OVERDUE_MS: Final = 10_000
 
@@ -112,9 +124,9 @@ class Report:
 
     def _aside(self) -> list[Finding]:
         newest = sorted(self.notes, key=lambda note: -note.at_ms)
-        found = [Finding("warning", f"set aside: {note}. {WAY_OUT}") for note in newest[:ASIDE_SHOWN]]
+        found = [Finding("warning", f"cannot be read: {note}. {WAY_OUT}") for note in newest[:ASIDE_SHOWN]]
         if len(newest) > ASIDE_SHOWN:
-            found.append(Finding("warning", f"{len(newest) - ASIDE_SHOWN} more things were set aside"))
+            found.append(Finding("warning", f"{len(newest) - ASIDE_SHOWN} more things cannot be read"))
         return found
 
     @property
@@ -199,7 +211,8 @@ def report(store: Store) -> Report:
     notes = _displaced(store)
     if notes:
         return _only(store, notes)
-    notes = tuple(note for shard in range(store.keys.shards) for note in aside.notes(store, shard, NOTES_PER_SHARD)[1])
+    kept = (note for shard in range(store.keys.shards) for note in aside.notes(store, shard, NOTES_PER_SHARD)[1])
+    notes = (*kept, *_unreadable(store))
     manifest = load_manifest(store)
     seconds, microseconds = store.redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
@@ -235,6 +248,31 @@ def _displaced(store: Store) -> tuple[aside.Note, ...]:
         for (key, type), kind in zip(wanted.items(), kinds, strict=True)
         if kind not in ("none", type)
     )
+
+
+def _unreadable(store: Store) -> list[aside.Note]:
+    """Members that nobody can read and, where they stand, perhaps nobody will: a key that is read by prefix is not read
+    as a whole. At both ends of each key, so that it costs little however much there is."""
+    places = [(store.keys.shard_key(n, name), parse) for n in range(store.keys.shards) for name, parse in PARTS.items()]
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for key, _ in places:
+            if key.endswith(":relay"):
+                pipeline.execute_command("HSCAN", key, 0, "COUNT", MEMBERS_LOOKED_AT)  # type: ignore[no-untyped-call]
+            else:
+                pipeline.zrange(key, 0, MEMBERS_LOOKED_AT - 1)
+                pipeline.zrange(key, -MEMBERS_LOOKED_AT, -1)
+        answers = iter(pipeline.execute())
+    notes = []
+    for key, parse in places:
+        members = list(next(answers)[1]) if key.endswith(":relay") else dict.fromkeys([*next(answers), *next(answers)])
+        for member in members:
+            try:
+                parse(member)
+            except ValueError as error:
+                notes.append(
+                    aside.Note(key, aside.shown(member), f"{str(error).partition(':')[0]}, and stands there", 0)
+                )
+    return notes
 
 
 def _only(store: Store, notes: tuple[aside.Note, ...]) -> Report:
