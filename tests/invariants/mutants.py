@@ -307,13 +307,6 @@ def mutants() -> list[Mutant]:
             "  local r = cmsgpack.unpack(blob)\n  if",
             garbage=True,
         ),
-        Mutant(
-            "what waits for nothing is not noticed",
-            "",
-            "I.changed.st == 'waiting' and not I.bad",
-            "false",
-            garbage=True,
-        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

@@ -1325,11 +1325,14 @@ class World:
         self.state = self.look("resume")
         return False
 
+    def _is_noted(self, instance: Instance) -> bool:
+        about = f":i:{instance.workflow}:{instance.id}:"
+        return any(about in note.key for note in aside.notes(self.look_store, instance.shard, 1000)[1])
+
     def _check_spoilt(self) -> None:
         """It has come to its end, or it stands still and says why."""
         if self.spoilt is None:
             return
-        about = f":i:{self.spoilt.workflow}:{self.spoilt.id}:"
         if self.client.type(self.keys.header(self.spoilt)) == b"hash":
             status, want, reason = self.client.hmget(self.keys.header(self.spoilt), "st", "want", "reason")
             if status in [one.value.encode() for one in FINAL]:
@@ -1337,8 +1340,7 @@ class World:
             demand(want != b"park" or reason, f"{self.spoilt} is parked, and does not say why")
         else:
             self.look_store.call(call_one(self.keys, _PAUSE, self.spoilt, {}))
-        said = any(about in note.key for note in aside.notes(self.look_store, self.spoilt.shard, 1000)[1])
-        demand(said, f"nobody says what is wrong with {self.spoilt}")
+        demand(self._is_noted(self.spoilt), f"nobody says what is wrong with {self.spoilt}")
 
     # Redis forgets
 
@@ -1375,6 +1377,8 @@ class World:
             if not live and not any(self.state.relayed.values()) and not self.state.unfinished and self._stands_still():
                 break
             act = self._next_useful(live)
+            if act is None and not live and self.spoilt is not None and self._is_noted(self.spoilt):
+                break  # resumed after a part of what it waits for was removed: nobody can know, but a note says it
             if act is None:
                 raise Violation(f"stuck: {', '.join(f'{s.instance.id} is {s.status}' for s in live)} {self.spoilt}")
             self._do(*act)
