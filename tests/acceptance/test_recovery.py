@@ -134,9 +134,10 @@ def test_a_worker_that_loses_a_thread_ends_loudly_and_another_takes_its_place(cl
     """With its lease renewed and one thread gone it would look alive for ever, and serve nothing."""
     cluster.orchestrator()
     worker = cluster.ready(cluster.worker())
+    # Alone: a thread that another one is just starting goes by the id of its starter, and would be hit in its place.
     cluster.create("deadly", "d1", {"thread": thread})
-    after = cluster.create("chain", "c1")
     cluster.wait_until(lambda: f"thread_name='{thread}'" in worker.text(), what="a word about the thread")
+    after = cluster.create("chain", "c1")
     cluster.wait_until(lambda: "ended with 70, starting another" in worker.text(), what="the end of the process")
     cluster.wait_until(lambda: worker.text().count("worker ready") == 2)
     assert cluster.result(after) == 3
