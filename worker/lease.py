@@ -80,6 +80,8 @@ class Lease:
     def start(self) -> None:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
         self._renew(self.worker, born=True)
+        # Before anything is claimed, so that a parent can say who has died of it; the thread adds its connection.
+        processes.register(self._store, self.worker, Place.mine("", 0))
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
