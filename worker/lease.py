@@ -81,7 +81,7 @@ class Lease:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
         self._renew(self.worker, born=True)
         # Before anything is claimed, so that a parent can say who has died of it; the thread adds its connection.
-        processes.register(self._store, self.worker, Place.mine("", 0))
+        processes.register(self._store, self.worker, Place.of(os.getpid(), "", 0))
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
@@ -145,7 +145,7 @@ class Lease:
         worker = self.worker
         line = int(self._store.command("CLIENT ID"))
         if self._announced != (worker, line):
-            processes.register(self._store, worker, Place.mine(processes.server_run(self._store), line))
+            processes.register(self._store, worker, Place.of(os.getpid(), processes.server_run(self._store), line))
             self._announced = (worker, line)
 
     def _renew(self, worker: str, *, born: bool = False, leave: bool = False) -> bool:

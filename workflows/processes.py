@@ -23,9 +23,8 @@ _BURY = script(Path(__file__).with_name("bury.lua"))
 _PROCESS = script(Path(__file__).with_name("process.lua"), pump=False)
 
 _PROC = Path("/proc")
-# Places in a process's line of /proc/…/stat behind its name, and the states of one that nobody has fetched yet.
-_STATE, _STARTED = 0, 19
-_ENDED = ("Z", "X")
+# Where a process's line of /proc/…/stat has its start, counted from behind its name.
+_STARTED = 19
 
 How = Literal["seen", "gone"]
 
@@ -50,14 +49,18 @@ class Place:
     line: int
 
     @classmethod
-    def mine(cls, server: str, line: int) -> Place:
-        """This process's own."""
-        status = _status(os.getpid())
-        return cls(machine(), os.getpid(), status[_STARTED] if status else "", server, line)
+    def of(cls, pid: int, server: str, line: int) -> Place:
+        """That of a process of this machine."""
+        status = _status(pid)
+        return cls(machine(), pid, status[_STARTED] if status else "", server, line)
 
     @property
     def is_gone(self) -> bool:
-        """Whether this very process has ended, as far as a process of the same machine can tell; False in doubt."""
+        """Whether this very process has ended, as far as a process of the same machine can tell; False in doubt.
+
+        One that has ended and waits to be fetched by its parent is there still: that one sees the end, which counts for
+        blame, and says so in a moment (F22).
+        """
         if self.machine != machine():
             return False
         try:
@@ -69,7 +72,7 @@ class Place:
         status = _status(self.pid)
         if not status or not self.started:
             return False
-        return status[_STATE] in _ENDED or status[_STARTED] != self.started
+        return status[_STARTED] != self.started
 
 
 @cache

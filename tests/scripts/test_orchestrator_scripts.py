@@ -292,6 +292,16 @@ def test_burying_ends_a_lease_at_once_and_wakes_the_owner(world: World) -> None:
     assert world.reap("w1") == 0
 
 
+def test_who_saw_a_death_has_the_say_over_who_found_it(world: World) -> None:
+    """Until the reaper has been there."""
+    world.open(do(1))
+    world.held("a", 1)
+    world.bury("w1", "gone")
+    assert world.bury("w1", "seen") == 1
+    world.reap("w1")
+    assert (world.record(1)[b"d"], b"u" in world.record(1)) == (1, False)
+
+
 def test_burying_who_has_no_lease_changes_nothing(world: World) -> None:
     with world.unchanged():
         assert world.bury("w9", "seen") == 0
