@@ -29,7 +29,6 @@ _log = logging.getLogger("workflows.worker")
 
 LOOK_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
-EX_SOFTWARE = 70
 
 
 def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, parent: int, pipe: int) -> int:
@@ -53,7 +52,7 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
     def give_up(reason: str) -> None:
         engine.rescue()
         _log.critical("exit", extra={"reason": reason})
-        os._exit(EX_SOFTWARE)
+        os._exit(os.EX_SOFTWARE)
 
     # Without warm replays no decision is taken together with the outcome: should run() be what kills, the step that
     # ended well before it must not be blamed.
@@ -65,7 +64,7 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
         task = take_over(connect(), engine.lease.worker, Held.parse(member))
     except (redis.RedisError, LeaseLost) as error:
         _log.warning("not taken over", extra={"error": str(error)})
-        return EX_SOFTWARE
+        return os.EX_SOFTWARE
     if task is not None:
         _log.info("alone", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "step": task.seq})
         engine.accept([task])
@@ -83,4 +82,4 @@ def _end_with(parent: int) -> None:
     except (OSError, AttributeError):
         return
     if os.getppid() != parent:
-        os._exit(EX_SOFTWARE)
+        os._exit(os.EX_SOFTWARE)

@@ -90,7 +90,7 @@ class _Forked:
 
 def _end_with(run: Callable[[str, int, int], int], member: str, parent: int, pipe: int) -> None:
     os.setsid()
-    status = 70
+    status = os.EX_SOFTWARE
     try:
         status = run(member, parent, pipe)
     finally:

@@ -33,7 +33,6 @@ from workflows.keys import Keyspace
 from workflows.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
-EX_SOFTWARE = 70
 SWITCH_SECONDS = 0.0005
 LOOK_SECONDS = 0.5
 
@@ -156,4 +155,4 @@ class WorkflowWorker(rq.Worker):
         finally:
             # Also when Redis held something that could not be read: a process that stayed would serve nothing.
             _log.critical("exit", extra={"reason": reason})
-            os._exit(EX_SOFTWARE)
+            os._exit(os.EX_SOFTWARE)
