@@ -19,6 +19,7 @@ import redis
 from worker.claim import LeaseLost, take_over
 from worker.engine import Engine, Settings
 from worker.pipe import PipeToParent
+from worker.vital import leave
 from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client
@@ -50,9 +51,7 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
         return Store(connection(url), keys, hot=True)
 
     def give_up(reason: str) -> None:
-        engine.rescue()
-        _log.critical("exit", extra={"reason": reason})
-        os._exit(os.EX_SOFTWARE)
+        leave(engine.rescue, reason)
 
     # Without warm replays no decision is taken together with the outcome: should run() be what kills, the step that
     # ended well before it must not be blamed.

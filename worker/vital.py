@@ -6,7 +6,9 @@ A worker that has lost one of them would look alive for ever, with its lease ren
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from typing import NoReturn
 
 _log = logging.getLogger("workflows.worker")
 
@@ -27,3 +29,13 @@ def vital(thread: str, work: Callable[[], None], on_death: Callable[[str], None]
             on_death(f"the {thread} thread died: {type(error).__name__}")
 
     return run
+
+
+def leave(rescue: Callable[[], None], reason: str) -> NoReturn:
+    """End this process, which cannot go on; its parent sees it. ``rescue`` saves what can be saved."""
+    try:
+        rescue()
+    finally:
+        # Also when Redis held something that could not be read: a process that stayed would serve nothing.
+        _log.critical("exit", extra={"reason": reason})
+        os._exit(os.EX_SOFTWARE)

@@ -24,6 +24,7 @@ from rq.worker import WorkerStatus
 from worker.engine import Engine, Settings
 from worker.hearing import Hearing
 from worker.pipe import PipeToParent
+from worker.vital import leave
 from workflows import manifest
 from workflows.app import App
 from workflows.binding import bindings_of
@@ -150,9 +151,4 @@ class WorkflowWorker(rq.Worker):
 
     def _give_up(self, reason: str) -> None:
         """Save finished outcomes as far as possible, then leave; the parent starts another process."""
-        try:
-            self.engine.rescue()
-        finally:
-            # Also when Redis held something that could not be read: a process that stayed would serve nothing.
-            _log.critical("exit", extra={"reason": reason})
-            os._exit(os.EX_SOFTWARE)
+        leave(self.engine.rescue, reason)

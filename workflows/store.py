@@ -342,10 +342,6 @@ class Store:
         found = self.commands(commands)
         return dict(zip(beginnings, found, strict=True))
 
-    def stream(self, key: str, most: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """The oldest entries of a stream: id and fields."""
-        return cast("list[tuple[bytes, dict[bytes, bytes]]]", self.command("XRANGE", key, "-", "+", "COUNT", most))
-
     def fields(self, key: str) -> dict[bytes, bytes]:
         """All of a hash."""
         return cast("dict[bytes, bytes]", self.command("HGETALL", key))
