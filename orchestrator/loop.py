@@ -26,6 +26,7 @@ from workflows import aside
 from workflows.clock import monotonic
 from workflows.errors import WorkflowError
 from workflows.health import Health
+from workflows.stop import Stop
 from workflows.store import Store, call_on, script
 
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
@@ -64,7 +65,7 @@ class Orchestrator:
         self.store = store
         self.name = name or default_name()
         self.shards = Shards(store, self.name)
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
         self._lifelines = Lifelines()

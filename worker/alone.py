@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import signal
-import threading
 from dataclasses import replace
 
 import redis
@@ -24,6 +23,7 @@ from workflows.app import App
 from workflows.binding import bindings_of
 from workflows.client import Client
 from workflows.keys import Held, Keyspace
+from workflows.stop import Stop
 from workflows.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
@@ -43,9 +43,8 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
     _end_with(parent)
     # A fork has its parent's: what a step draws must not be what the next one draws as well.
     random.seed()
-    drain = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: drain.set())
+    drain = Stop()
+    drain.on_signals()
 
     def connect() -> Store:
         return Store(connection(url), keys, hot=True)

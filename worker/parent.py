@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import select
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -23,6 +22,7 @@ from worker.pipe import PipeFromChild
 from workflows.clock import monotonic
 from workflows.health import Health
 from workflows.parent import orphaned
+from workflows.stop import Stop
 
 _log = logging.getLogger("workflows.worker")
 
@@ -104,7 +104,7 @@ class Parent:
         self._silence_seconds = silence_seconds
         self._grace_seconds = grace_seconds
         self._tell = tell
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._workers: list[Child | None] = [None] * processes
         self._due = [0.0] * processes
         self._pauses = [0.0] * processes
@@ -118,8 +118,7 @@ class Parent:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns: 0, or 1 when a process had to be killed at the end."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._stop.set())
+        self._stop.on_signals()
         is_orphan = orphaned()
         while not self._stop.is_set() and not is_orphan():
             now = monotonic()

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from typing import Any
 
 import redis
@@ -31,6 +29,7 @@ from workflows.binding import bindings_of
 from workflows.client import Client
 from workflows.clock import monotonic
 from workflows.keys import Keyspace
+from workflows.stop import Stop
 from workflows.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
@@ -68,7 +67,7 @@ class WorkflowWorker(rq.Worker):
         # Given, because asked too late the answer is whoever adopts orphans.
         self._parent = os.getppid() if parent is None else parent
         self._pipe = None if pipe is None else PipeToParent(pipe)
-        self._drain = threading.Event()
+        self._drain = Stop()
         self._publication = manifest.Publication(app)
         self._publish_at = 0.0
         self._server = ""
@@ -100,8 +99,7 @@ class WorkflowWorker(rq.Worker):
         """Serve until SIGTERM or SIGINT, then drain. Arguments of RQ's own loop have no meaning here."""
         # Many threads hand each other small pieces of work; five milliseconds between switches would be their speed.
         sys.setswitchinterval(SWITCH_SECONDS)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._drain.set())
+        self._drain.on_signals()
         self._renew_manifest()
         self.register_birth()  # type: ignore[no-untyped-call]
         self.set_state(WorkerStatus.IDLE)

@@ -26,6 +26,7 @@ from workflows.embedded import EmbeddedRedis
 from workflows.logs import SHOW_INSTANCES
 from workflows.manifest import Described, Publication
 from workflows.outage import server_errors
+from workflows.stop import Stop
 from workflows.store import Store, connection, open_keyspace
 
 # Children get this long to end politely; workers drain within less.
@@ -144,7 +145,7 @@ def run(
         ConfigError: another ``workflows dev`` uses this folder, or others can write to ``.workflows``.
     """
     prepare(Path())
-    stop = threading.Event()
+    stop = Stop()
     signals: list[int] = []
 
     def on_signal(number: int, _: Any) -> None:
@@ -189,7 +190,7 @@ def _children(
     ]
 
 
-def _supervise(children: list[Child], stop: threading.Event, signals: list[int], say: Print) -> None:
+def _supervise(children: list[Child], stop: Stop, signals: list[int], say: Print) -> None:
     try:
         while not stop.is_set():
             for child in children:
