@@ -1,5 +1,5 @@
 -- Moves a schedule's cursor, compare-and-set, after the firing was created: of several orchestrators one moves it (F38).
--- is made of schedule and moment, so creating it again after a crash in between changes nothing.
+-- The id of an instance is made of schedule and moment, so creating it again after a crash in between changes nothing.
 -- KEYS   schedules
 -- ARGV   id, from = cursor as read ('' for none), to = cursor afterwards
 -- Reply  1 moved | 0 somebody else was first

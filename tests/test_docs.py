@@ -13,7 +13,6 @@ All snippets of a page share a temporary folder and a private Redis.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import os
 import re
@@ -26,13 +25,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import click
 import pytest
 
-from tests.paths import PACKAGES, ROOT, packages
+from tests.paths import ROOT, packages
+from tests.pointers import FILE, prose_of, sources, wrong_in
 from workflows import App
 from workflows.cli import cli
 from workflows.client import WorkflowInstance
@@ -358,30 +357,7 @@ def test_the_comparison_of_outputs_can_fail() -> None:
 
 # Pointers ------------------------------------------------------------------------------------------------------------
 
-POINTER = re.compile(
-    r"`((?:workflows|worker|orchestrator|tests|examples|docs|benchmarks)/[\w./*-]+\.(?:py|lua|md))(?:(::?)([\w.]+))?`"
-)
-BARE = re.compile(r"`(\w+\.(?:py|lua))(?::([\w.]+))?`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-
-
-@cache
-def names_in(path: Path) -> frozenset[str]:
-    """What a file defines: ``function``, ``Class``, ``Class.method``."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".lua":
-        return frozenset(re.findall(r"^local function (\w+)", text, re.MULTILINE))
-    found = set()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        if isinstance(node, ast.ClassDef):
-            found |= {
-                f"{node.name}.{inner.name}"
-                for inner in node.body
-                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
-            }
-    return frozenset(found)
 
 
 def text_of(path: Path) -> str:
@@ -389,21 +365,21 @@ def text_of(path: Path) -> str:
     return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_pointers_into_the_code_resolve(path: Path) -> None:
-    wrong = []
-    for file, _, name in POINTER.findall(text_of(path)):
-        found = list(ROOT.glob(file))
-        if not found:
-            wrong.append(f"there is no {file}")
-        elif name and not any(name in names_in(one) for one in found):
-            wrong.append(f"{file} has no {name}")
-    for file, name in BARE.findall(text_of(path)):
-        found = [one for package in PACKAGES for one in (ROOT / package).rglob(file)]
-        if not found and file != "app.py":
-            wrong.append(f"there is no {file}")
-        elif name and not any(name in names_in(one) for one in found):
-            wrong.append(f"{file} has no {name}")
+def known_numbers() -> frozenset[str]:
+    """Those of failures, mechanisms, invariants and decisions."""
+    defined = {row[0] for page in ("failures.md", "invariants.md") for row in rows_of(DOCS / page)}
+    return frozenset(defined | {path.name[:4] for path in DECISIONS})
+
+
+def test_every_pointer_leads_somewhere() -> None:
+    """In comments, docstrings and pages."""
+    known = known_numbers()
+    wrong = [
+        f"{name_of(path)}:{line}: {complaint}"
+        for path in sources()
+        for line, text in prose_of(path)
+        for complaint in wrong_in(text, known)
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -420,14 +396,39 @@ def test_every_page_is_within_reach_of_the_readme() -> None:
     assert not missing
 
 
-def test_the_reader_of_pointers_sees_what_is_wrong() -> None:
+@pytest.mark.parametrize(
+    "text, complaints",
+    [
+        ("see `workflows/no.lua`", ["there is no workflows/no.lua"]),
+        ("`worker/claim.lua:none`", ["worker/claim.lua has no none"]),
+        ("tests/test_docs.py::test_none shows it", ["tests/test_docs.py has no test_none"]),
+        ("what gone.py says", ["there is no gone.py"]),
+        ("as docs/gone.md says.", ["there is no docs/gone.md"]),
+        (
+            "by decision 0099 (F98-F99, I99, M99)",
+            [f"there is no {one}" for one in ("F98", "F99", "I99", "M99", "0099")],
+        ),
+        ("as the protocol says, §4", ["no page of ours has numbered sections"]),
+        ("`pump.lua:pump`, client.py:WorkflowHandle.create, `tests/*.py`, docs/rules.md, pyproject.toml: app.py", []),
+        ("I1 by decision 0001, S3, mode 0700, 0.0005 s", []),
+    ],
+)
+def test_the_reader_of_pointers_sees_what_is_wrong(text: str, complaints: list[str]) -> None:
     """A checker that finds nothing would keep every other test here green."""
-    assert POINTER.findall("`workflows/pump.lua:pump`, `tests/unit/test_a.py::test_b`") == [
-        ("workflows/pump.lua", ":", "pump"),
-        ("tests/unit/test_a.py", "::", "test_b"),
-    ]
-    assert "pump" in names_in(ROOT / "workflows" / "pump.lua")
-    assert "WorkflowHandle.create" in names_in(ROOT / "workflows" / "client.py")
+    assert list(wrong_in(text, known_numbers())) == complaints
+
+
+def test_prose_is_what_people_read(tmp_path: Path) -> None:
+    written = {
+        "a.py": '"""One."""\nX = "no"  # two\n',
+        "a.lua": "local x = 'no'\nlocal y -- two\n",
+        "a.md": "One\n```\nno\n```\nfive\n",
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert sorted(prose_of(tmp_path / "a.py")) == [(1, '"""One."""'), (2, "# two")]
+    assert list(prose_of(tmp_path / "a.lua")) == [(2, "-- two")]
+    assert [line for line, _ in prose_of(tmp_path / "a.md")] == [1, 5]
 
 
 # Tables and drawings -------------------------------------------------------------------------------------------------
@@ -447,6 +448,10 @@ def rows_of(path: Path, heading: str | None = None) -> list[list[str]]:
     return found
 
 
+def names_a_test(text: str) -> bool:
+    return any(file.startswith("tests/") and name for file, name in FILE.findall(text))
+
+
 def test_every_rule_points_at_what_shows_it() -> None:
     """Both lists have their eight rules, and each says how it is enforced and where that is seen."""
     for heading, number in (("Do", 8), ("Do not", 8), ("Further ones", 1)):
@@ -454,27 +459,25 @@ def test_every_rule_points_at_what_shows_it() -> None:
         assert len(rows) >= number, heading
         for rule, enforced, shown in rows:
             assert re.search("prevented|detected|documented|as above", enforced), rule
-            assert POINTER.search(shown), rule
+            assert FILE.search(shown), rule
 
 
 def test_every_invariant_has_a_keeper_and_a_test() -> None:
     rows = rows_of(DOCS / "invariants.md")
     assert [row[0] for row in rows] == [f"I{n}" for n in range(1, 13)]
     for number, _, keeper, shown in rows:
-        assert POINTER.search(keeper), number
-        assert any(file.startswith("tests/") and name for file, _, name in POINTER.findall(shown)), number
+        assert FILE.search(keeper), number
+        assert names_a_test(shown), number
 
 
-def test_the_code_cites_invariants_that_exist() -> None:
-    known = {row[0] for row in rows_of(DOCS / "invariants.md")}
-    cited = {
-        number
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".lua")
-        for number in re.findall(r"\bI\d+\b", path.read_text(encoding="utf-8"))
-    }
-    assert cited <= known
+def test_every_failure_says_what_happens_and_where_that_is_seen() -> None:
+    rows = rows_of(DOCS / "failures.md")
+    numbers = [row[0] for row in rows]
+    assert [number for number in numbers if number.startswith("M")] == [f"M{n}" for n in range(1, 11)]
+    assert len(set(numbers)) == len(numbers)
+    for number, _, happens, shown in (row for row in rows if row[0].startswith("F")):
+        assert happens, number
+        assert names_a_test(shown), number
 
 
 def test_the_words_in_italics_are_in_the_glossary() -> None:

@@ -1,4 +1,4 @@
-"""Defences of the scripts, each taken away by a change of text. The simulator must notice every one (L9).
+"""Defences of the scripts, each taken away by a change of text. The simulator must notice every one.
 
 A mutant that survives is a question the simulator does not ask. Some defences cover for each other: a position check
 behind a token check, say. Such a second line is taken away together with the first, never alone.

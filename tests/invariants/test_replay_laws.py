@@ -174,7 +174,7 @@ class Protocol:
             self.records.clear()
 
     def check_records(self) -> None:
-        """The invariant of the protocol, §4: open records are what the decided prefix waits for, less its tail."""
+        """Open records are what the decided prefix waits for, less what its tail has answered already."""
         tail = {entry.seq for entry in self.journal[self.position :]}
         expected = set(self.replay.snapshot().pending) - tail
         assert set(self.records) - tail == expected
