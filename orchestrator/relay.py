@@ -1,4 +1,4 @@
-"""Carries messages between shards: start or watch another instance, and tell its outcome (protocol: across shards).
+"""Carries messages between shards: start or watch another instance, and tell its outcome (docs/protocol.md).
 
 A message is written by the transition that causes it, delivered at least once, and removed only after the target has
 answered. Every target is idempotent.

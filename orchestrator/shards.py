@@ -1,6 +1,6 @@
 """Which shards this orchestrator tends: owner leases, shared fairly with the other orchestrators.
 
-A lease saves work and decides who bridges pub/sub; no safety depends on it (M6, protocol: ownership). An orchestrator
+A lease saves work and decides who bridges pub/sub; no safety depends on it (M6). An orchestrator
 that dies is replaced after its leases run out.
 """
 

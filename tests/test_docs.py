@@ -30,7 +30,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.paths import ROOT, packages
+from tests.paths import PACKAGES, ROOT, packages
 from tests.pointers import FILE, prose_of, sources, wrong_in
 from workflows import App
 from workflows.cli import cli
@@ -478,6 +478,11 @@ def test_every_failure_says_what_happens_and_where_that_is_seen() -> None:
     for number, _, happens, shown in (row for row in rows if row[0].startswith("F")):
         assert happens, number
         assert names_a_test(shown), number
+
+
+def test_the_protocol_tells_of_every_script() -> None:
+    told = [row[0].strip("`") for row in rows_of(DOCS / "protocol.md")]
+    assert sorted(told) == sorted(name_of(path) for package in PACKAGES for path in (ROOT / package).rglob("*.lua"))
 
 
 def test_the_words_in_italics_are_in_the_glossary() -> None:

@@ -1,8 +1,8 @@
 """What has already happened to an instance, in the order ``run`` must see it.
 
 The journal is a Redis list; each element is one blob: a format byte, a kind byte, an eight-character nonce, then a
-msgpack map. Scripts append, this module reads. Only what ``run`` must see is here (protocol: journal): failed
-attempts that will be retried live in the open record of their step and are copied into its ``Settled`` entry.
+msgpack map. Scripts append, this module reads. Only what ``run`` must see is here: failed attempts that
+will be retried live in the open record of their step and are copied into its ``Settled`` entry.
 
 What an instance was created with stands in its first entry, and what it ended with in one more element behind the last
 (kind ``Z``), which is no entry: only ``read.lua`` and ``watch.lua`` look at it. In the header a value of more than 64

@@ -5,7 +5,7 @@ with its shard's indexes, and Redis Cluster stays possible. ``T`` below is that 
 Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), so keys and members parse back exactly.
 
     key                     type    contents                                              gone when
-    I:h                     hash    header: status, generation, position, params, result   retired, deleted
+    I:h                     hash    header: status, generation, position, times            retired, deleted
     I:j                     list    journal, one blob per entry                           restarted, retired, deleted
     I:o                     hash    open records by seq                                   empty at every end
     I:m                     hash    mailbox: events not yet matched, by number            ended, restarted, deleted
