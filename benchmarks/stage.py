@@ -17,7 +17,7 @@ import redis
 from benchmarks.app import app
 from benchmarks.machine import Meter, children
 from workflows.client import Client, live_workers
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 
 WORKERS = 2
 WAIT_SECONDS = 60.0

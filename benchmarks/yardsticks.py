@@ -14,7 +14,7 @@ from benchmarks import partners
 from benchmarks.figures import Figures, latencies, per_unit
 from benchmarks.machine import Meter
 from benchmarks.stage import POLL_SECONDS, WAIT_SECONDS, StageBroken, quiet_redis, spawn, stop
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 
 WARM_UP_JOBS = 20
 

@@ -33,7 +33,7 @@ from examples import environment
 from examples.bindings import MailSink
 from examples.scene import Place, Promise
 from workflows import App, Client, InstanceStatus, StepStatus
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 
 WORKERS = 2
 LOOK_EVERY_SECONDS = 0.1

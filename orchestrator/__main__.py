@@ -8,13 +8,13 @@ import click
 import redis
 
 from orchestrator.loop import Orchestrator
-from workflows import options
-from workflows.address import URL_VARIABLES
-from workflows.doctor import boot_guard
 from workflows.errors import ServerUnavailable, WorkflowError
-from workflows.logs import configure
-from workflows.parent import end_with_parent, named, patiently
-from workflows.store import Store, connection, open_keyspace
+from workflows.health.server import boot_guard
+from workflows.process import options
+from workflows.process.logs import configure
+from workflows.process.parent import end_with_parent, named, patiently
+from workflows.storage.connection import URL_VARIABLES
+from workflows.storage.store import Store, connection, open_keyspace
 
 
 @click.command()

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from workflows import doorbell, keys
-from workflows.aside import displace, is_about_data, readable
-from workflows.keys import Intent
-from workflows.store import Call, Store, script
+from workflows.storage import doorbell, keys
+from workflows.storage.aside import displace, is_about_data, readable
+from workflows.storage.keys import Intent
+from workflows.storage.store import Call, Store, script
 
 HERE = Path(__file__).parent
 _RING = script(HERE / "ring.lua", pump=False)

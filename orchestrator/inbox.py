@@ -19,11 +19,13 @@ from typing import Any
 
 import redis
 
-from workflows import aside, codec, limits, names
+from workflows import limits
 from workflows.errors import WorkflowError
-from workflows.manifest import Manifest, load_manifest
-from workflows.scripts import CREATE, SEND_EVENT
-from workflows.store import Call, Store, call_one, script
+from workflows.storage import aside
+from workflows.storage.manifest import Manifest, load_manifest
+from workflows.storage.removal import CREATE, SEND_EVENT
+from workflows.storage.store import Call, Store, call_one, script
+from workflows.values import codec, names
 
 _INBOX = script(Path(__file__).with_name("inbox.lua"), pump=False)
 _APPLIED = script(Path(__file__).with_name("applied.lua"), pump=False)

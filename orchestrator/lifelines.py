@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import redis
 
-from workflows import processes
-from workflows.processes import Place
-from workflows.store import Store
+from workflows.storage import processes
+from workflows.storage.processes import Place
+from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.orchestrator")
 

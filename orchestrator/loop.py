@@ -22,12 +22,12 @@ import redis
 from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers, unfinished
 from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
-from workflows import aside
 from workflows.clock import monotonic
 from workflows.errors import WorkflowError
-from workflows.health import Health
-from workflows.stop import Stop
-from workflows.store import Store, call_on, script
+from workflows.process.sign_of_life import Health
+from workflows.process.stop import Stop
+from workflows.storage import aside
+from workflows.storage.store import Store, call_on, script
 
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
 _log = logging.getLogger("workflows.orchestrator")

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from workflows import failure
-from workflows.aside import call_apart, readable, set_aside
-from workflows.batches import numbered
 from workflows.errors import StalledError
-from workflows.keys import Held, checked_name
-from workflows.store import Call, Store, call_on, script
+from workflows.storage.aside import call_apart, readable, set_aside
+from workflows.storage.batches import numbered
+from workflows.storage.keys import Held, checked_name
+from workflows.storage.store import Call, Store, call_on, script
+from workflows.values import failure
 
 _REAP = script(Path(__file__).with_name("reap.lua"))
 _log = logging.getLogger("workflows.orchestrator")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workflows import failure
-from workflows.aside import is_about_data, set_aside
-from workflows.keys import checked_name, relay_parent
-from workflows.scripts import CREATE
-from workflows.store import Call, Store, call_on, script, unpackb
+from workflows.storage.aside import is_about_data, set_aside
+from workflows.storage.keys import checked_name, relay_parent
+from workflows.storage.removal import CREATE
+from workflows.storage.store import Call, Store, call_on, script, unpackb
+from workflows.values import failure
 
 _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))
 _WATCH = script(Path(__file__).with_name("watch.lua"))

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from croniter import croniter
 
-from workflows import codec
-from workflows.aside import note, shown
 from workflows.limits import DAY_MS
-from workflows.manifest import Manifest, read_manifest
-from workflows.scripts import CREATE
-from workflows.store import Call, Store, call_one, packb, script
+from workflows.storage.aside import note, shown
+from workflows.storage.manifest import Manifest, read_manifest
+from workflows.storage.removal import CREATE
+from workflows.storage.store import Call, Store, call_one, packb, script
+from workflows.values import codec
 
 _SCHEDULE = script(Path(__file__).with_name("schedule.lua"), pump=False)
 _log = logging.getLogger("workflows.orchestrator")

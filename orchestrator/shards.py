@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workflows.store import Call, Store, call_on, script
+from workflows.storage.store import Call, Store, call_on, script
 
 _OWN = script(Path(__file__).with_name("own.lua"))
 _ALIVE = script(Path(__file__).with_name("alive.lua"), pump=False)

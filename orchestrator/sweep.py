@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workflows import failure
-from workflows.aside import call_apart, readable
-from workflows.batches import numbered
-from workflows.keys import Instance, Listed, Retiring
-from workflows.scripts import delete_call, unring_calls
-from workflows.status import LIVE
-from workflows.store import Call, Store, call_on, script
+from workflows.storage.aside import call_apart, readable
+from workflows.storage.batches import numbered
+from workflows.storage.keys import Instance, Listed, Retiring
+from workflows.storage.removal import delete_call, unring_calls
+from workflows.storage.status import LIVE
+from workflows.storage.store import Call, Store, call_on, script
+from workflows.values import failure
 
 _SWEEP = script(Path(__file__).with_name("sweep.lua"))
 _log = logging.getLogger("workflows.orchestrator")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflows.aside import call_apart, readable
-from workflows.batches import numbered
-from workflows.keys import Timer
-from workflows.store import Call, Store, call_on, script
+from workflows.storage.aside import call_apart, readable
+from workflows.storage.batches import numbered
+from workflows.storage.keys import Timer
+from workflows.storage.store import Call, Store, call_on, script
 
 _FIRE = script(Path(__file__).with_name("fire.lua"))
 

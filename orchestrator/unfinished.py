@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflows import aside
-from workflows.keys import Unfinished
-from workflows.scripts import unring_calls
-from workflows.store import Call, Store, call_one, script
+from workflows.storage import aside
+from workflows.storage.keys import Unfinished
+from workflows.storage.removal import unring_calls
+from workflows.storage.store import Call, Store, call_one, script
 
 _CONTINUE = script(Path(__file__).with_name("continue.lua"))
 _CLEAN = script(Path(__file__).with_name("clean.lua"))

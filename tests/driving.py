@@ -8,11 +8,12 @@ from typing import Any
 
 import redis as redis_py
 
-from worker.turn import events_among
-from workflows import codec, failure, journal
 from workflows.clock import Clock
-from workflows.keys import Instance, Keyspace
-from workflows.store import Store, call_on, call_one, open_keyspace, script, unpackb
+from workflows.replay.decision import events_among
+from workflows.storage import journal
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.store import Store, call_on, call_one, open_keyspace, script, unpackb
+from workflows.values import codec, failure
 
 _WORKER = Path(__file__).parents[1] / "worker"
 _ORCHESTRATOR = Path(__file__).parents[1] / "orchestrator"

@@ -19,7 +19,7 @@ from tests.paths import ROOT
 FILE = re.compile(
     r"(?<![\w/.:-])(?P<file>(?:[\w*-]+/)*[\w*.-]*[\w*]\.(?:py|lua|md|toml|yaml))\b(?:::?(?P<name>[A-Za-z_][\w.]*\w))?"
 )
-"""``worker/turn.py:decide``, ``docs/rules.md``; an asterisk stands for anything."""
+"""``workflows/replay/decision.py:decide``, ``docs/rules.md``; an asterisk stands for anything."""
 NUMBER = re.compile(r"\b([A-Z])(\d{1,2})\b(?:[-–]([A-Z]?)(\d{1,2})\b)?")
 """F22 a failure, M3 a mechanism, I1 an invariant; F25-F28 all from one to the other."""
 DECISION = re.compile(r"(?<![\w.+-])00\d\d\b")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from workflows import codec, failure
-from workflows.env import LazyEnv
-from workflows.event import WorkflowEvent
-from workflows.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
-from workflows.replay import Delta, Raised, Replay, Returned, Snapshot, delta
-from workflows.workflow import WorkflowEntrypoint
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import WorkflowEvent
+from workflows.authoring.workflow import WorkflowEntrypoint
+from workflows.replay.replay import Delta, Raised, Replay, Returned, Snapshot, delta
+from workflows.storage.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec, failure
 
 CREATED_MS = 1_790_000_000_000
 

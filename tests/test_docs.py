@@ -33,11 +33,11 @@ import pytest
 from tests.paths import PACKAGES, ROOT, packages
 from tests.pointers import FILE, prose_of, sources, wrong_in
 from workflows import App
-from workflows.cli import cli
+from workflows.cli.main import cli
 from workflows.client import WorkflowInstance
-from workflows.embedded import EmbeddedRedis
-from workflows.status import FINAL, TRANSITIONS, Status
-from workflows.store import script
+from workflows.dev.embedded import EmbeddedRedis
+from workflows.storage.status import FINAL, TRANSITIONS, Status
+from workflows.storage.store import script
 
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
@@ -409,7 +409,7 @@ def test_every_page_is_within_reach_of_the_readme() -> None:
             [f"there is no {one}" for one in ("F98", "F99", "I99", "M99", "0099")],
         ),
         ("as the protocol says, §4", ["no page of ours has numbered sections"]),
-        ("`pump.lua:pump`, client.py:WorkflowHandle.create, `tests/*.py`, docs/rules.md, pyproject.toml: app.py", []),
+        ("`pump.lua:pump`, blocking.py:WorkflowHandle.create, `tests/*.py`, docs/rules.md, pyproject.toml: app.py", []),
         ("I1 by decision 0001, S3, mode 0700, 0.0005 s", []),
     ],
 )
@@ -526,7 +526,7 @@ def test_a_decision_is_short_and_says_what_would_change_it(path: Path) -> None:
 
 def test_what_the_readme_calls_missing_is_missing() -> None:
     """When one of these arrives, "What is not there" has to change with it."""
-    pump = script(ROOT / "workflows" / "create.lua").text
+    pump = script(ROOT / "workflows" / "storage" / "create.lua").text
     assert "concurrency" not in inspect.signature(App.workflow).parameters
     assert "cutoff" not in pump, "restart from a step"
     assert "rollback" not in pump, "rollback"

@@ -16,8 +16,25 @@ FORBIDDEN = {
     "orchestrator": {"worker"},
     "worker": {"orchestrator"},
 }
-COMPOSITION_ROOTS = {"workflows/dev.py": "workflows.dev", "workflows/testing/engine.py": "workflows.testing.engine"}
+COMPOSITION_ROOTS = {
+    "workflows/dev/run.py": "workflows.dev.run",
+    "workflows/testing/engine.py": "workflows.testing.engine",
+}
 """They start the other two, so they may import both; in return nothing imports them when it is itself imported."""
+
+FLOORS = (
+    {"errors", "limits", "clock"},
+    {"values", "sandbox"},
+    {"storage"},
+    {"authoring"},
+    {"replay", "client", "health", "process"},
+    {"worker", "orchestrator", "dev"},
+    {"cli", "testing"},
+)
+"""The rooms of ``workflows/`` and the two processes, from the ground up. A room knows its own modules and those of
+lower floors; two rooms of one floor do not know each other."""
+
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 UNSAFE = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "jsonpickle"}
 
@@ -71,6 +88,37 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def room_of(module: str) -> str | None:
+    """``workflows.storage.keys`` is in ``storage``; None: not ours, or the front door, which knows all public names."""
+    package, *inner = module.split(".")
+    if package == "workflows":
+        return inner[0] if inner and inner[0] in FLOOR_OF else None
+    return package if package in FORBIDDEN else None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_rooms_import_from_lower_floors_only(path: Path) -> None:
+    """So there is no circle, and a reader of one room needs to know only what lies below it."""
+    here = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if here is None:
+        assert name_of(path) == "workflows/__init__.py", f"{name_of(path)} is in no room: see FLOORS"
+        return
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for line, name in imports(parse(path))
+        if (there := room_of(name)) not in (None, here)
+        and FLOOR_OF[there] >= FLOOR_OF[here]
+        and name_of(path) not in COMPOSITION_ROOTS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_room_is_on_one_floor_and_there() -> None:
+    assert sum(map(len, FLOORS)) == len(FLOOR_OF)
+    missing = [room for room in FLOOR_OF if not list(ROOT.glob(f"workflows/{room}*")) and not (ROOT / room).exists()]
+    assert not missing
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_composition_roots_are_imported_by_nobody_at_module_level(path: Path) -> None:
     """Otherwise importing the library would import both processes."""
@@ -122,7 +170,7 @@ def test_redis_keys_are_born_in_keys_py(path: Path) -> None:
 
 def test_the_reader_of_keys_sees_those_of_keys_py() -> None:
     """The pattern above still fits the keys there are."""
-    found = [text for _, text in texts(parse(ROOT / "workflows" / "keys.py")) if HASH_TAG.search(text)]
+    found = [text for _, text in texts(parse(ROOT / "workflows" / "storage" / "keys.py")) if HASH_TAG.search(text)]
     assert len(found) >= 2
 
 

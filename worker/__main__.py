@@ -24,19 +24,19 @@ from worker.engine import Settings
 from worker.launch import Processes, is_forkable, open_files
 from worker.parent import Parent
 from worker.worker import WorkflowWorker
-from workflows import options
-from workflows import processes as registry
-from workflows.address import URL_VARIABLES
-from workflows.app import App
-from workflows.doctor import boot_guard
+from workflows.authoring.app import App
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
-from workflows.keys import Keyspace
-from workflows.load import load_app
-from workflows.logs import configure, configure_others
-from workflows.manifest import Publication
-from workflows.outage import server_errors
-from workflows.parent import named, patiently
-from workflows.store import Store, connection, open_keyspace
+from workflows.health.server import boot_guard
+from workflows.process import options
+from workflows.process.load import load_app
+from workflows.process.logs import configure, configure_others
+from workflows.process.parent import named, patiently
+from workflows.storage import processes as registry
+from workflows.storage.connection import URL_VARIABLES
+from workflows.storage.keys import Keyspace
+from workflows.storage.manifest import Publication
+from workflows.storage.outage import server_errors
+from workflows.storage.store import Store, connection, open_keyspace
 
 # A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
 # even give itself up. Others have its work since the first of them.

@@ -19,12 +19,12 @@ from worker.claim import LeaseLost, take_over
 from worker.engine import Engine, Settings
 from worker.pipe import PipeToParent
 from worker.vital import leave
-from workflows.app import App
-from workflows.binding import bindings_of
+from workflows.authoring.app import App
 from workflows.client import Client
-from workflows.keys import Held, Keyspace
-from workflows.stop import Stop
-from workflows.store import Store, connection
+from workflows.client.binding import bindings_of
+from workflows.process.stop import Stop
+from workflows.storage.keys import Held, Keyspace
+from workflows.storage.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
 

@@ -6,12 +6,13 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows import journal, limits
-from workflows.callback import Callback
+from workflows import limits
+from workflows.authoring.callback import Callback
+from workflows.authoring.context import StepContext
+from workflows.authoring.retries import StepConfig
 from workflows.clock import monotonic
-from workflows.context import StepContext
-from workflows.keys import Held, Instance
-from workflows.retries import StepConfig
+from workflows.storage import journal
+from workflows.storage.keys import Held, Instance
 
 
 @dataclass(frozen=True, slots=True)

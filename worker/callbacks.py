@@ -23,15 +23,17 @@ from worker.attempt import Attempt, Outcome, is_first
 from worker.loop_watch import LoopWatch, place_of
 from worker.threads import Threads
 from worker.vital import vital
-from workflows import failure, limits, retries
-from workflows.app import App
+from workflows import limits
+from workflows.authoring import retries
+from workflows.authoring.app import App
+from workflows.authoring.context import StepContext, running
+from workflows.authoring.env import names_of
 from workflows.clock import monotonic
-from workflows.context import StepContext, running
-from workflows.durations import parse_ms
-from workflows.env import names_of
 from workflows.errors import NonRetryableDelayError, StepTimeout
-from workflows.failure import Failure
-from workflows.overrides import Occurrence, Overrides
+from workflows.replay.overrides import Occurrence, Overrides
+from workflows.values import failure
+from workflows.values.durations import parse_ms
+from workflows.values.failure import Failure
 
 _log = logging.getLogger("workflows.worker")
 

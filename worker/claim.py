@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows import doorbell, keys, limits, nonces
-from workflows.aside import readable
-from workflows.batches import numbered
-from workflows.keys import Held, Instance, Intent
-from workflows.store import Call, Store, call_on, call_one, script, unpackb
+from workflows import limits
+from workflows.storage import doorbell, keys, nonces
+from workflows.storage.aside import readable
+from workflows.storage.batches import numbered
+from workflows.storage.keys import Held, Instance, Intent
+from workflows.storage.store import Call, Store, call_on, call_one, script, unpackb
 
 _POP = script(Path(__file__).with_name("pop.lua"), pump=False)
 _CLAIM = script(Path(__file__).with_name("claim.lua"))

@@ -30,7 +30,16 @@ from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
-from worker.turn import (
+from worker.vital import vital
+from worker.warm import RecheckedCache, WarmCache, WarmReplay
+from workflows import limits
+from workflows.authoring import retries
+from workflows.authoring.app import App
+from workflows.authoring.commands import Do
+from workflows.authoring.context import StepContext, StepName, idempotency_key
+from workflows.clock import monotonic
+from workflows.errors import CorruptPayload, NonDeterminismError
+from workflows.replay.decision import (
     Decision,
     contradiction,
     decide,
@@ -40,18 +49,11 @@ from worker.turn import (
     told_by_entry,
     told_by_record,
 )
-from worker.vital import vital
-from worker.warm import RecheckedCache, WarmCache, WarmReplay
-from workflows import limits, nonces, retries
-from workflows.app import App
-from workflows.clock import monotonic
-from workflows.commands import Do
-from workflows.context import StepContext, StepName, idempotency_key
-from workflows.errors import CorruptPayload, NonDeterminismError
-from workflows.keys import Held, Instance
-from workflows.overrides import Overrides
-from workflows.replay import RunStalled
-from workflows.store import Store
+from workflows.replay.overrides import Overrides
+from workflows.replay.replay import RunStalled
+from workflows.storage import nonces
+from workflows.storage.keys import Held, Instance
+from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
 

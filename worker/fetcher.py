@@ -12,9 +12,9 @@ import redis
 from worker.claim import Known, LeaseLost, Task, claim, decline, intents_of, pop_call
 from worker.lease import Lease
 from worker.vital import vital
-from workflows.aside import displace, is_about_data
-from workflows.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
-from workflows.store import Store
+from workflows.storage.aside import displace, is_about_data
+from workflows.storage.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
+from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
 

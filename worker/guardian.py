@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from worker.patience import Patience
 from worker.vital import vital
 from workflows.clock import monotonic
-from workflows.keys import Instance
-from workflows.replay import RunStalled
+from workflows.replay.replay import RunStalled
+from workflows.storage.keys import Instance
 
 if TYPE_CHECKING:
     from worker.engine import Engine

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from worker.vital import vital
-from workflows.keys import held_channel
+from workflows.storage.keys import held_channel
 
 _log = logging.getLogger("workflows.worker")
 

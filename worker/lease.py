@@ -19,10 +19,10 @@ from typing import Any
 import redis
 
 from worker.vital import vital
-from workflows import processes
-from workflows.keys import Held
-from workflows.processes import Place
-from workflows.store import Store, call_on, script
+from workflows.storage import processes
+from workflows.storage.keys import Held
+from workflows.storage.processes import Place
+from workflows.storage.store import Store, call_on, script
 
 _RENEW = script(Path(__file__).with_name("renew.lua"))
 _log = logging.getLogger("workflows.worker")

@@ -14,12 +14,12 @@ from typing import Any
 
 from worker.attempt import Attempt
 from worker.patience import Patience
-from workflows import guard
-from workflows.context import StepContext, running
+from workflows.authoring.context import StepContext, running
+from workflows.sandbox import guard
 
 ASK_SECONDS = 0.2
 
-_OURS = str(Path(guard.__file__).parent)  # time.sleep() passes through it before Python 3.13
+_OURS = str(Path(guard.__file__).parents[1])  # time.sleep() passes through it before Python 3.13
 _PASSED_OVER = (sysconfig.get_paths()["stdlib"], _OURS, "<")
 
 

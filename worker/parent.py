@@ -1,9 +1,9 @@
 """The parent of worker processes: starts them again when they die, says who died, and gives suspects a process each.
 
-It sees its children end, which nobody else can. So it ends their leases at once (``workflows/processes.py``), and the
-steps they ran begin elsewhere in a moment. What had part in such a death may have caused it; the next worker that
-claims it asks its own parent for a process that runs nothing else (``worker/alone.py``), so that a killer takes nobody
-with it and is known by its second death there (F22).
+It sees its children end, which nobody else can. So it ends their leases at once (``workflows/storage/processes.py``),
+and the steps they ran begin elsewhere in a moment. What had part in such a death may have caused it; the next worker
+that claims it asks its own parent for a process that runs nothing else (``worker/alone.py``), so that a killer takes
+nobody with it and is known by its second death there (F22).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import redis
 
 from worker.pipe import PipeFromChild
 from workflows.clock import monotonic
-from workflows.health import Health
-from workflows.parent import orphaned
-from workflows.stop import Stop
+from workflows.process.parent import orphaned
+from workflows.process.sign_of_life import Health
+from workflows.process.stop import Stop
 
 _log = logging.getLogger("workflows.worker")
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from workflows.keys import Held
+from workflows.storage.keys import Held
 
 PULSE_SECONDS = 0.5
 _CHUNK_BYTES = 65_536

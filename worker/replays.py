@@ -8,14 +8,15 @@ from typing import Any
 from worker.claim import Task
 from worker.guardian import Guardian
 from worker.warm import WarmCache, WarmReplay
-from workflows import codec, journal
-from workflows.app import App
-from workflows.env import LazyEnv
+from workflows.authoring.app import App
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import Schedule, ScheduledTime, WorkflowEvent, moment
 from workflows.errors import CorruptPayload
-from workflows.event import Schedule, ScheduledTime, WorkflowEvent, moment
-from workflows.keys import Instance
-from workflows.replay import Replay
-from workflows.store import Store, unpackb
+from workflows.replay.replay import Replay
+from workflows.storage import journal
+from workflows.storage.keys import Instance
+from workflows.storage.store import Store, unpackb
+from workflows.values import codec
 
 PAGE = 512
 

@@ -10,12 +10,12 @@ import logging
 from typing import Any
 
 from worker.attempt import Attempt, Outcome
-from worker.turn import Decision
-from workflows.durations import format_ms
-from workflows.failure import Failure
-from workflows.keys import Instance
-from workflows.logs import INSTANCES
-from workflows.replay import Raised, Returned
+from workflows.process.logs import INSTANCES
+from workflows.replay.decision import Decision
+from workflows.replay.replay import Raised, Returned
+from workflows.storage.keys import Instance
+from workflows.values.durations import format_ms
+from workflows.values.failure import Failure
 
 _log = logging.getLogger("workflows.failures")
 _instances = logging.getLogger(INSTANCES)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflows import failure, limits
-from workflows.batches import numbered, portions
+from workflows import limits
 from workflows.errors import StalledError
-from workflows.keys import Held, Instance
-from workflows.store import Script, Store, call_on, packb, script
+from workflows.storage.batches import numbered, portions
+from workflows.storage.keys import Held, Instance
+from workflows.storage.store import Script, Store, call_on, packb, script
+from workflows.values import failure
 
 _HERE = Path(__file__).parent
 SETTLE = script(_HERE / "settle.lua")

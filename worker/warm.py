@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.claim import Known
-from workflows.keys import Instance
-from workflows.replay import Replay
+from workflows.replay.replay import Replay
+from workflows.storage.keys import Instance
 
 # What replaying from the start may cost an instance in a ``RecheckedCache``, in entries taken in and commands asked
 # for: about a tenth of a second at first, and then with every ninth part that it grows by.

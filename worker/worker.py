@@ -1,8 +1,8 @@
 """The ``rq.Worker`` that RQ's tools see.
 
 It keeps RQ's registration, heartbeat and teardown, and replaces the work loop: jobs are doorbells
-(``workflows.doorbell``), taken in batches by the engine. RQ's own retries, registries, maintenance and remote commands
-decide nothing here.
+(``workflows.storage.doorbell``), taken in batches by the engine. RQ's own retries, registries, maintenance and remote
+commands decide nothing here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from worker.engine import Engine, Settings
 from worker.hearing import Hearing
 from worker.pipe import PipeToParent
 from worker.vital import leave
-from workflows import manifest
-from workflows.app import App
-from workflows.binding import bindings_of
+from workflows.authoring.app import App
 from workflows.client import Client
+from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
-from workflows.keys import Keyspace
-from workflows.stop import Stop
-from workflows.store import Store, connection
+from workflows.process.stop import Stop
+from workflows.storage import manifest
+from workflows.storage.keys import Keyspace
+from workflows.storage.store import Store, connection
 
 _log = logging.getLogger("workflows.worker")
 SWITCH_SECONDS = 0.0005

@@ -10,11 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workflows.aio import AsyncClient
-    from workflows.app import App
+    from workflows.authoring.app import App
+    from workflows.authoring.context import StepContext
+    from workflows.authoring.event import ReceivedEvent, WorkflowEvent
+    from workflows.authoring.logger import get_logger
+    from workflows.authoring.retries import Retry, StepConfig
+    from workflows.authoring.step import WorkflowStep
+    from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
     from workflows.client import Client, WorkflowHandle, WorkflowInstance
-    from workflows.codec import InstanceRef
-    from workflows.context import StepContext
+    from workflows.client.aio import AsyncClient
+    from workflows.client.history import StepStatus
+    from workflows.client.requests import CreateOptions, InstanceStatus
     from workflows.errors import (
         BadDuration,
         BadName,
@@ -51,20 +57,14 @@ if TYPE_CHECKING:
         WorkflowError,
         WorkflowTimeoutError,
     )
-    from workflows.event import ReceivedEvent, WorkflowEvent
-    from workflows.history import StepStatus
-    from workflows.logs import get_logger
-    from workflows.requests import CreateOptions, InstanceStatus
-    from workflows.retries import Retry, StepConfig
-    from workflows.step import WorkflowStep
-    from workflows.workflow import ExecutionContext, WorkflowEntrypoint
+    from workflows.values.codec import InstanceRef
 
 _NAMES = {
-    "aio": "AsyncClient",
-    "app": "App",
-    "client": "Client WorkflowHandle WorkflowInstance",
-    "codec": "InstanceRef",
-    "context": "StepContext",
+    "client.aio": "AsyncClient",
+    "authoring.app": "App",
+    "client.blocking": "Client WorkflowHandle WorkflowInstance",
+    "values.codec": "InstanceRef",
+    "authoring.context": "StepContext",
     "errors": (
         "BadDuration BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload EventTimeout "
         "ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError InstanceNotFound InstanceTerminated "
@@ -73,13 +73,13 @@ _NAMES = {
         "StalledError StepError StepFailed StepLimitReached StepTimeout UnknownQueue UnknownWorkflow "
         "WorkflowError WorkflowTimeoutError"
     ),
-    "event": "ReceivedEvent WorkflowEvent",
-    "history": "StepStatus",
-    "logs": "get_logger",
-    "requests": "CreateOptions InstanceStatus",
-    "retries": "Retry StepConfig",
-    "step": "WorkflowStep",
-    "workflow": "ExecutionContext WorkflowEntrypoint",
+    "authoring.event": "ReceivedEvent WorkflowEvent",
+    "client.history": "StepStatus",
+    "authoring.logger": "get_logger",
+    "client.requests": "CreateOptions InstanceStatus",
+    "authoring.retries": "Retry StepConfig",
+    "authoring.step": "WorkflowStep",
+    "authoring.workflow": "ExecutionContext WorkflowEntrypoint",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -28,7 +28,7 @@ from workflows import (
     WorkflowEvent,
     WorkflowStep,
 )
-from workflows.context import StepContext, running
+from workflows.authoring.context import StepContext, running
 
 FOLDER_VARIABLE = "ACCEPTANCE_FOLDER"
 LOOK_SECONDS = 0.005

@@ -31,8 +31,8 @@ import redis as redis_py
 
 from tests.acceptance import apps
 from workflows.client import Client, WorkflowInstance
-from workflows.embedded import EmbeddedRedis
-from workflows.load import load_app
+from workflows.dev.embedded import EmbeddedRedis
+from workflows.process.load import load_app
 
 Found = TypeVar("Found")
 

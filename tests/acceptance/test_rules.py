@@ -27,9 +27,9 @@ from workflows import (
     WorkflowTimeoutError,
     limits,
 )
-from workflows.binding import bindings_of
 from workflows.client import Client, WorkflowInstance
-from workflows.store import Store, connection, open_keyspace
+from workflows.client.binding import bindings_of
+from workflows.storage.store import Store, connection, open_keyspace
 
 PATIENCE_SECONDS = 20.0
 

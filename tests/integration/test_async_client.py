@@ -13,8 +13,9 @@ import pytest
 import redis as redis_py
 
 from tests.driving import HandWorker, step, store_of, wait
-from workflows import aio, client
-from workflows.aio import AsyncClient
+from workflows.client import aio
+from workflows.client import blocking as client
+from workflows.client.aio import AsyncClient
 from workflows.errors import (
     InstanceAlreadyExists,
     InstanceEnded,
@@ -25,8 +26,8 @@ from workflows.errors import (
     ServerUnavailable,
     UnknownWorkflow,
 )
-from workflows.manifest import publish_manifest
-from workflows.store import Store
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.store import Store
 
 
 class PublishedApp:

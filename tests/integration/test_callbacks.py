@@ -15,13 +15,14 @@ import pytest
 
 from worker.attempt import Attempt, Outcome
 from worker.callbacks import Callbacks
-from workflows import App, Retry, codec, limits
-from workflows.callback import Callback
+from workflows import App, Retry, limits
+from workflows.authoring.callback import Callback
+from workflows.authoring.context import StepContext, StepName
+from workflows.authoring.retries import StepConfig
 from workflows.clock import monotonic
-from workflows.context import StepContext, StepName
-from workflows.failure import Failure
-from workflows.keys import Instance
-from workflows.retries import StepConfig
+from workflows.storage.keys import Instance
+from workflows.values import codec
+from workflows.values.failure import Failure
 
 PATIENCE_SECONDS = 10.0
 tenant: ContextVar[str] = ContextVar("tenant", default="none")

@@ -19,13 +19,14 @@ from click.testing import CliRunner, Result
 
 from tests.driving import HandWorker, step, wait
 from tests.paths import packages
-from workflows import App, dev, dev_state
-from workflows import cli as command_line
-from workflows.aio import AsyncClient
-from workflows.cli import cli, shown
+from workflows import App
+from workflows.cli.main import cli, shown
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
+from workflows.client.aio import AsyncClient
+from workflows.dev import run as dev
 from workflows.errors import ConfigError, NonRetryableError
-from workflows.manifest import publish_manifest
+from workflows.storage import dev_state
+from workflows.storage.manifest import publish_manifest
 
 APP = """
 from workflows import App, WorkflowEntrypoint
@@ -421,7 +422,7 @@ def test_every_verb_has_json() -> None:
         for command in group.commands.values():
             yield from verbs(command) if hasattr(command, "commands") else [command]
 
-    assert [verb.name for verb in verbs(command_line.cli) if not any(p.name == "as_json" for p in verb.params)] == []
+    assert [verb.name for verb in verbs(cli) if not any(p.name == "as_json" for p in verb.params)] == []
 
 
 def test_a_state_file_of_others_or_of_the_dead_is_not_believed(folder: Path) -> None:

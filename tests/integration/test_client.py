@@ -19,10 +19,11 @@ import redis as redis_py
 
 from orchestrator import inbox, relay
 from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
-from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, codec
-from workflows.aio import AsyncClient
+from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.client import Client, WorkflowInstance
-from workflows.embedded import EmbeddedRedis
+from workflows.client.aio import AsyncClient
+from workflows.client.requests import CreateOptions, InstanceStatus
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import (
     BadName,
     BadParams,
@@ -37,11 +38,11 @@ from workflows.errors import (
     ServerUnavailable,
     UnknownWorkflow,
 )
-from workflows.keys import Instance, Keyspace
-from workflows.manifest import publish_manifest
-from workflows.requests import CreateOptions, InstanceStatus
-from workflows.status import Status
-from workflows.store import Store, connection
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.status import Status
+from workflows.storage.store import Store, connection
+from workflows.values import codec
 
 
 class PublishedApp:
@@ -516,7 +517,7 @@ def test_an_instance_whose_journal_is_lost_can_still_be_looked_at_and_deleted(cl
 
 def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step once, whatever the size of a page."""
-    monkeypatch.setattr("workflows.requests.PAGE_ENTRIES", 3)
+    monkeypatch.setattr("workflows.client.requests.PAGE_ENTRIES", 3)
     instance = client.workflow("order").create()
     at = of(instance)
     worker.turn(at, o=[step(seq, f"s{seq}") for seq in range(1, 12)])

@@ -15,12 +15,13 @@ import pytest
 import redis as redis_py
 
 from tests.paths import packages
-from workflows import outage, parent
-from workflows.aio import AsyncClient
 from workflows.client import Client
-from workflows.embedded import EmbeddedRedis
+from workflows.client.aio import AsyncClient
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, ServerUnavailable
-from workflows.store import connection, open_keyspace
+from workflows.process import parent
+from workflows.storage import outage
+from workflows.storage.store import connection, open_keyspace
 
 APP = """
 from workflows import App, WorkflowEntrypoint

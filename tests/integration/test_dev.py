@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from workflows import dev
-from workflows.dev import Child, descendants
+from workflows.dev import run as dev
+from workflows.dev.run import Child, descendants
 
 # Ignores SIGTERM and has a child of its own in another session, as a worker's parent has.
 STUBBORN = """

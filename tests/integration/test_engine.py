@@ -16,8 +16,8 @@ from worker.engine import Engine, Settings
 from workflows import App, Retry, WorkflowEntrypoint
 from workflows.client import Client
 from workflows.clock import monotonic
-from workflows.keys import Keyspace
-from workflows.store import Call, Store, connection, open_keyspace
+from workflows.storage.keys import Keyspace
+from workflows.storage.store import Call, Store, connection, open_keyspace
 
 PATIENCE_SECONDS = 10.0
 

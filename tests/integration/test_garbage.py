@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from orchestrator.loop import Orchestrator
 from tests.driving import store_of
 from worker.engine import Engine, Settings
-from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, aside, diagnosis, doorbell, keys
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.client import WorkflowHandle
 from workflows.errors import CorruptPayload, InstanceAlreadyExists, InstanceError
-from workflows.keys import Keyspace
-from workflows.manifest import publish_manifest
-from workflows.store import Store, connection, packb
+from workflows.health import namespace as diagnosis
+from workflows.storage import aside, doorbell, keys
+from workflows.storage.keys import Keyspace
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.store import Store, connection, packb
 
 app = App("shop")
 

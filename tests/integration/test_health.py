@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.paths import ROOT, packages
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 
 APP = """
 from workflows import App

@@ -17,10 +17,11 @@ import redis as redis_py
 
 from tests.driving import store_of
 from tests.paths import packages
-from workflows import diagnosis, manifest
-from workflows.embedded import EmbeddedRedis
-from workflows.manifest import Publication, load_manifest
-from workflows.store import Store
+from workflows.dev.embedded import EmbeddedRedis
+from workflows.health import namespace as diagnosis
+from workflows.storage import manifest
+from workflows.storage.manifest import Publication, load_manifest
+from workflows.storage.store import Store
 
 APP = """
 from workflows import App, WorkflowEntrypoint

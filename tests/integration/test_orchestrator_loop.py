@@ -14,9 +14,10 @@ from orchestrator import dispatch, inbox, sweep
 from orchestrator.loop import SWEEP_BURST_SECONDS, SWEEP_SHARE, Orchestrator
 from orchestrator.shards import LEASE_MS, RENEW_SECONDS
 from tests.driving import HandWorker, sleep, store_of
-from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, processes
-from workflows.keys import Instance, Keyspace, rq_queue
-from workflows.store import Store, connection, open_keyspace
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows.storage import processes
+from workflows.storage.keys import Instance, Keyspace, rq_queue
+from workflows.storage.store import Store, connection, open_keyspace
 
 app = App("shop")
 

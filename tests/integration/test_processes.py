@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_py
 
-from workflows import processes
-from workflows.keys import Keyspace
-from workflows.processes import Place
-from workflows.store import Store
+from workflows.storage import processes
+from workflows.storage.keys import Keyspace
+from workflows.storage.processes import Place
+from workflows.storage.store import Store
 
 SEEN, GONE = 1, 2
 LEASE = 9e15

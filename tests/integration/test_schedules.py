@@ -8,8 +8,8 @@ import redis as redis_py
 from orchestrator import schedules
 from tests.driving import HandClock
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.manifest import publish_manifest
-from workflows.store import Store, open_keyspace
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.store import Store, open_keyspace
 
 # 2027-01-15, 08:00:00 UTC.
 EIGHT = 1_800_000_000_000

@@ -13,9 +13,10 @@ from tests.invariants.simulator import HandCallbacks
 from worker import engine as engine_module
 from worker.attempt import Outcome
 from worker.engine import Engine, Settings
-from workflows import App, Client, WorkflowEntrypoint, codec
-from workflows.keys import Intent
-from workflows.store import Store, connection
+from workflows import App, Client, WorkflowEntrypoint
+from workflows.storage.keys import Intent
+from workflows.storage.store import Store, connection
+from workflows.values import codec
 
 app = App("slots")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 
-from workflows.keys import Keyspace
-from workflows.store import Store, connection
+from workflows.storage.keys import Keyspace
+from workflows.storage.store import Store, connection
 
 
 def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> None:

@@ -13,8 +13,8 @@ import redis as redis_py
 
 from tests.invariants.simulator import CodeMutant, Mutant, play
 from worker import engine
-from workflows.context import StepContext
-from workflows.replay import Replay
+from workflows.authoring.context import StepContext
+from workflows.replay.replay import Replay
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""

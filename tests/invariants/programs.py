@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.app import App
+from workflows.authoring.app import App
 from workflows.errors import EventTimeout
 
 app = App("sim")

@@ -27,7 +27,7 @@ from unittest import mock
 
 import redis as redis_py
 
-import workflows
+import workflows.client
 from orchestrator import dispatch, reaper, relay, shards, sweep, timers, unfinished
 from orchestrator.loop import BATCH, RING_AGAIN_MS, RING_AGAIN_MS_MAX, RINGS_PER_SECOND
 from tests.invariants import programs
@@ -37,21 +37,24 @@ from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine, Settings
-from workflows import aside, codec, failure, journal, limits, nonces, processes, retries
-from workflows.commands import Command
-from workflows.env import LazyEnv
+from workflows import limits
+from workflows.authoring import retries
+from workflows.authoring.commands import Command
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import WorkflowEvent, moment
 from workflows.errors import NonDeterminismError
-from workflows.event import WorkflowEvent, moment
-from workflows.keys import INSTANCE_KEY_NAMES, Held, Instance, Intent, Keyspace, Timer, Unfinished
-from workflows.replay import Raised, Replay, Returned
-from workflows.scripts import CREATE, SEND_EVENT, restart_call
-from workflows.status import FINAL, TRANSITIONS, Status
-from workflows.store import Call, Script, Store, call_on, call_one, script, unpackb
+from workflows.replay.replay import Raised, Replay, Returned
+from workflows.storage import aside, journal, nonces, processes
+from workflows.storage.keys import INSTANCE_KEY_NAMES, Held, Instance, Intent, Keyspace, Timer, Unfinished
+from workflows.storage.removal import CREATE, SEND_EVENT, restart_call
+from workflows.storage.status import FINAL, TRANSITIONS, Status
+from workflows.storage.store import Call, Script, Store, call_on, call_one, script, unpackb
+from workflows.values import codec, failure
 
-_WORKFLOWS = Path(workflows.__file__).parent
-_PAUSE = script(_WORKFLOWS / "pause.lua")
-_RESUME = script(_WORKFLOWS / "resume.lua")
-_TERMINATE = script(_WORKFLOWS / "terminate.lua")
+_CLIENT = Path(workflows.client.__file__).parent
+_PAUSE = script(_CLIENT / "pause.lua")
+_RESUME = script(_CLIENT / "resume.lua")
+_TERMINATE = script(_CLIENT / "terminate.lua")
 _OWN = script(dispatch.HERE / "own.lua")
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
 

@@ -10,15 +10,15 @@ import redis as redis_py
 
 from orchestrator import sweep
 from tests.driving import CLAIM, FIRE, HandClock, HandWorker, sleep, step, store_of, wait
-from workflows import codec
-from workflows.app import App
+from workflows.authoring.app import App
+from workflows.authoring.workflow import WorkflowEntrypoint
 from workflows.client import Client, WorkflowInstance
-from workflows.journal import EventReceived
-from workflows.keys import Instance
-from workflows.manifest import publish_manifest
-from workflows.status import TRANSITIONS, Status
-from workflows.store import Store, call_one
-from workflows.workflow import WorkflowEntrypoint
+from workflows.storage.journal import EventReceived
+from workflows.storage.keys import Instance
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.status import TRANSITIONS, Status
+from workflows.storage.store import Store, call_one
+from workflows.values import codec
 
 
 class OrderWorkflow(WorkflowEntrypoint):

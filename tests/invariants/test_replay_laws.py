@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.replaying import CREATED_MS, Driver
-from workflows import codec, failure
-from workflows.commands import Command
-from workflows.journal import EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
-from workflows.replay import Raised, Replay, Returned, Snapshot, delta
+from workflows.authoring.commands import Command
+from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
+from workflows.storage.journal import EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec, failure
 
 LEAVES = ("do", "sleep", "wait")
 

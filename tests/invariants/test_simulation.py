@@ -53,7 +53,7 @@ def test_a_seed_decides_everything_that_happens(redis: redis_py.Redis) -> None:
 def test_every_defence_that_a_mutant_takes_away_is_there() -> None:
     """Else it would take four hundred runs to find out that the script has changed and the mutant changes nothing."""
     folders = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
-    texts = [path.read_text() for folder in folders for path in folder.glob("*.lua")]
+    texts = [path.read_text() for folder in folders for path in folder.rglob("*.lua")]
     for mutant in mutants():
         for old, _ in mutant.changes:
             assert any(old in text for text in texts), f"{mutant.title}: {old!r} is in no script"

@@ -11,9 +11,9 @@ import redis as redis_py
 from orchestrator import unfinished
 from tests.driving import PAGE
 from tests.scripts.world import LEASE_MS, World, child, do, load, sleep, wait
-from workflows import keys
-from workflows.keys import Instance, Timer
-from workflows.store import call_on, unpackb
+from workflows.storage import keys
+from workflows.storage.keys import Instance, Timer
+from workflows.storage.store import call_on, unpackb
 
 MANY = b"\x91" * 10_000
 GARBAGE = [b"", b"\xff\xfe", b"\xc1", b"text", MANY, msgpack.packb([1, 2]), msgpack.packb({"s": 1})]

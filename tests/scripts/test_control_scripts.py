@@ -8,13 +8,14 @@ import pytest
 import redis as redis_py
 
 from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
-from workflows import codec, failure, requests
-from workflows.journal import EventReceived, Withdrawn
-from workflows.keys import Instance, held_channel
-from workflows.manifest import KnownWorkflow
-from workflows.requests import Request
-from workflows.scripts import SEND_EVENT, delete_call
-from workflows.store import Store, call_one
+from workflows.client import requests
+from workflows.client.requests import Request
+from workflows.storage.journal import EventReceived, Withdrawn
+from workflows.storage.keys import Instance, held_channel
+from workflows.storage.manifest import KnownWorkflow
+from workflows.storage.removal import SEND_EVENT, delete_call
+from workflows.storage.store import Store, call_one
+from workflows.values import codec, failure
 
 
 @pytest.fixture

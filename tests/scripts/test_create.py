@@ -8,10 +8,11 @@ import pytest
 import redis as redis_py
 
 from tests.driving import HandWorker, dump, keys_of, store_of
-from workflows import codec, failure, journal
-from workflows.keys import Instance, Intent
-from workflows.scripts import CREATE
-from workflows.store import Store, call_on, unpackb
+from workflows.storage import journal
+from workflows.storage.keys import Instance, Intent
+from workflows.storage.removal import CREATE
+from workflows.storage.store import Store, call_on, unpackb
+from workflows.values import codec, failure
 
 
 @pytest.fixture

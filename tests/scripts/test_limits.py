@@ -19,12 +19,14 @@ from worker.claim import claim
 from worker.replays import Replays
 from worker.rounds import Round
 from worker.warm import WarmCache
-from workflows import journal, limits, requests
-from workflows.app import App
-from workflows.keys import Instance, Intent, Keyspace
-from workflows.manifest import KnownWorkflow
-from workflows.requests import History, Request
-from workflows.store import Call
+from workflows import limits
+from workflows.authoring.app import App
+from workflows.client import requests
+from workflows.client.requests import History, Request
+from workflows.storage import journal
+from workflows.storage.keys import Instance, Intent, Keyspace
+from workflows.storage.manifest import KnownWorkflow
+from workflows.storage.store import Call
 
 FEW = 200
 """What a call touches that takes up one thing: the header twice, and a handful of commands for each element."""
@@ -275,7 +277,7 @@ def test_a_turn_is_decided_over_a_bounded_part_of_the_journal(
 
 
 def test_scripts_and_python_agree_on_the_size_of_a_slice() -> None:
-    text = (Path(workflows.__file__).parent / "pump.lua").read_text()
+    text = (Path(workflows.__file__).parent / "storage" / "pump.lua").read_text()
     assert f"local SLICE = {limits.SCRIPT_ELEMENTS}\n" in text
 
 

@@ -8,7 +8,8 @@ import pytest
 import redis as redis_py
 
 from tests.scripts.world import BROKEN, FAR, LEASE_MS, STOPPED, World, child, do, sleep, wait
-from workflows import codec, keys
+from workflows.storage import keys
+from workflows.values import codec
 
 PARENT = {"sh": 0, "wf": "job", "id": "p", "gen": "gp", "seq": 7}
 

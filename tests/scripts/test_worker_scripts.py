@@ -10,7 +10,8 @@ import redis as redis_py
 
 from tests.driving import PAGE
 from tests.scripts.world import STOPPED, World, child, do, sleep, wait
-from workflows import codec, journal, keys
+from workflows.storage import journal, keys
+from workflows.values import codec
 
 END: dict[str, Any] = {"o": [], "w": [], "e": {"st": "complete", "v": codec.encode(1, what="the output")}}
 

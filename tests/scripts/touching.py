@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from workflows.store import Call, Script, Store
+from workflows.storage.store import Call, Script, Store
 
 _KEY = "touched"
 

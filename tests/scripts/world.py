@@ -13,10 +13,11 @@ import orchestrator
 import worker
 import workflows
 from tests.driving import PAGE, HandClock, decided, dump
-from workflows import codec, failure, journal
-from workflows.keys import Instance, Intent, Keyspace, Timer
-from workflows.scripts import CREATE, SEND_EVENT, delete_call, restart_call
-from workflows.store import Call, Script, Store, call_on, call_one, script, unpackb
+from workflows.storage import journal
+from workflows.storage.keys import Instance, Intent, Keyspace, Timer
+from workflows.storage.removal import CREATE, SEND_EVENT, delete_call, restart_call
+from workflows.storage.store import Call, Script, Store, call_on, call_one, script, unpackb
+from workflows.values import codec, failure
 
 _FOLDERS = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
 
@@ -30,7 +31,7 @@ STOPPED = failure.make("InstanceTerminated", "stopped")
 
 
 def load(name: str, *, pump: bool = True) -> Script:
-    (path,) = [folder / f"{name}.lua" for folder in _FOLDERS if (folder / f"{name}.lua").exists()]
+    (path,) = [path for folder in _FOLDERS for path in folder.rglob(f"{name}.lua")]
     return script(path, pump=pump)
 
 

@@ -15,7 +15,7 @@ import redis
 
 from tests.invariants.mutants import SEEDS, hunt, mutants
 from tests.invariants.simulator import play
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 
 SHORT_SEEDS_SECONDS = 35.0
 SHORT_MUTANTS_SECONDS = 20.0

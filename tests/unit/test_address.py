@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 import redis as redis_py
 
-from workflows import address
 from workflows.errors import ConfigError
-from workflows.store import async_producer, connection, producer
+from workflows.storage import connection as address
+from workflows.storage.store import async_producer, connection, producer
 
 SECRET = "xyzzy"
 

@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from tests.replaying import Driver
-from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, codec
-from workflows.env import LazyEnv
+from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import Schedule, ScheduledTime
 from workflows.errors import (
     BadDuration,
     BadName,
@@ -25,8 +26,8 @@ from workflows.errors import (
     UnknownQueue,
     UnknownWorkflow,
 )
-from workflows.event import Schedule, ScheduledTime
-from workflows.load import load_app
+from workflows.process.load import load_app
+from workflows.values import codec
 
 
 class Params(BaseModel):

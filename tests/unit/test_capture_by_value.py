@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.replaying import Driver
-from workflows.callback import rebound_names
+from workflows.authoring.callback import rebound_names
 from workflows.errors import ConfigError
 
 

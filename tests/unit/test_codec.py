@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from workflows import limits
-from workflows.codec import InstanceRef, decode, encode
 from workflows.errors import CorruptPayload, PayloadNotSerializable, PayloadTooLarge
+from workflows.values.codec import InstanceRef, decode, encode
 
 WHAT = 'the result of step "fetch"'
 
@@ -533,7 +533,7 @@ def test_unknown_zones_are_looked_for_once_each(monkeypatch: pytest.MonkeyPatch)
         looked.append(name)
         raise KeyError(name)
 
-    monkeypatch.setattr("workflows.codec.ZoneInfo", unknown)
+    monkeypatch.setattr("workflows.values.codec.ZoneInfo", unknown)
     body = msgpack.packb(["2026-01-01T00:00:00", 0, 0, "No/Where"])
     moments = decode(b"\x01" + msgpack.Packer().pack_array_header(5000) + ext(5, body) * 5000)
     assert moments[-1] == datetime(2026, 1, 1, tzinfo=UTC) and looked == ["No/Where"]

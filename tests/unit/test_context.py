@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflows.context import StepName, idempotency_key
+from workflows.authoring.context import StepName, idempotency_key
 
 NAMES = (
     "charge",

@@ -9,9 +9,9 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workflows.doctor import Finding, boot_guard, check_server, judge, location
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ServerUnavailable, ServerUnsuitable
+from workflows.health.server import Finding, boot_guard, check_server, judge, location
 
 GOOD_INFO: dict[str, Any] = {
     "redis_version": "7.2.4",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflows import limits
-from workflows.durations import format_ms, parse_ms
 from workflows.errors import BadDuration
+from workflows.values.durations import format_ms, parse_ms
 
 DAY = 86_400_000
 

@@ -19,7 +19,7 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workflows.embedded import EmbeddedRedis, Server, find_server, find_servers
+from workflows.dev.embedded import EmbeddedRedis, Server, find_server, find_servers
 from workflows.errors import ConfigError, ServerUnavailable
 
 SERVERS = list(find_servers())
@@ -253,7 +253,7 @@ def test_before_start_there_is_no_address() -> None:
 OWNER = """
 import json, os, sys, time
 from pathlib import Path
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]) if len(sys.argv) > 1 else None).start()
 if os.environ.get("FORK") and os.fork() == 0:
     time.sleep(3600)

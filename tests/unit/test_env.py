@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from workflows import guard
-from workflows.env import BindingReference, LazyEnv
+from workflows.authoring.env import BindingReference, LazyEnv
 from workflows.errors import ForbiddenInRun
+from workflows.sandbox import guard
 
 
 class Bucket:

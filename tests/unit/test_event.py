@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 
-from workflows import codec
-from workflows.event import FrozenDict, ReceivedEvent, Schedule, ScheduledTime, WorkflowEvent, freeze, moment, thaw
+from workflows.authoring.event import (
+    FrozenDict,
+    ReceivedEvent,
+    Schedule,
+    ScheduledTime,
+    WorkflowEvent,
+    freeze,
+    moment,
+    thaw,
+)
+from workflows.values import codec
 
 CREATED = datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2)))
 

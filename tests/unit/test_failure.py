@@ -20,9 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows import codec, errors, limits
-from workflows.callback import Callback
-from workflows.durations import parse_ms
+from workflows import errors, limits
+from workflows.authoring.callback import Callback
 from workflows.errors import (
     CorruptPayload,
     EventTimeout,
@@ -32,7 +31,9 @@ from workflows.errors import (
     StepFailed,
     StepTimeout,
 )
-from workflows.failure import Failure, Place, capture, make
+from workflows.values import codec
+from workflows.values.durations import parse_ms
+from workflows.values.failure import Failure, Place, capture, make
 
 
 class PaymentError(Exception):

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from tests.replaying import Driver
-from workflows import get_logger, guard
+from workflows import get_logger
 from workflows.errors import ForbiddenInRun
-from workflows.journal import Start
+from workflows.sandbox import guard
+from workflows.storage.journal import Start
 
 EFFECTS: dict[str, Any] = {
     "socket": lambda path: socket.socket(),

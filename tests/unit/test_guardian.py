@@ -13,7 +13,7 @@ from worker import guardian as module
 from worker.guardian import Guardian
 from worker.patience import Patience
 from workflows.clock import monotonic
-from workflows.keys import Instance
+from workflows.storage.keys import Instance
 
 STALL_SECONDS = 2.0
 INSTANCE = Instance(0, "orders", "o-1")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows import codec, failure
-from workflows.codec import InstanceRef
-from workflows.history import ErrorInfo, jsonable, moment, steps_of
-from workflows.journal import ChildEnded, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.client.history import ErrorInfo, jsonable, moment, steps_of
+from workflows.storage.journal import ChildEnded, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec, failure
+from workflows.values.codec import InstanceRef
 
 AT = 1_800_000_000_000
 

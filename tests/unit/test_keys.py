@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workflows.keys import Held, Intent, Timer
+from workflows.storage.keys import Held, Intent, Timer
 
 INTENT = "a|order|o-1|a1b2c3|7|x_-Y9z|gpu-2"
 HELD = "w12|t|order|o-1|a1b2c3|0|deadbeef"

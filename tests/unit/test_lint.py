@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from workflows import WorkflowEntrypoint
-from workflows.lint import Finding, check
+from workflows.authoring.lint import Finding, check
 
 
 class Clean(WorkflowEntrypoint):

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from tests.replaying import CREATED_MS, workflow_of
-from workflows import codec, get_logger
-from workflows.context import StepContext, StepName, running
-from workflows.env import LazyEnv
-from workflows.event import WorkflowEvent, moment
-from workflows.journal import Entry, Settled, Start
-from workflows.logs import EventFormatter, configure_others
-from workflows.replay import Replay
-from workflows.retries import StepConfig
+from workflows import get_logger
+from workflows.authoring.context import StepContext, StepName, running
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import WorkflowEvent, moment
+from workflows.authoring.retries import StepConfig
+from workflows.process.logs import EventFormatter, configure_others
+from workflows.replay.replay import Replay
+from workflows.storage.journal import Entry, Settled, Start
+from workflows.values import codec
 
 logger = get_logger("run-test")
 

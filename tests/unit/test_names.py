@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflows.errors import BadName
-from workflows.names import (
+from workflows.values.names import (
     binding_name_of,
     check_event_type,
     check_instance_id,

@@ -33,8 +33,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from workflows import App, BadParams, ConfigError, PayloadNotSerializable, WorkflowEntrypoint, WorkflowEvent, codec
-from workflows.records import params_record, record_of
+from workflows import App, BadParams, ConfigError, PayloadNotSerializable, WorkflowEntrypoint, WorkflowEvent
+from workflows.values import codec
+from workflows.values.models import params_record, record_of
 
 WHAT = 'the result of step "charge-1"'
 T = TypeVar("T")

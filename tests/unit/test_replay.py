@@ -16,8 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.replaying import CREATED_MS, Driver, workflow_of
-from workflows import codec
-from workflows.commands import Child, Do, Sleep, Wait
+from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.errors import (
     CorruptPayload,
     EventTimeout,
@@ -29,8 +28,9 @@ from workflows.errors import (
     StepTimeout,
     WorkflowTimeoutError,
 )
-from workflows.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
-from workflows.replay import Delta, Raised, Returned, RunStalled, Snapshot, delta
+from workflows.replay.replay import Delta, Raised, Returned, RunStalled, Snapshot, delta
+from workflows.storage.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec
 
 
 async def two_steps(self: Any, event: Any, step: Any) -> Any:
@@ -809,7 +809,7 @@ def test_timeout_of_asyncio_is_refused() -> None:
 
 
 def test_every_method_of_the_loop_is_either_ours_or_refused() -> None:
-    from workflows.replay_loop import ReplayLoop
+    from workflows.sandbox.loop import ReplayLoop
 
     inherited = [
         name for name in vars(asyncio.AbstractEventLoop) if not name.startswith("_") and name not in vars(ReplayLoop)

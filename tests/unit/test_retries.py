@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflows import limits
-from workflows.errors import BadStepConfig, CorruptPayload
-from workflows.failure import Failure
-from workflows.retries import (
+from workflows.authoring.retries import (
     Retry,
     StepConfig,
     delay_ms,
@@ -24,6 +22,8 @@ from workflows.retries import (
     to_wire,
     with_live_delay,
 )
+from workflows.errors import BadStepConfig, CorruptPayload
+from workflows.values.failure import Failure
 
 DEFAULTS = StepConfig()
 FAST = StepConfig(Retry(delay=1))

@@ -14,7 +14,7 @@ import pytest
 from tests.replaying import Driver
 from worker.__main__ import _loaded, _warn
 from workflows import App, ConfigError, ForbiddenInRun, NonRetryableError, WorkflowEntrypoint
-from workflows.env import LazyEnv
+from workflows.authoring.env import LazyEnv
 
 
 class Bucket:

@@ -14,8 +14,8 @@ import pytest
 
 from tests.replaying import CREATED_MS, Driver
 from workflows import App, Retry, WorkflowEntrypoint
-from workflows.codec import InstanceRef
-from workflows.env import LazyEnv
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.retries import StepConfig
 from workflows.errors import (
     BadDuration,
     BadName,
@@ -26,8 +26,8 @@ from workflows.errors import (
     UnknownQueue,
     UnknownWorkflow,
 )
-from workflows.replay import Delta
-from workflows.retries import StepConfig
+from workflows.replay.replay import Delta
+from workflows.values.codec import InstanceRef
 
 
 def only(ask: Any, **options: Any) -> Driver:

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.paths import ROOT
-from workflows.stop import Stop
+from workflows.process.stop import Stop
 
 PATIENCE_SECONDS = 30.0
 
 # A signal's handler runs between any two steps of the main thread: here before each line of what it does to wait.
 WAIT = """
 import signal, sys
-from workflows.stop import Stop
+from workflows.process.stop import Stop
 
 def before_every_line(frame, event, argument):
     if frame.f_code.co_name != "set":

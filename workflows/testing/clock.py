@@ -7,9 +7,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from workflows.durations import Duration, parse_ms
 from workflows.errors import ConfigError
 from workflows.testing.calls import waiting
+from workflows.values.durations import Duration, parse_ms
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine

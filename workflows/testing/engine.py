@@ -27,24 +27,25 @@ import worker.lease as lease
 import workflows
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import durations, limits, requests
-from workflows.app import App
-from workflows.binding import bindings_of
-from workflows.client import Client, send
+from workflows import limits
+from workflows.authoring.app import App
+from workflows.client import Client, requests, send
+from workflows.client.binding import bindings_of
+from workflows.client.requests import Outcome
 from workflows.clock import monotonic
-from workflows.embedded import EmbeddedRedis
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
-from workflows.keys import Instance, Keyspace
-from workflows.manifest import load_manifest, publish_call
-from workflows.requests import Outcome
-from workflows.scripts import SEND_EVENT
-from workflows.store import Store, call_on, call_one, connection, keyspace_call, script
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.manifest import load_manifest, publish_call
+from workflows.storage.removal import SEND_EVENT
+from workflows.storage.store import Store, call_on, call_one, connection, keyspace_call, script
 from workflows.testing.clock import TestClock
 from workflows.testing.env import TestEnv
 from workflows.testing.introspection import TIMEOUT_SECONDS
 from workflows.testing.mocks import IntrospectionError, Mocks, event_id
 from workflows.testing.timeline import Look, timeline, waits_for
 from workflows.testing.watch import Key, Process, Watch, WatchedStore
+from workflows.values import durations
 
 Found = TypeVar("Found")
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workflows.client import WorkflowHandle, WorkflowInstance
-from workflows.codec import InstanceRef
-from workflows.durations import Duration
-from workflows.requests import CreateOptions
+from workflows.client.requests import CreateOptions
 from workflows.testing.calls import AwaitsItself, at_once, waiting
 from workflows.testing.introspection import InstanceIntrospector, WorkflowIntrospector
+from workflows.values.codec import InstanceRef
+from workflows.values.durations import Duration
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine

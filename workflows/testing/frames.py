@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from workflows.failure import ENGINE, is_explained
+from workflows.values.failure import ENGINE, is_explained
 
 # A call of ours in an async test passes through these.
 _PLUMBING: Final = tuple(f"{Path(module.__path__[0])}/" for module in (asyncio, concurrent.futures))

@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from workflows import codec, names
+from workflows.client.history import ErrorInfo, StepStatus
 from workflows.errors import ConfigError, InstanceNotFound, NonRetryableError, StepFailed
-from workflows.failure import Failure
-from workflows.history import ErrorInfo, StepStatus
-from workflows.journal import ChildEnded, Settled
-from workflows.status import FINAL, Status
+from workflows.storage.journal import ChildEnded, Settled
+from workflows.storage.status import FINAL, Status
 from workflows.testing.calls import AwaitsItself, at_once, run_through, waiting
 from workflows.testing.mocks import IntrospectionError, MockTooLate, Rules, Step
 from workflows.testing.timeline import Look, timeline
 from workflows.testing.watch import Key
+from workflows.values import codec, names
+from workflows.values.failure import Failure
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from workflows.commands import Command, Sleep, Wait
+from workflows.authoring.commands import Command, Sleep, Wait
 from workflows.errors import ConfigError, StepTimeout, WorkflowError
-from workflows.keys import Instance
-from workflows.overrides import Occurrence, Replacement
+from workflows.replay.overrides import Occurrence, Replacement
+from workflows.storage.keys import Instance
 from workflows.testing.watch import Key
 
 Step = tuple[str, int]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from workflows.app import App
+    from workflows.authoring.app import App
     from workflows.client import Client
     from workflows.testing.clock import TestClock
     from workflows.testing.engine import Server, WorkflowEngine
@@ -71,7 +71,7 @@ def workflow_server() -> Iterator[Server]:
 def workflow_app(request: pytest.FixtureRequest) -> App:
     """The app under test. Override it, or set ``workflows_app`` or ``[tool.workflows] app``."""
     from workflows.errors import ConfigError
-    from workflows.load import load_app
+    from workflows.process.load import load_app
 
     try:
         return load_app(request.config.getini("workflows_app") or None, folder=request.config.rootpath)
@@ -229,7 +229,7 @@ def _options(node: pytest.Item) -> dict[str, Any]:
 def _target(request: pytest.FixtureRequest, app: App) -> str | None:
     """How a process of its own can find the app; None if it cannot."""
     from workflows.errors import ConfigError
-    from workflows.load import load_app
+    from workflows.process.load import load_app
 
     folder = request.config.rootpath
     target = request.config.getini("workflows_app")

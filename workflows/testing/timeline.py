@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from workflows import history
-from workflows.app import App
-from workflows.codec import decode
-from workflows.commands import Command, describe
-from workflows.durations import format_ms
-from workflows.env import LazyEnv
+from workflows.authoring.app import App
+from workflows.authoring.commands import Command, describe
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import WorkflowEvent, moment
+from workflows.client import history
+from workflows.client.history import ErrorInfo, StepStatus
+from workflows.client.requests import Snapshot
 from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
-from workflows.event import WorkflowEvent, moment
-from workflows.history import ErrorInfo, StepStatus
-from workflows.journal import Entry, Start
-from workflows.replay import Replay
-from workflows.requests import Snapshot
-from workflows.status import FINAL, Status
+from workflows.replay.replay import Replay
+from workflows.storage.journal import Entry, Start
+from workflows.storage.status import FINAL, Status
+from workflows.values.codec import decode
+from workflows.values.durations import format_ms
 
 SHOWN_STEPS: Final = 60
 SHOWN_REASONS: Final = 10

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import redis
 
 from workflows.clock import Clock, monotonic
-from workflows.keys import Keyspace
-from workflows.scripts import CREATE
-from workflows.store import Call, Store
+from workflows.storage.keys import Keyspace
+from workflows.storage.removal import CREATE
+from workflows.storage.store import Call, Store
 
 Role = Literal["worker", "orchestrator", "test"]
 When = Literal["before", "after", "lost"]

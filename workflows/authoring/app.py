@@ -1,0 +1,493 @@
+"""The app: a namespace, its workflows, its bindings and its schedules, as the user's module declares them.
+
+Importing the user's module builds this object; a worker runs what it holds and publishes its manifest. Everything that
+can be wrong with a declaration is an error here, at import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar, overload
+
+from workflows import limits as bounds
+from workflows.authoring import lint, retries
+from workflows.authoring.callback import CONTEXT_PARAMETER
+from workflows.authoring.env import BindingReference
+from workflows.authoring.event import WorkflowEvent
+from workflows.authoring.retries import StepConfig
+from workflows.authoring.step import WorkflowStep
+from workflows.authoring.workflow import Definition, WorkflowEntrypoint, params_model_of
+from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
+from workflows.values import names
+from workflows.values.durations import Duration, parse_ms
+from workflows.values.models import check_params
+from workflows.values.retention import retention_ms
+
+Class = TypeVar("Class", bound=type[WorkflowEntrypoint[Any]])
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+_CRON: Final = re.compile(r"[0-9A-Za-z*/,#?L -]+")
+_CRON_FIELDS: Final = (5, 6)
+_CRON_STEP: Final = "scheduled"
+_CRON_PREFIX: Final = "cron-"
+_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)  # any moment does: it is only asked whether there is a next one
+_VERSION_VARIABLE: Final = "WORKFLOWS_CODE_VERSION"
+
+
+class App:
+    """An app.
+
+    Args:
+        name: the namespace of all its keys in Redis.
+        queues: the queues its workflows and steps may name; the first is the default.
+        defaults: settings of steps that give none, a ``StepConfig`` or the model's mapping.
+        retry_delay: the default delay before the first retry (10 seconds), for tests say.
+        version: of the code, shown with instances; default ``WORKFLOWS_CODE_VERSION``, or a hash of the sources of its
+            workflows.
+    Attributes:
+        findings: what ``lint`` has to say about its workflows.
+    Raises: BadName, BadStepConfig, ConfigError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        queues: Iterable[str] = ("default",),
+        defaults: StepConfig | Mapping[str, Any] | None = None,
+        retry_delay: Duration | None = None,
+        version: str | None = None,
+    ) -> None:
+        self.name = names.check_namespace(name)
+        self.queues = _checked_queues(queues)
+        self.defaults = _step_defaults(defaults, retry_delay)
+        self.findings: list[lint.Finding] = []
+        self._version = version
+        self._definitions: dict[str, Definition] = {}
+        self._bindings: Callable[[], Any] | None = None
+
+    # Declaring
+
+    @overload
+    def workflow(self, cls: Class, /) -> Class: ...
+
+    @overload
+    def workflow(
+        self,
+        cls: None = None,
+        /,
+        *,
+        name: str | None = None,
+        binding: str | None = None,
+        schedules: str | Iterable[str] = (),
+        retention: Duration | Mapping[str, Duration] | None = None,
+        limits: Mapping[str, int] | None = None,
+        queue: str | None = None,
+    ) -> Callable[[Class], Class]: ...
+
+    def workflow(
+        self,
+        cls: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        binding: str | None = None,
+        schedules: Any = (),
+        retention: Any = None,
+        limits: Mapping[str, int] | None = None,
+        queue: str | None = None,
+    ) -> Any:
+        """Register a workflow class.
+
+        Args:
+            name: default the class's, ``ApprovalWorkflow`` gives ``approval-workflow``.
+            binding: its name in ``self.env``; default the name in capitals, ``APPROVAL_WORKFLOW``.
+            schedules: a cron expression or several, of 5 fields (or 6, the last being seconds), in UTC. Each match
+                creates an instance with ``event.schedule`` set.
+            retention: how long ended instances are kept: a duration, or ``{"success": …, "error": …}``.
+            limits: ``{"steps": n}``, most calls of ``step.do`` per instance, 1 to 25,000.
+            queue: where its steps and turns run; default the app's first.
+        Raises: BadName, BadSchedule, BadDuration, UnknownQueue, ConfigError.
+        """
+
+        def register(workflow_class: Any) -> Any:
+            _check_class(workflow_class)
+            workflow_name = names.check_workflow_name(name or names.workflow_name_of(workflow_class.__name__))
+            where = f'workflow "{workflow_name}"'
+            success_ms, error_ms = retention_ms(
+                retention, bounds.RETENTION_MS, bounds.RETENTION_MS, where=f"of {where}"
+            )
+            params_model = params_model_of(workflow_class)
+            if params_model is not None:
+                check_params(params_model, where=where)
+            self._register(
+                Definition(
+                    name=workflow_name,
+                    binding=binding or names.binding_name_of(workflow_name),
+                    workflow_class=workflow_class,
+                    params_model=params_model,
+                    queue=self._checked_queue(queue, where),
+                    schedules=_schedules(schedules, where),
+                    retention_success_ms=success_ms,
+                    retention_error_ms=error_ms,
+                    step_limit=_step_limit(limits, where),
+                )
+            )
+            self.findings.extend(lint.check(workflow_class))
+            return workflow_class
+
+        return register if cls is None else register(cls)
+
+    def bindings(self, function: Handler) -> Handler:
+        """Register the function that makes the bindings, called once per worker process.
+
+        It may be plain or async, and may ``yield`` the bindings once to clean up after that. They are a mapping or an
+        object; each workflow of the app is added under its binding name.
+        """
+        if self._bindings is not None:
+            raise ConfigError(f'The app "{self.name}" has bindings already. Make them all in one function.')
+        if not _accepts(function, 0):
+            raise ConfigError("@app.bindings needs a function without parameters that returns the bindings.")
+        self._bindings = function
+        return function
+
+    def cron(
+        self, *expressions: str, name: str | None = None, queue: str | None = None
+    ) -> Callable[[Handler], Handler]:
+        """Run ``async def handler(event, env)`` (or a plain function) on a schedule, as a step with retries.
+
+        ``event.cron`` is the expression, ``event.scheduled_time`` the moment it was due, ``int()`` of which makes a
+        good instance id: ``env.DAILY_WORKFLOW.create(id=f"daily-{int(event.scheduled_time)}")``.
+
+        Args:
+            expressions: of 5 fields (or 6, the last being seconds), in UTC.
+            name: default the function's; the workflow behind it is called ``cron-<name>``.
+        Raises: BadName, BadSchedule, UnknownQueue, ConfigError.
+        """
+
+        def register(handler: Handler) -> Handler:
+            if not callable(handler):
+                raise ConfigError("@app.cron stands over a function: async def scheduled(event, env).")
+            given = name or str(getattr(handler, "__name__", "handler")).strip("_").replace("_", "-")
+            workflow_name = names.check_workflow_name(_CRON_PREFIX + given)
+            where = f'cron handler "{given}"'
+            if not expressions:
+                raise BadSchedule(f'The {where} needs a cron expression: @app.cron("0 9 * * *").')
+            self._register(
+                Definition(
+                    name=workflow_name,
+                    binding=names.binding_name_of(workflow_name),
+                    workflow_class=_cron_workflow(handler, where),
+                    queue=self._checked_queue(queue, where),
+                    schedules=_schedules(expressions, where),
+                    hidden=True,
+                )
+            )
+            return handler
+
+        return register
+
+    # Looking up
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """The workflows by name, hidden ones of cron handlers included."""
+        return self._definitions
+
+    def definition(self, name: str) -> Definition:
+        """The workflow of that name.
+
+        Raises: UnknownWorkflow, with the names there are.
+        """
+        found = self._definitions.get(name)
+        if found is None:
+            raise self._unknown(name)
+        return found
+
+    def workflow_name(self, target: object) -> str:
+        """The name of the workflow that a class, a name or a binding stands for.
+
+        Raises: UnknownWorkflow.
+        """
+        if isinstance(target, BindingReference):
+            target = target.path[0]
+        for definition in self._definitions.values():
+            if target is definition.workflow_class or target in (definition.name, definition.binding):
+                return definition.name
+        raise self._unknown(target.__name__ if isinstance(target, type) else target)
+
+    def encode_params(self, workflow: str, params: Any, *, what: str) -> bytes:
+        """Check params against the workflow's model, and encode them.
+
+        Raises: UnknownWorkflow, BadParams, PayloadNotSerializable, PayloadTooLarge.
+        """
+        return self.definition(workflow).encode_params(params, what=what)
+
+    @property
+    def workflow_bindings(self) -> dict[str, str]:
+        """Binding name to workflow name, for ``self.env``."""
+        return {
+            definition.binding: definition.name for definition in self._definitions.values() if not definition.hidden
+        }
+
+    @asynccontextmanager
+    async def open_bindings(self) -> AsyncIterator[Any]:
+        """Make the bindings, and clean up at the end of the block if their function yields.
+
+        Raises: whatever the function raises; ConfigError if it is a generator that does not yield exactly once.
+        """
+        if self._bindings is None:
+            yield {}
+            return
+        made = self._bindings()
+        if inspect.isasyncgen(made):
+            try:
+                bindings = await anext(made)
+            except StopAsyncIteration:
+                raise ConfigError("The function under @app.bindings ended without yielding the bindings.") from None
+            try:
+                yield bindings
+            finally:
+                await _finish_async(made)
+        elif inspect.isgenerator(made):
+            try:
+                bindings = next(made)
+            except StopIteration:
+                raise ConfigError("The function under @app.bindings ended without yielding the bindings.") from None
+            try:
+                yield bindings
+            finally:
+                _finish(made)
+        else:
+            yield await made if inspect.isawaitable(made) else made
+
+    def manifest(self) -> dict[str, Any]:
+        """What others need to know of the app without its code, as JSON allows it. Durations in ms."""
+        return {
+            "app": self.name,
+            "code": self.version,
+            "queues": list(self.queues),
+            "workflows": {
+                definition.name: {
+                    "binding": definition.binding,
+                    "queue": definition.queue,
+                    "schedules": list(definition.schedules),
+                    "retention": {
+                        "success_ms": definition.retention_success_ms,
+                        "error_ms": definition.retention_error_ms,
+                    },
+                    "limits": {"steps": definition.step_limit},
+                    "hidden": definition.hidden,
+                    "params_schema": definition.params_schema(),
+                }
+                for definition in self._definitions.values()
+            },
+        }
+
+    @property
+    def version(self) -> str:
+        """The version of the code: as given, or a hash of the modules that define the workflows."""
+        return self._version or os.environ.get(_VERSION_VARIABLE) or self._hash_of_sources()
+
+    def _hash_of_sources(self) -> str:
+        digest = hashlib.blake2b(digest_size=6)
+        modules = {definition.workflow_class.__module__ for definition in self._definitions.values()}
+        if self._bindings is not None:
+            modules.add(self._bindings.__module__)
+        for name in sorted(modules):
+            digest.update(name.encode())
+            try:
+                digest.update(Path(sys.modules[name].__file__ or "").read_bytes())
+            except (KeyError, AttributeError, OSError):
+                continue  # typed into a shell, or inside an archive
+        return digest.hexdigest()
+
+    def _register(self, definition: Definition) -> None:
+        if not definition.binding.isidentifier() or definition.binding.startswith("_"):
+            raise BadName(
+                f'The workflow "{definition.name}" would be self.env.{definition.binding}, which is not a name in '
+                "Python. Give one: @app.workflow(binding=…)."
+            )
+        for other in self._definitions.values():
+            if other.name == definition.name:
+                raise ConfigError(
+                    f'The app "{self.name}" has a workflow "{other.name}" already '
+                    f"({other.workflow_class.__qualname__}). Give one of them another name: @app.workflow(name=…)."
+                )
+            if other.binding == definition.binding:
+                raise ConfigError(
+                    f'The workflows "{other.name}" and "{definition.name}" would both be self.env.{other.binding}. '
+                    "Give one of them another binding: @app.workflow(binding=…)."
+                )
+        count = len(definition.schedules) + sum(len(other.schedules) for other in self._definitions.values())
+        if count > bounds.SCHEDULES:
+            raise ConfigError(f'The app "{self.name}" has {count} schedules; the most is {bounds.SCHEDULES}.')
+        self._definitions[definition.name] = definition
+
+    def _checked_queue(self, queue: str | None, where: str) -> str:
+        if queue is None:
+            return self.queues[0]
+        if queue not in self.queues:
+            raise UnknownQueue(
+                f"The {where} asks for the queue {queue!r}, which the app does not declare. Its queues are: "
+                f"{', '.join(self.queues)}. Add it: App(…, queues=(…, {queue!r}))."
+            )
+        return queue
+
+    def _unknown(self, name: object) -> UnknownWorkflow:
+        known = [definition.name for definition in self._definitions.values() if not definition.hidden]
+        close = difflib.get_close_matches(str(name), known, n=1)
+        hint = f' Did you mean "{close[0]}"?' if close else ""
+        return UnknownWorkflow(
+            f'The app "{self.name}" has no workflow "{name}".{hint} Its workflows are: {", ".join(known) or "none"}.'
+        )
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}: {', '.join(self._definitions) or 'no workflows'}>"
+
+
+def check_schedule(expression: object, where: str = "schedule") -> str:
+    """Return a cron expression with single spaces between its fields.
+
+    Raises: BadSchedule.
+    """
+    if not isinstance(expression, str) or not expression.strip():
+        raise BadSchedule(f'The {where} has an empty schedule. Use a cron expression such as "0 9 * * MON-FRI".')
+    fields = expression.split()
+    text = " ".join(fields)
+    reason = None
+    if len(text) > bounds.SCHEDULE_CHARACTERS:
+        reason = f"it has {len(text)} characters, and the most is {bounds.SCHEDULE_CHARACTERS}"
+    elif len(fields) not in _CRON_FIELDS:
+        reason = f"it has {len(fields)} fields instead of 5 (or 6, the last being seconds)"
+    elif not _CRON.fullmatch(text) or any(field.upper() in ("H", "R") for field in fields):
+        reason = "it has other characters than numbers, names, * / , - # ? L"
+    else:
+        reason = _cron_problem(text)
+    if reason is not None:
+        raise BadSchedule(
+            f'The {where} has the schedule "{expression[:100]}", which cannot be read: {reason}. Use minute, hour, '
+            'day, month and weekday, such as "0 9 * * MON-FRI" or "*/15 * * * *".'
+        )
+    return text
+
+
+def _cron_problem(text: str) -> str | None:
+    # Imported here, because only apps with schedules need it.
+    from croniter import CroniterError, croniter
+
+    try:
+        croniter(text, _EPOCH).get_next(float)  # fails for a day that never comes, 31 February
+    except (CroniterError, ValueError, KeyError, OverflowError) as error:
+        return str(error)
+    return None
+
+
+def _schedules(given: Any, where: str) -> tuple[str, ...]:
+    listed = [given] if isinstance(given, str) else list(given)
+    if isinstance(given, list) and not listed:
+        raise BadSchedule(f"The {where} has an empty list of schedules. Leave it out, or give a cron expression.")
+    found = tuple([check_schedule(expression, where) for expression in listed])
+    if len(set(found)) != len(found):
+        raise BadSchedule(f"The {where} has the same schedule twice.")
+    return found
+
+
+def _checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
+    listed = (queues,) if isinstance(queues, str) else tuple(queues)
+    for queue in listed:
+        names.check_queue_name(queue)
+    if not listed or len(set(listed)) != len(listed):
+        raise ConfigError(f"An app needs at least one queue, each named once, not {listed!r}.")
+    return listed
+
+
+def _step_defaults(defaults: StepConfig | Mapping[str, Any] | None, retry_delay: Duration | None) -> StepConfig:
+    if isinstance(defaults, StepConfig):
+        resolved = defaults
+    else:
+        resolved = retries.resolve(StepConfig(), defaults, step="App(defaults=…)")
+    if retry_delay is None:
+        return resolved
+    parse_ms(retry_delay, what="retry_delay of the app")
+    return replace(resolved, retries=replace(resolved.retries, delay=retry_delay))
+
+
+def _check_class(workflow_class: Any) -> None:
+    if not isinstance(workflow_class, type) or not issubclass(workflow_class, WorkflowEntrypoint):
+        raise ConfigError(
+            f"@app.workflow stands over a subclass of WorkflowEntrypoint, not over {workflow_class!r}: "
+            "class MyWorkflow(WorkflowEntrypoint)."
+        )
+    run = workflow_class.run
+    shape = "async def run(self, event, step)"
+    if run is WorkflowEntrypoint.run:
+        raise ConfigError(f"{workflow_class.__qualname__} has no run. Add: {shape}.")
+    if not inspect.iscoroutinefunction(run):
+        raise ConfigError(f"{workflow_class.__qualname__}.run is not async. Write: {shape}.")
+    if not _accepts(run, 3):
+        raise ConfigError(f"{workflow_class.__qualname__}.run cannot take an event and a step. Write: {shape}.")
+
+
+def _accepts(function: Any, count: int, *keywords: str) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count, **dict.fromkeys(keywords))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _step_limit(given: Mapping[str, int] | None, where: str) -> int:
+    if given is None:
+        return bounds.STEPS
+    unknown = [str(key) for key in given if key != "steps"]
+    if unknown:
+        raise ConfigError(f'The limits of {where} do not know {", ".join(unknown)}. There is one: {{"steps": n}}.')
+    steps: Any = given.get("steps", bounds.STEPS)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= bounds.STEPS_MAX:
+        raise ConfigError(f"The limit of steps of {where} is {steps!r}; use 1 to {bounds.STEPS_MAX}.")
+    return steps
+
+
+def _cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:
+    # A ctx of the handler's own is filled by the step, so it is tried first: (event, ctx) takes no env.
+    forms = [(count, keywords) for keywords in ((CONTEXT_PARAMETER,), ()) for count in (2, 1, 0)]
+    count = next((count for count, keywords in forms if _accepts(handler, count, *keywords)), None)
+    if count is None:
+        raise ConfigError(f"The {where} cannot take an event and the bindings. Write: async def handler(event, env).")
+
+    class CronWorkflow(WorkflowEntrypoint[Any]):
+        async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+            await step.do(_CRON_STEP, handler, *(event, self.env)[:count])
+
+    CronWorkflow.__module__ = getattr(handler, "__module__", __name__)
+    CronWorkflow.__qualname__ = CronWorkflow.__name__ = f"cron_{getattr(handler, '__name__', 'handler')}"
+    return CronWorkflow
+
+
+async def _finish_async(made: Any) -> None:
+    try:
+        await anext(made)
+    except StopAsyncIteration:
+        return
+    await made.aclose()
+    raise ConfigError("The function under @app.bindings yields more than once. Yield the bindings, then clean up.")
+
+
+def _finish(made: Any) -> None:
+    try:
+        next(made)
+    except StopIteration:
+        return
+    made.close()
+    raise ConfigError("The function under @app.bindings yields more than once. Yield the bindings, then clean up.")

@@ -1,0 +1,255 @@
+"""How often a step is tried, how long it may take, and how long to wait in between.
+
+Attempts are ``limit + 1``: ``limit`` counts retries, whatever some pages of the model say. Everything here is pure; the
+random number for jitter and the value a delay function returned come in as arguments.
+
+Source: https://developers.cloudflare.com/workflows/build/sleeping-and-retrying/
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import msgpack
+
+from workflows import limits
+from workflows.errors import BadDuration, BadStepConfig, CorruptPayload
+from workflows.values.codec import unpack_plain
+from workflows.values.durations import Duration, format_ms, parse_ms
+from workflows.values.failure import Failure
+
+Backoff = Literal["constant", "linear", "exponential"]
+DelayFunction = Callable[[Any], Any]
+DYNAMIC: Final = "[dynamic]"
+_BACKOFFS = ("constant", "linear", "exponential")
+_SHIFT_MAX = 64  # 1 ms doubled this often is beyond every cap, and larger shifts only cost memory
+
+
+class _LeftOut(str):
+    """The default delay, told apart from the same text given by the user: only the former yields to the app's."""
+
+    __slots__ = ()
+
+
+_DEFAULT_DELAY = _LeftOut(format_ms(limits.RETRY_DELAY_MS))
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The retry settings of a step.
+
+    Args:
+        limit: retries after the first attempt, 0 to 10,000; 0 means one attempt.
+        delay: wait before the first retry: a duration (bare numbers are milliseconds), or a function, plain or async,
+            called with ``{"ctx": ..., "error": ...}`` after each failed attempt that returns one within 5 seconds.
+            There ``ctx.attempt`` is how many attempts have failed so far, 1 after the first.
+            Left out, it is the app's default, which is 10 seconds unless the app says otherwise.
+        backoff: how the wait grows with the n-th failure: ``"constant"`` d, ``"linear"`` d * n, ``"exponential"``
+            d * 2 ** (n - 1). It also applies to what a function returned.
+        max_delay: no wait is longer than this; 365 days if None.
+        jitter: shorten each wait by a random share of up to a half, so that steps which failed together do not all
+            come back together.
+    Raises:
+        BadStepConfig: a setting is not one of these.
+    """
+
+    limit: int = limits.RETRY_LIMIT
+    delay: Duration | DelayFunction = _DEFAULT_DELAY
+    backoff: Backoff = "exponential"
+    max_delay: Duration | None = field(default=None, kw_only=True)
+    jitter: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_limit(self.limit)
+        if not callable(self.delay):
+            _duration(self.delay, "retries.delay")
+        if str(self.backoff) not in _BACKOFFS:
+            raise BadStepConfig(
+                f"retries.backoff is {_shown(self.backoff)}. Use one of {', '.join(map(repr, _BACKOFFS))}."
+            )
+        if self.max_delay is not None:
+            _duration(self.max_delay, "retries.max_delay")
+        if type(self.jitter) is not bool:
+            raise BadStepConfig(f"retries.jitter is {_shown(self.jitter)}. Use True or False.")
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the delay is a function, to be asked after each failed attempt."""
+        return callable(self.delay)
+
+    @property
+    def delay_base_ms(self) -> int | None:
+        """The delay before backoff, in milliseconds; None if a function decides."""
+        return None if callable(self.delay) else _duration(self.delay, "retries.delay")
+
+    @property
+    def max_delay_ms(self) -> int:
+        """The longest wait in milliseconds."""
+        return limits.DURATION_MS_MAX if self.max_delay is None else _duration(self.max_delay, "retries.max_delay")
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """Everything settled about a step's attempts. ``timeout_ms`` bounds each attempt, not all of them together."""
+
+    retries: Retry = field(default_factory=Retry)
+    timeout_ms: int = limits.STEP_TIMEOUT_MS
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of the model, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
+        retries: dict[str, Any] = {"limit": self.retries.limit, "backoff": self.retries.backoff}
+        if not self.retries.dynamic:
+            retries["delay"] = self.retries.delay_base_ms
+        return {"retries": retries, "timeout": self.timeout_ms}
+
+
+def resolve(
+    defaults: StepConfig,
+    config: Mapping[str, Any] | None,
+    *,
+    step: str,
+    retries: Retry | Mapping[str, Any] | None = None,
+    timeout: Duration | None = None,
+) -> StepConfig:
+    """The settings of one step: what was given, over the defaults.
+
+    Args:
+        defaults: the app's own.
+        config: the model's form, ``{"retries": {"limit": 10, "delay": "30s"}, "timeout": "10 minutes"}``; each part may
+            be left out, alone or all together.
+        step: the step's name, for errors.
+        retries: the same as ``config["retries"]``; a ``Retry`` replaces the default as a whole, except that a delay
+            left out is the default's.
+        timeout: the same as ``config["timeout"]``, more than 0 and at most 365 days per attempt.
+    Raises:
+        BadStepConfig: an unknown key, a value out of range, or one setting given in both ways.
+    """
+    try:
+        given = _given(config, retries, timeout)
+        resolved = defaults
+        if "retries" in given:
+            resolved = replace(resolved, retries=_merged(defaults.retries, given["retries"]))
+        if "timeout" in given:
+            resolved = replace(resolved, timeout_ms=_duration(given["timeout"], "timeout", minimum_ms=1))
+        return resolved
+    except BadStepConfig as error:
+        raise BadStepConfig(f'Step config for "{step}" is in a invalid format. {error}') from error
+
+
+def delay_ms(retry: Retry, failed_attempts: int, base_ms: int | None = None, *, random01: float = 1.0) -> int:
+    """How long to wait before the next attempt, in milliseconds.
+
+    Args:
+        failed_attempts: how many attempts have failed so far, at least 1.
+        base_ms: what the delay function returned; required if and only if the delay is a function.
+        random01: a number from 0 to 1 for jitter; 1 gives the full wait, 0 half of it. Ignored without jitter.
+    """
+    base = retry.delay_base_ms if base_ms is None else base_ms
+    if base is None:
+        raise ValueError("the delay is a function: call it and pass its result as base_ms")
+    match retry.backoff:
+        case "constant":
+            wait = base
+        case "linear":
+            wait = base * failed_attempts
+        case _:
+            wait = base << min(failed_attempts - 1, _SHIFT_MAX)
+    wait = min(wait, retry.max_delay_ms, limits.DURATION_MS_MAX)
+    return wait - int(wait / 2 * (1 - random01)) if retry.jitter else wait
+
+
+def should_retry(config: StepConfig, failed_attempts: int, failure: Failure) -> bool:
+    """Whether there is another attempt after ``failed_attempts`` of them, the last with this failure."""
+    return failure.retryable and failed_attempts <= config.retries.limit
+
+
+def with_live_delay(stored: StepConfig, live: StepConfig) -> StepConfig:
+    """The stored settings, with the delay function of the code that runs now.
+
+    A step keeps the settings of its first attempt, but a function cannot be stored.
+    """
+    return (
+        replace(stored, retries=replace(stored.retries, delay=live.retries.delay)) if stored.retries.dynamic else stored
+    )
+
+
+def to_wire(config: StepConfig) -> bytes:
+    """The settings as stored with a step's open record: a msgpack map, a delay function as ``"[dynamic]"``."""
+    retry = config.retries
+    body = {
+        "l": retry.limit,
+        "d": DYNAMIC if retry.dynamic else retry.delay_base_ms,
+        "b": retry.backoff,
+        "m": None if retry.max_delay is None else retry.max_delay_ms,
+        "j": retry.jitter,
+        "t": config.timeout_ms,
+    }
+    return bytes(msgpack.packb(body))
+
+
+def from_wire(blob: bytes) -> StepConfig:
+    """Read what ``to_wire`` wrote. A delay function comes back as one that refuses to be called (``with_live_delay``).
+
+    Raises:
+        CorruptPayload: the bytes are something else.
+    """
+    try:
+        body = unpack_plain(blob)
+        delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
+        retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"])
+        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1))
+    except Exception as error:
+        raise CorruptPayload(f"Stored step config cannot be read: {error}") from error
+
+
+def _unknown_delay(_: Any) -> Any:
+    raise RuntimeError("a stored delay function is known to the code only: use with_live_delay")
+
+
+def _given(config: object, retries: object, timeout: object) -> dict[str, Any]:
+    given = dict(_checked_mapping(config, "The config", ("retries", "timeout"))) if config is not None else {}
+    for name, value in (("retries", retries), ("timeout", timeout)):
+        if value is None:
+            continue
+        if name in given:
+            raise BadStepConfig(f"{name} is given twice, in the config and as a keyword. Keep one of them.")
+        given[name] = value
+    return given
+
+
+def _merged(default: Retry, given: object) -> Retry:
+    if isinstance(given, Retry):
+        return replace(given, delay=default.delay) if type(given.delay) is _LeftOut else given
+    names = ("limit", "delay", "backoff", "max_delay", "jitter")
+    return replace(default, **_checked_mapping(given, "retries", names))
+
+
+def _checked_mapping(given: object, what: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise BadStepConfig(f"{what} is {_shown(given)}. Use a mapping with any of {', '.join(names)}.")
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise BadStepConfig(f"{what} has the unknown key {_shown(unknown[0])}. The keys are {', '.join(names)}.")
+    return given
+
+
+def _check_limit(limit: object) -> None:
+    if type(limit) is not int or not 0 <= limit <= limits.RETRY_LIMIT_MAX:
+        raise BadStepConfig(
+            f"retries.limit is {_shown(limit)}. Use a whole number from 0 to {limits.RETRY_LIMIT_MAX:,}: the "
+            "retries after the first attempt."
+        )
+
+
+def _shown(value: object) -> str:
+    return reprlib.repr(value)
+
+
+def _duration(value: object, what: str, minimum_ms: int = 0) -> int:
+    try:
+        return parse_ms(value, what=what, minimum_ms=minimum_ms)
+    except BadDuration as error:
+        raise BadStepConfig(str(error)) from error

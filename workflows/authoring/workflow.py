@@ -1,0 +1,150 @@
+"""The class people subclass, and what is known about a workflow once it is registered.
+
+Source: https://developers.cloudflare.com/workflows/build/workers-api/#workflowentrypoint
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from workflows import limits
+from workflows.authoring.event import WorkflowEvent
+from workflows.authoring.step import WorkflowStep
+from workflows.errors import BadParams
+from workflows.values import codec
+from workflows.values.models import named, params_record, place
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    Env = _TypeVar("Env", default=Any)
+else:
+    Env = TypeVar("Env")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionContext:
+    """``self.ctx``: which instance this is."""
+
+    workflow_name: str
+    instance_id: str
+
+
+class WorkflowEntrypoint(Generic[Env]):
+    """Subclass this and write ``async def run(self, event, step)``.
+
+    The constructor runs with every replay, as ``run`` does: keep it free of effects. ``self.env`` holds the bindings,
+    ``self.ctx`` says which instance this is. ``WorkflowEntrypoint[Env]`` tells a type checker what ``self.env`` is.
+    """
+
+    def __init__(self, ctx: ExecutionContext, env: Any) -> None:
+        self.ctx = ctx
+        self.env: Env = env
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        """What the workflow does. Returns its output: any value a step may return."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method: async def run(self, event, step)")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A workflow as its app knows it. Durations in ms; ``None`` leaves a setting to the engine."""
+
+    name: str
+    binding: str
+    workflow_class: type[WorkflowEntrypoint[Any]]
+    params_model: Any = None
+    queue: str = "default"
+    schedules: tuple[str, ...] = ()
+    retention_success_ms: int = limits.RETENTION_MS
+    retention_error_ms: int = limits.RETENTION_MS
+    step_limit: int = limits.STEPS
+    hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
+
+    def validate_params(self, value: Any) -> Any:
+        """The params to store: as given where the workflow declares no model, else checked and made plain.
+
+        Raises:
+            BadParams: they do not fit the model; the message lists each problem with its place.
+            PayloadNotSerializable, PayloadTooLarge: they fit, and would not come back.
+        """
+        if self.params_model is None:
+            return {} if value is None else value
+        return codec.decode(self.encode_params(value))
+
+    def load_params(self, value: Any) -> Any:
+        """Stored params as ``run`` sees them: the declared model, or the value itself.
+
+        Raises:
+            BadParams: what was stored does not fit the model as it is now.
+        """
+        if self.params_model is None:
+            return value
+        return self._fitting(params_record(self.params_model).rebuild, value)
+
+    def encode_params(self, value: Any, *, what: str | None = None) -> bytes:
+        """Check params and encode them.
+
+        Raises: BadParams, PayloadNotSerializable, PayloadTooLarge.
+        """
+        what = what or f'the params of workflow "{self.name}"'
+        value = {} if value is None else value
+        if self.params_model is None:
+            return codec.encode(value, what=what)
+        record = params_record(self.params_model)
+        return record.encode(self._fitting(record.validate, value), what=what)
+
+    def params_schema(self) -> dict[str, Any] | None:
+        """The JSON schema of the params, where the workflow declares a model that has one."""
+        if self.params_model is None:
+            return None
+        try:
+            schema = params_record(self.params_model).json_schema()
+        except Exception:
+            return None  # a model with a type that JSON does not have
+        return schema
+
+    def _fitting(self, check: Callable[[Any], Any], value: Any) -> Any:
+        from pydantic import ValidationError
+
+        try:
+            return check(value)
+        except ValidationError as error:
+            lines = [
+                f"  {place(problem['loc'], 'params')}: {problem['msg']} (given: {_short(problem['input'])})"
+                for problem in error.errors(include_url=False, include_context=False)
+            ]
+            raise BadParams(
+                f'The params of workflow "{self.name}" do not fit {named(self.params_model)}:\n' + "\n".join(lines)
+            ) from error
+
+
+def params_model_of(workflow_class: type) -> Any:
+    """The ``Model`` of ``run(self, event: WorkflowEvent[Model], step)``; None where there is none to check against."""
+    run = inspect.unwrap(workflow_class.run)  # type: ignore[attr-defined]
+    parameters = list(inspect.signature(run).parameters)
+    if len(parameters) < 2:
+        return None
+    try:
+        annotation = typing.get_type_hints(run).get(parameters[1])
+    except Exception:
+        # A name that exists for the type checker only, maybe of another parameter: resolve this one alone.
+        annotation = run.__annotations__.get(parameters[1])
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, run.__globals__)  # noqa: S307  # the module's own annotation
+            except Exception:
+                return None
+    if typing.get_origin(annotation) is not WorkflowEvent:
+        return None
+    (model,) = typing.get_args(annotation)
+    return None if model is Any or isinstance(model, TypeVar) or model in (dict, object) else model
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,356 @@
+"""The same verbs as ``blocking.py`` for asyncio.
+
+    async with AsyncClient(app) as client:
+        instance = await client.workflow("approval").create(params={"user": 7})
+        await instance.send_event("approved", {"by": "ann"})
+        await instance.result(timeout="1 hour")
+
+A client belongs to the event loop it is first used in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis
+import redis.asyncio
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from workflows.client import requests
+from workflows.client.history import StepStatus
+from workflows.client.requests import (
+    CreateOptions,
+    History,
+    InstancePage,
+    InstanceStatus,
+    Outcome,
+    Request,
+    Snapshot,
+    Target,
+)
+from workflows.clock import Clock, monotonic
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.storage.connection import redis_url
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.manifest import Manifest, read_manifest
+from workflows.storage.outage import server_errors
+from workflows.storage.removal import unring_calls
+from workflows.storage.store import AsyncStore, Call, async_producer
+from workflows.values import durations, names
+from workflows.values.codec import InstanceRef
+
+if TYPE_CHECKING:
+    from workflows.authoring.app import App
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """A connection to the workflows of one namespace; see ``Client`` for the arguments."""
+
+    def __init__(
+        self,
+        app: App | str,
+        url: str | None = None,
+        *,
+        shards: int | None = None,
+        clock: Clock | None = None,
+        connection: redis.asyncio.Redis | None = None,
+    ) -> None:
+        self.namespace = names.check_namespace(app) if isinstance(app, str) else app.name
+        self.app = None if isinstance(app, str) else app
+        self._shards = shards
+        self._clock = clock
+        self._owned = connection is None
+        self._connection: redis.asyncio.Redis = (
+            async_producer(redis_url(url)) if connection is None else requests.checked_connection(connection)
+        )
+        self._store: AsyncStore | None = None
+
+    async def store(self) -> AsyncStore:
+        """Where the commands go; see ``Client.store``."""
+        if self._store is None:
+            bare = AsyncStore(self._connection, Keyspace(self.namespace))
+            keys = await send(bare, requests.keyspace(self.namespace, self._shards))
+            self._store = AsyncStore(self._connection, keys, self._clock)
+        return self._store
+
+    def workflow(self, workflow: str | type) -> AsyncWorkflowHandle:
+        """One workflow, by its name or, with an app, by its class; see ``Client.workflow``."""
+        return AsyncWorkflowHandle(self, requests.workflow_name(self.app, self.namespace, workflow))
+
+    async def workflows(self) -> list[str]:
+        """The names of the known workflows."""
+        if self.app is not None:
+            return sorted(name for name, definition in self.app.definitions.items() if not definition.hidden)
+        return (await self._manifest()).names()
+
+    async def close(self) -> None:
+        """Close the connections, unless they were given."""
+        if self._owned:
+            await self._connection.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self.namespace}>"
+
+    async def _target(self, name: str) -> Target:
+        return (await self._manifest()).workflow(name) if self.app is None else self.app.definition(name)
+
+    async def _manifest(self) -> Manifest:
+        store = await self.store()
+        with server_errors(store.redis):
+            fields: Any = await store.redis.hgetall(store.keys.manifest)
+        return read_manifest(fields)
+
+
+async def _call(store: AsyncStore, call: Call) -> Any:
+    with server_errors(store.redis):
+        return await store.call(call)
+
+
+async def send(store: AsyncStore, request: Request[Answer]) -> Answer:
+    """Send one request and read its answer."""
+    return request.parse(await _call(store, request.call))
+
+
+async def send_all(store: AsyncStore, batch: Sequence[Request[Answer]]) -> list[Answer]:
+    """Send several requests at the same time."""
+    return list(await asyncio.gather(*(send(store, request) for request in batch)))
+
+
+class AsyncWorkflowHandle:
+    """One workflow: creates and finds its instances."""
+
+    def __init__(self, client: AsyncClient, name: str) -> None:
+        self._client = client
+        self._known: Target | None = None
+        self.name = name
+
+    async def create(
+        self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
+    ) -> AsyncWorkflowInstance:
+        """Create an instance; see ``WorkflowHandle.create``."""
+        target, store = await self._target(), await self._client.store()
+        id, request = requests.create(
+            store.keys, target, id=id, params=params, retention=retention, command_id=command_id
+        )
+        await send(store, request)
+        return self._instance(store, id)
+
+    async def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[AsyncWorkflowInstance]:
+        """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
+        target, store = await self._target(), await self._client.store()
+        ids, batch = requests.create_batch(store.keys, target, entries)
+        created = {id for answer in await send_all(store, batch) for id in answer}
+        return [self._instance(store, id) for id in ids if id in created]
+
+    async def get(self, id: str) -> AsyncWorkflowInstance:
+        """An instance that exists. Raises InstanceNotFound."""
+        names.check_instance_id(id)
+        store = await self._client.store()
+        instance = self._instance(store, id)
+        await send(store, requests.exists(store.keys, instance._instance))
+        return instance
+
+    async def list(
+        self,
+        status: str | Iterable[str] | None = None,
+        limit: int = requests.LIST_LIMIT,
+        cursor: str | None = None,
+        *,
+        oldest_first: bool = False,
+    ) -> InstancePage:
+        """A page of instances, newest first; see ``WorkflowHandle.list``."""
+        store = await self._client.store()
+        batch, page = requests.list_instances(
+            store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
+        return page(await send_all(store, batch))
+
+    async def _target(self) -> Target:
+        if self._known is None:
+            self._known = await self._client._target(self.name)
+        return self._known
+
+    def _instance(self, store: AsyncStore, id: str) -> AsyncWorkflowInstance:
+        return AsyncWorkflowInstance(store, store.keys.instance(self.name, id))
+
+    def __repr__(self) -> str:
+        return f"<AsyncWorkflowHandle {self.name}>"
+
+
+class AsyncWorkflowInstance:
+    """One instance; see ``WorkflowInstance``."""
+
+    def __init__(self, store: AsyncStore, instance: Instance) -> None:
+        self._store = store
+        self._instance = instance
+
+    @property
+    def id(self) -> str:
+        return self._instance.id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._instance.workflow
+
+    async def status(self) -> InstanceStatus[AsyncSteps]:
+        """How it is now."""
+        snapshot = await self._read(0)
+        steps = AsyncSteps(self._store, self._instance, snapshot)
+        return requests.status_of(snapshot, steps, await self._reason(snapshot))
+
+    async def result(self, timeout: durations.Duration | None = None) -> Any:
+        """Wait for its end and return what ``run`` returned; see ``WorkflowInstance.result``.
+
+        Args:
+            timeout: longest wait; bare numbers are milliseconds. None: as long as it takes.
+        """
+        timeout_ms = None if timeout is None else durations.parse_ms(timeout, what="the timeout of result()")
+        deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        found = await self._outcome()
+        down_since: float | None = None
+        while not isinstance(found, Outcome):
+            if deadline is not None and monotonic() >= deadline:
+                assert timeout_ms is not None
+                raise ResultTimeout(
+                    f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
+                    f"{durations.format_ms(timeout_ms)}; it is {found}.{durations.note_of(timeout_ms)}"
+                )
+            try:
+                found = await self._wait(deadline)
+                down_since = None
+            except ServerUnavailable:
+                # A restart of Redis is not the end of a long wait.
+                down_since = down_since or monotonic()
+                if monotonic() - down_since > requests.OUTAGE_SECONDS:
+                    raise
+                await asyncio.sleep(0.2)
+        return found.unwrap(self._instance)
+
+    async def pause(self) -> None:
+        """Pause it: attempts in flight finish, nothing else begins. Without effect when paused or ended."""
+        await send(self._store, requests.pause(self._store.keys, self._instance))
+
+    async def resume(self) -> None:
+        """Let it go on; timers continue with what was left of them. Without effect when it is not paused."""
+        await send(self._store, requests.resume(self._store.keys, self._instance))
+
+    async def terminate(self) -> None:
+        """End it now. Raises InvalidTransition when it has ended already."""
+        await send(self._store, requests.terminate(self._store.keys, self._instance))
+
+    async def restart(self) -> None:
+        """Start it over, in whatever status: same id and params; what it has done is forgotten."""
+        await send(self._store, requests.restart(self._store.keys, self._instance))
+
+    async def delete(self) -> None:
+        """Remove it with everything it stored, in whatever status. Its id is free again."""
+        await send(self._store, requests.exists(self._store.keys, self._instance))
+        doorbells = await send(self._store, requests.delete(self._store.keys, self._instance))
+        for call in unring_calls(self._store.keys, self._instance.shard, doorbells):
+            await _call(self._store, call)
+
+    async def send_event(self, type: str, payload: Any = None, *, id: str | None = None) -> str:
+        """Send an event; see ``WorkflowInstance.send_event``. Returns: ``"delivered"`` or ``"buffered"``."""
+        return await send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
+
+    def __workflow_reference__(self) -> InstanceRef:
+        return requests.reference(self._instance)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncWorkflowInstance) and other._instance == self._instance
+
+    def __hash__(self) -> int:
+        return hash(self._instance)
+
+    def __repr__(self) -> str:
+        return f"<AsyncWorkflowInstance {self.workflow}/{self.id}>"
+
+    async def _read(self, page: int) -> Snapshot:
+        return await send(self._store, requests.read(self._store.keys, self._instance, page=page))
+
+    async def _outcome(self) -> Any:
+        return await send(self._store, requests.outcome(self._store.keys, self._instance))
+
+    async def _wait(self, deadline: float | None) -> Any:
+        """Look again when told to, at least every second, until it has ended or the deadline has passed."""
+        channel = self._store.ended_channel(self._instance)
+        with server_errors(self._store.redis):
+            async with self._store.listening(channel) as heard:
+                while True:
+                    found = await self._outcome()
+                    left = requests.POLL_SECONDS
+                    if deadline is not None:
+                        left = min(left, deadline - monotonic())
+                    if isinstance(found, Outcome) or left <= 0:
+                        return found
+                    await heard(left)
+
+    async def _reason(self, snapshot: Snapshot) -> str | None:
+        reason = requests.known_reason(snapshot)
+        queues = requests.unclaimed_queues(snapshot)
+        if reason or not queues:
+            return reason
+        client, keys = self._store.redis, self._store.keys
+        with server_errors(client):
+            workers = {}
+            for queue in queues:
+                members: Any = await client.smembers(WORKERS_BY_QUEUE_KEY % keys.queue(queue))
+                workers[queue] = int(await client.exists(*members)) if members else 0
+            seconds, microseconds = await client.time()
+            alive = await client.zcount(keys.orchestrators, seconds * 1000 + microseconds // 1000, "+inf")
+        return requests.nobody_there(keys, workers, int(alive))
+
+
+class AsyncSteps:
+    """The steps of an instance, in the order ``run`` asked for them: ``async for``, or ``await steps.all()``.
+
+    The first page belongs to the same moment as the status; a longer history is read page by page.
+    """
+
+    def __init__(self, store: AsyncStore, instance: Instance, first: Snapshot) -> None:
+        self._store = store
+        self._instance = instance
+        self._first = first
+        self._found: list[StepStatus] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have been read: after ``all()``, or when one page holds them."""
+        return self._found is not None or self._first.is_last
+
+    @property
+    def known(self) -> list[StepStatus]:
+        """Those that have been read."""
+        return self._found if self._found is not None else History(self._first).steps()
+
+    def __deepcopy__(self, memo: Any) -> list[dict[str, Any]]:
+        # ``dataclasses.asdict`` copies what it does not know, and a connection cannot be copied.
+        return [dataclasses.asdict(step) for step in self.known]
+
+    async def all(self) -> list[StepStatus]:
+        """All of them."""
+        if self._found is None:
+            pages = History(self._first)
+            while (page := pages.next_page) is not None:
+                try:
+                    pages.add(await send(self._store, requests.read(self._store.keys, self._instance, page=page)))
+                except InstanceNotFound:
+                    break
+            self._found = pages.steps()
+        return self._found
+
+    async def __aiter__(self) -> AsyncIterator[StepStatus]:
+        for step in await self.all():
+            yield step

@@ -1,0 +1,427 @@
+"""Blocking access for producers and operators: create instances, look at them, steer them.
+
+    client = Client(app)                                # or Client("media", url="redis://…") without the app's code
+    instance = client.workflow("approval").create(params={"user": 7})
+    instance.send_event("approved", {"by": "ann"})
+    instance.result(timeout="1 hour")
+
+What each command means is in ``requests.py``; this module sends. A client may be used from several threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import redis
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from workflows.client import requests
+from workflows.client.history import StepStatus
+from workflows.client.requests import (
+    CreateOptions,
+    History,
+    InstancePage,
+    InstanceStatus,
+    Outcome,
+    Request,
+    Snapshot,
+    Target,
+)
+from workflows.clock import Clock, monotonic
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.storage.connection import redis_url
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.manifest import load_manifest
+from workflows.storage.outage import server_errors
+from workflows.storage.removal import unring_calls
+from workflows.storage.store import Store, producer
+from workflows.values import durations, names
+from workflows.values.codec import InstanceRef
+
+if TYPE_CHECKING:
+    from workflows.authoring.app import App
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """A connection to the workflows of one namespace. Redis is reached at first use, not before.
+
+    Args:
+        app: the app, or only its name: then the workflows that a worker or ``workflows register`` has published are
+            known, and params are not checked against their models here.
+        url: where Redis is; None: ``WORKFLOWS_REDIS_URL``, then ``REDIS_URL``, then a ``workflows dev`` that runs in
+            the current folder.
+        shards: number of shards, if this may be the first use of the namespace; it cannot be changed afterwards.
+        clock: another clock than the server's, for tests.
+        connection: a connection to use in place of ``url``; closing it stays its owner's business.
+    """
+
+    def __init__(
+        self,
+        app: App | str,
+        url: str | None = None,
+        *,
+        shards: int | None = None,
+        clock: Clock | None = None,
+        connection: redis.Redis | None = None,
+    ) -> None:
+        self.namespace = names.check_namespace(app) if isinstance(app, str) else app.name
+        self.app = None if isinstance(app, str) else app
+        self._shards = shards
+        self._clock = clock
+        self._owned = connection is None
+        if connection is not None:
+            self._connection: redis.Redis = requests.checked_connection(connection)
+        else:
+            self._connection = producer(redis_url(url))
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the commands go.
+
+        Raises:
+            ServerUnavailable: Redis does not answer.
+            ConfigError: the namespace has another number of shards.
+        """
+        bare = Store(self._connection, Keyspace(self.namespace))
+        return Store(self._connection, send(bare, requests.keyspace(self.namespace, self._shards)), self._clock)
+
+    def workflow(self, workflow: str | type) -> WorkflowHandle:
+        """One workflow, by its name or, with an app, by its class.
+
+        Whether there is one of that name is asked when an instance is created. Everything else works without, so that
+        the instances of a workflow whose code is gone can still be found and steered.
+
+        Raises:
+            BadName: no workflow can have this name.
+            UnknownWorkflow: the class is none of the app's.
+        """
+        return WorkflowHandle(self.store, requests.workflow_name(self.app, self.namespace, workflow), self._target)
+
+    def _target(self, name: str) -> Target:
+        if self.app is not None:
+            return self.app.definition(name)
+        with server_errors(self._connection):
+            return load_manifest(self.store).workflow(name)
+
+    def workflows(self) -> list[str]:
+        """The names of the known workflows."""
+        if self.app is not None:
+            return sorted(name for name, definition in self.app.definitions.items() if not definition.hidden)
+        with server_errors(self._connection):
+            return load_manifest(self.store).names()
+
+    def close(self) -> None:
+        """Close the connections, unless they were given."""
+        if self._owned:
+            self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.namespace}>"
+
+
+def send(store: Store, request: Request[Answer]) -> Answer:
+    """Send one request and read its answer."""
+    with server_errors(store.redis):
+        answer = store.call(request.call)
+    return request.parse(answer)
+
+
+def send_all(store: Store, batch: Sequence[Request[Answer]]) -> list[Answer]:
+    """Send several requests in one round trip."""
+    with server_errors(store.redis):
+        answers = store.call_all([request.call for request in batch])
+    return [request.parse(answer) for request, answer in zip(batch, answers, strict=True)]
+
+
+class WorkflowHandle:
+    """One workflow: creates and finds its instances."""
+
+    def __init__(self, store: Store, name: str, find: Callable[[str], Target]) -> None:
+        self._store = store
+        self._find = find
+        self.name = name
+
+    @cached_property
+    def _target(self) -> Target:
+        return self._find(self.name)
+
+    def create(
+        self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
+    ) -> WorkflowInstance:
+        """Create an instance; returns once it is stored, not when it has begun or ended.
+
+        Args:
+            id: unique per workflow until its retention is over; None: a random UUID.
+            params: what ``run`` gets as ``event.payload``, up to 1 MiB; None: ``{}``.
+            retention: how long the instance stays readable after its end: a duration (bare numbers are milliseconds),
+                or a mapping with ``success`` and ``error``. None: the workflow's own.
+            command_id: creating again under the same one gives the same instance instead of an error.
+        Raises:
+            UnknownWorkflow: names the known ones.
+            InstanceAlreadyExists: there is one with this id; ``get(id).restart()`` runs it again.
+            BadName, BadParams, BadDuration, PayloadError: nothing has been stored.
+        """
+        id, request = requests.create(
+            self._store.keys, self._target, id=id, params=params, retention=retention, command_id=command_id
+        )
+        send(self._store, request)
+        return self._instance(id)
+
+    def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[WorkflowInstance]:
+        """Create 1 to 100 instances in one round trip. Ids that are there already are skipped and left out.
+
+        Args:
+            entries: for each a mapping with any of ``id``, ``params``, ``retention``, or ``CreateOptions``.
+        Raises: as ``create``, without InstanceAlreadyExists; one wrong entry and nothing is stored.
+        """
+        ids, batch = requests.create_batch(self._store.keys, self._target, entries)
+        created = {id for answer in send_all(self._store, batch) for id in answer}
+        return [self._instance(id) for id in ids if id in created]
+
+    def get(self, id: str) -> WorkflowInstance:
+        """An instance that exists.
+
+        Raises:
+            InstanceNotFound: there is none with this id, or its retention is over.
+        """
+        instance = self._instance(names.check_instance_id(id))
+        send(self._store, requests.exists(self._store.keys, instance._instance))
+        return instance
+
+    def list(
+        self,
+        status: str | Iterable[str] | None = None,
+        limit: int = requests.LIST_LIMIT,
+        cursor: str | None = None,
+        *,
+        oldest_first: bool = False,
+    ) -> InstancePage:
+        """A page of instances, newest first.
+
+        Args:
+            status: only those in this status, or in one of these.
+            limit: 1 to 1,000.
+            cursor: ``cursor`` of the page before.
+        """
+        batch, page = requests.list_instances(
+            self._store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
+        )
+        return page(send_all(self._store, batch))
+
+    def _instance(self, id: str) -> WorkflowInstance:
+        return WorkflowInstance(self._store, self._store.keys.instance(self.name, id))
+
+    def __repr__(self) -> str:
+        return f"<WorkflowHandle {self.name}>"
+
+
+class WorkflowInstance:
+    """One instance. Only a reference: every call looks at Redis anew.
+
+    All commands raise InstanceNotFound when the instance is gone, and ServerUnavailable.
+    """
+
+    def __init__(self, store: Store, instance: Instance) -> None:
+        self._store = store
+        self._instance = instance
+
+    @property
+    def id(self) -> str:
+        return self._instance.id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._instance.workflow
+
+    def status(self) -> InstanceStatus[LazySteps]:
+        """How it is now."""
+        snapshot = self._read(0)
+        steps = LazySteps(self._store, self._instance, snapshot)
+        return requests.status_of(snapshot, steps, self._reason(snapshot))
+
+    def result(self, timeout: durations.Duration | None = None) -> Any:
+        """Wait for its end and return what ``run`` returned. A restart in between is waited for as well.
+
+        Args:
+            timeout: longest wait; bare numbers are milliseconds. None: as long as it takes.
+        Raises:
+            ResultTimeout: it did not end in time; it goes on.
+            InstanceTerminated: it was terminated.
+            Exception: what ``run`` raised: of its own class where that class is loaded here, else StepFailed.
+        """
+        timeout_ms = None if timeout is None else durations.parse_ms(timeout, what="the timeout of result()")
+        deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        found = self._outcome()
+        down_since: float | None = None
+        while not isinstance(found, Outcome):
+            if deadline is not None and monotonic() >= deadline:
+                assert timeout_ms is not None
+                raise ResultTimeout(
+                    f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
+                    f"{durations.format_ms(timeout_ms)}; it is {found}.{durations.note_of(timeout_ms)}"
+                )
+            try:
+                found = self._wait(deadline)
+                down_since = None
+            except ServerUnavailable:
+                # A restart of Redis is not the end of a long wait.
+                down_since = down_since or monotonic()
+                if monotonic() - down_since > requests.OUTAGE_SECONDS:
+                    raise
+                time.sleep(0.2)
+        return found.unwrap(self._instance)
+
+    def pause(self) -> None:
+        """Pause it: attempts in flight finish, nothing else begins. Without effect when paused or ended."""
+        send(self._store, requests.pause(self._store.keys, self._instance))
+
+    def resume(self) -> None:
+        """Let it go on; timers continue with what was left of them. Without effect when it is not paused."""
+        send(self._store, requests.resume(self._store.keys, self._instance))
+
+    def terminate(self) -> None:
+        """End it now. Raises InvalidTransition when it has ended already."""
+        send(self._store, requests.terminate(self._store.keys, self._instance))
+
+    def restart(self) -> None:
+        """Start it over, in whatever status: same id and params; what it has done is forgotten."""
+        send(self._store, requests.restart(self._store.keys, self._instance))
+
+    def delete(self) -> None:
+        """Remove it with everything it stored, in whatever status. Its id is free again."""
+        send(self._store, requests.exists(self._store.keys, self._instance))
+        doorbells = send(self._store, requests.delete(self._store.keys, self._instance))
+        calls = unring_calls(self._store.keys, self._instance.shard, doorbells)
+        if calls:
+            with server_errors(self._store.redis):
+                self._store.execute(calls)
+
+    def send_event(self, type: str, payload: Any = None, *, id: str | None = None) -> str:
+        """Send an event: stored first, then handed to the oldest wait for its type.
+
+        Args:
+            type: what ``step.wait_for_event`` names; letters, digits, ``-`` and ``_``.
+            payload: up to 1 MiB.
+            id: an event with an id that was sent before is not accepted again. None: a random one.
+        Returns: ``"delivered"`` when a wait has it, ``"buffered"`` when it is kept for a later one.
+        Raises:
+            InstanceEnded: it has ended.
+        """
+        return send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
+
+    def __workflow_reference__(self) -> InstanceRef:
+        return requests.reference(self._instance)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkflowInstance) and other._instance == self._instance
+
+    def __hash__(self) -> int:
+        return hash(self._instance)
+
+    def __repr__(self) -> str:
+        return f"<WorkflowInstance {self.workflow}/{self.id}>"
+
+    def _read(self, page: int) -> Snapshot:
+        return send(self._store, requests.read(self._store.keys, self._instance, page=page))
+
+    def _outcome(self) -> Any:
+        return send(self._store, requests.outcome(self._store.keys, self._instance))
+
+    def _wait(self, deadline: float | None) -> Any:
+        """Look again when told to, at least every second, until it has ended or the deadline has passed."""
+        channel = self._store.ended_channel(self._instance)
+        with server_errors(self._store.redis), self._store.listening(channel) as heard:
+            # The look comes after Redis has confirmed the subscription: an end in between would be missed.
+            while True:
+                found = self._outcome()
+                left = requests.POLL_SECONDS
+                if deadline is not None:
+                    left = min(left, deadline - monotonic())
+                if isinstance(found, Outcome) or left <= 0:
+                    return found
+                heard(left)
+
+    def _reason(self, snapshot: Snapshot) -> str | None:
+        reason = requests.known_reason(snapshot)
+        queues = requests.unclaimed_queues(snapshot)
+        if reason or not queues:
+            return reason
+        with server_errors(self._store.redis):
+            workers = {queue: live_workers(self._store, queue) for queue in queues}
+            return requests.nobody_there(self._store.keys, workers, live_orchestrators(self._store))
+
+
+class LazySteps(Sequence[StepStatus]):
+    """The steps of an instance, in the order ``run`` asked for them; read when they are looked at.
+
+    The first page belongs to the same moment as the status; a longer history is read page by page.
+    """
+
+    def __init__(self, store: Store, instance: Instance, first: Snapshot) -> None:
+        self._store = store
+        self._instance = instance
+        self._first = first
+
+    complete = True
+
+    @property
+    def known(self) -> list[StepStatus]:
+        """All of them."""
+        return self._all
+
+    def __deepcopy__(self, memo: Any) -> list[dict[str, Any]]:
+        # ``dataclasses.asdict`` copies what it does not know, and a connection cannot be copied.
+        return [dataclasses.asdict(step) for step in self.known]
+
+    @cached_property
+    def _all(self) -> list[StepStatus]:
+        pages = History(self._first)
+        while (page := pages.next_page) is not None:
+            try:
+                pages.add(send(self._store, requests.read(self._store.keys, self._instance, page=page)))
+            except InstanceNotFound:
+                break
+        return pages.steps()
+
+    @overload
+    def __getitem__(self, place: int) -> StepStatus: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[StepStatus]: ...
+
+    def __getitem__(self, place: int | slice) -> StepStatus | list[StepStatus]:
+        return self._all[place]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[StepStatus]:
+        return iter(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
+
+
+def live_workers(store: Store, queue: str) -> int:
+    """How many RQ workers serve a queue, given without the namespace. Reads only: RQ's own look-up tidies up."""
+    members: Any = store.redis.smembers(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue))
+    return int(store.redis.exists(*members)) if members else 0
+
+
+def live_orchestrators(store: Store) -> int:
+    """How many orchestrators have a lease that has not expired."""
+    seconds, microseconds = store.redis.time()
+    return int(store.redis.zcount(store.keys.orchestrators, seconds * 1000 + microseconds // 1000, "+inf"))

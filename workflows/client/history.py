@@ -1,0 +1,363 @@
+"""What an instance has done so far, for people: steps made of the journal and of what is still open.
+
+Pure: it reads entries and records and returns values. Values stay encoded until somebody looks at them, so that a
+listing neither pays for large results nor stumbles over one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from workflows.errors import CorruptPayload
+from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec
+from workflows.values.codec import InstanceRef
+from workflows.values.failure import Failure
+
+# What is open, by kind and state of its record (pump.lua: `open`, `disarm`).
+_OPEN: Final = {
+    ("do", "due"): "pending",
+    ("do", "ready"): "pending",
+    ("do", "held"): "running",
+    ("do", "back"): "retrying",
+    ("sleep", "wait"): "sleeping",
+    ("wait", "wait"): "waiting",
+    ("child", "wait"): "waiting",
+}
+
+
+class _Serializer:
+    """What pydantic dumps such a value with: made when it is asked for, for importing a client must not wait for it."""
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        from pydantic_core import SchemaSerializer
+
+        return SchemaSerializer(_schema(kind))
+
+
+def _schema(kind: type) -> Any:
+    from pydantic_core import core_schema
+
+    shape = core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+    dump = core_schema.plain_serializer_function_ser_schema(kind.as_dict, return_schema=shape)  # type: ignore[attr-defined]
+    return core_schema.is_instance_schema(kind, serialization=dump)
+
+
+class Dumped:
+    """What can be returned from a web framework or dumped by pydantic: ``as_dict`` says how."""
+
+    __slots__ = ()
+    __pydantic_serializer__ = _Serializer()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _schema(cls)
+
+
+class Decoded:
+    """A field of a dataclass that is made of stored bytes when somebody looks at it, and remembered then.
+
+    Fields are what ``dataclasses.asdict`` and pydantic look at, so what they dump are values and never bytes.
+    """
+
+    def __init__(self, name: str, read: Callable[[Any], Any]) -> None:
+        self._name = name
+        self._read = read
+
+    def __get__(self, owner: Any, _: type | None = None) -> Any:
+        if owner is None:
+            return self
+        # Found there from now on: what has no __set__ comes after an instance's own attributes.
+        found = owner.__dict__[self._name] = self._read(owner)
+        return found
+
+
+def decoded(name: str, read: Callable[[Any], Any]) -> Any:
+    """The default of such a field; ``name`` is its own."""
+    return dataclasses.field(init=False, repr=False, compare=False, default=Decoded(name, read))
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A stored error, for reading."""
+
+    name: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def from_blob(cls, blob: bytes) -> ErrorInfo:
+        """Read a failure; one that cannot be read says so instead of raising."""
+        try:
+            failure = Failure.from_blob(blob)
+        except CorruptPayload as error:
+            return cls("CorruptPayload", str(error))
+        return cls(failure.name, failure.message, failure.traceback)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"name": self.name, "message": self.message, "traceback": self.traceback}
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.message else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """One failed attempt of a step. The last ten are kept."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    error: ErrorInfo
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "attempt": self.attempt,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "error": self.error.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class StepStatus(Dumped):
+    """One step of an instance.
+
+    Attributes:
+        seq: its place in the order in which ``run`` asked for steps, from 1.
+        kind: ``do``, ``sleep``, ``wait`` or ``child``.
+        name, count: as given, and which occurrence of that name it is, from 1.
+        status: pending, running, retrying, complete, failed, sleeping, waiting, starting, timed out or withdrawn.
+        attempts: attempts begun so far; 0 for everything but ``do``.
+        started_at: when the first known attempt began, for the other kinds when it was asked for; None if not known.
+        ended_at: when it was answered; None while open.
+        due_at: when its timer fires: end of a sleep, timeout of a wait, next attempt. None while time stands still.
+        error: why it failed.
+        failures: failed attempts, oldest first.
+        event_type: what a ``wait`` waits for; None when not known.
+        child: the instance a ``child`` step waits for. While the step is ``starting`` it may not be there yet: creating
+            it is on its way to another shard.
+        queue: where an open ``do`` runs, without the namespace.
+        output: the step's result, an event's payload or a child's output; None while there is none. Looking at it
+            raises CorruptPayload when it cannot be read.
+        value: the same as it is stored.
+    """
+
+    seq: int
+    kind: str
+    name: str
+    count: int
+    status: str
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    due_at: datetime | None = None
+    error: ErrorInfo | None = None
+    failures: tuple[AttemptFailure, ...] = ()
+    event_type: str | None = None
+    child: InstanceRef | None = None
+    queue: str | None = None
+    value: dataclasses.InitVar[bytes | None] = None
+    output: Any = decoded("output", lambda step: codec.decode(step.value) if step.has_output else None)  # noqa: RUF009
+
+    def __post_init__(self, value: bytes | None) -> None:
+        self.__dict__["value"] = value
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is one, be it None."""
+        return self.__dict__["value"] is not None
+
+    def as_dict(self, *, outputs: bool = True) -> dict[str, Any]:
+        """As JSON can hold it, with moments as text.
+
+        Args:
+            outputs: with its output; one that cannot be read is a text that says so.
+        """
+        shape: dict[str, Any] = {
+            "seq": self.seq,
+            "kind": self.kind,
+            "name": self.name,
+            "count": self.count,
+            "status": self.status,
+            "attempts": self.attempts,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "due_at": iso(self.due_at),
+            "error": None if self.error is None else self.error.as_dict(),
+            "failures": [failure.as_dict() for failure in self.failures],
+            "event_type": self.event_type,
+            "child": None if self.child is None else jsonable(self.child),
+            "queue": self.queue,
+        }
+        if outputs:
+            shape["output"] = readable(lambda: self.output)
+        return shape
+
+
+def iso(moment: datetime | None) -> str | None:
+    """A moment as text, for JSON."""
+    return None if moment is None else moment.isoformat()
+
+
+def readable(read: Callable[[], Any]) -> Any:
+    """A stored value as JSON can show it; a text that says why, where it cannot be read."""
+    try:
+        return jsonable(read())
+    except CorruptPayload as error:
+        return f"({error})"
+
+
+def steps_of(
+    entries: Iterable[Entry],
+    records: Iterable[Mapping[bytes, Any]],
+    starting: Container[int] = (),
+    *,
+    ended: bool = False,
+    stood_ms: int | None = 0,
+) -> list[StepStatus]:
+    """The steps of an instance, in the order ``run`` asked for them.
+
+    Args:
+        entries: its journal.
+        records: what is open, as written by ``pump.lua``.
+        starting: the steps whose child is on its way to another shard.
+        ended: the instance has ended, so what is still open has been withdrawn.
+        stood_ms: for how long time stood still for the instance; None while it does.
+    """
+    steps: dict[int, StepStatus] = {}
+    for entry in entries:
+        if not isinstance(entry, Start):
+            # The first answer counts: a wait that was cancelled after its event came has no further entry.
+            steps.setdefault(entry.seq, _answered(entry))
+    for record in records:
+        step = _open(record, stood_ms)
+        if step.seq in starting:
+            step = dataclasses.replace(step, status="starting")
+        if ended:
+            step = dataclasses.replace(step, status="withdrawn", due_at=None)
+        steps.setdefault(step.seq, step)
+    return [steps[seq] for seq in sorted(steps)]
+
+
+def moment(ms: float | bytes | str | None) -> datetime | None:
+    """Milliseconds since the epoch, as stored, to an aware moment; None and '' stay nothing."""
+    if ms is None or ms in (b"", ""):
+        return None
+    return datetime.fromtimestamp(float(ms) / 1000, UTC)
+
+
+def jsonable(value: Any) -> Any:
+    """A stored value as JSON can show it: moments as text, bytes in base64, NaN as null, references as two names."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case InstanceRef():
+            return {"workflow": value.workflow, "id": value.id}
+        case Mapping():
+            return {key if isinstance(key, str) else str(key): jsonable(member) for key, member in value.items()}
+        case list() | tuple():
+            return [jsonable(member) for member in value]
+        case set() | frozenset():
+            return sorted((jsonable(member) for member in value), key=repr)
+        case _:
+            return str(value)
+
+
+def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn) -> StepStatus:
+    kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+    step = StepStatus(entry.seq, kind, entry.name, entry.count, "complete", ended_at=moment(entry.at_ms))
+    if entry.started_at_ms:
+        step = dataclasses.replace(step, started_at=moment(entry.started_at_ms))
+    match entry:
+        case Settled():
+            failures = _failures(entry.failures)
+            started = [failure.started_at for failure in failures]
+            if entry.started_at_ms:
+                started.append(datetime.fromtimestamp(entry.started_at_ms / 1000, UTC))
+            return dataclasses.replace(
+                step,
+                status="complete" if entry.error is None else "failed",
+                attempts=entry.attempts,
+                started_at=min(started, default=None),
+                error=None if entry.error is None else ErrorInfo.from_blob(entry.error),
+                failures=failures,
+                value=entry.value,
+            )
+        case TimedOut():
+            return dataclasses.replace(step, status="timed out")
+        case EventReceived():
+            return dataclasses.replace(step, event_type=entry.type, value=entry.payload)
+        case ChildEnded():
+            return dataclasses.replace(
+                step,
+                status="complete" if entry.error is None else "failed",
+                error=None if entry.error is None else ErrorInfo.from_blob(entry.error),
+                child=InstanceRef(entry.workflow, entry.id),
+                value=entry.value,
+            )
+        case Withdrawn():
+            return dataclasses.replace(step, status="withdrawn", attempts=entry.attempts)
+    return step
+
+
+def check_record(record: Any) -> None:
+    """Raises: some exception, when what is stored as an open record is none."""
+    _open(record, 0)
+
+
+def _open(record: Mapping[bytes, Any], stood_ms: int | None) -> StepStatus:
+    kind, state = record[b"k"].decode(), record[b"st"].decode()
+    status = _OPEN.get((kind, state), "pending")
+    failures = _failures(record.get(b"e") or ())
+    if status == "pending" and failures:
+        status = "retrying"
+    started = [failure.started_at for failure in failures]
+    if record.get(b"sa"):
+        started.append(datetime.fromtimestamp(record[b"sa"] / 1000, UTC))
+    due = record.get(b"due")
+    if due is not None and not record.get(b"ab"):
+        due = None if stood_ms is None else due + stood_ms
+    return StepStatus(
+        seq=int(record[b"s"]),
+        kind=kind,
+        name=record[b"n"].decode(),
+        count=int(record[b"c"]),
+        status=status,
+        attempts=int(record.get(b"a") or 0),
+        started_at=min(started, default=None) if kind == "do" else moment(record.get(b"at")),
+        due_at=moment(due) if state in ("wait", "back") else None,
+        error=failures[-1].error if failures else None,
+        failures=failures,
+        event_type=record[b"ty"].decode() if b"ty" in record else None,
+        child=InstanceRef(record[b"wf"].decode(), record[b"id"].decode()) if kind == "child" else None,
+        queue=record[b"qu"].decode() if b"qu" in record else None,
+    )
+
+
+def _failures(stored: Iterable[Any]) -> tuple[AttemptFailure, ...]:
+    return tuple(
+        AttemptFailure(
+            int(attempt),
+            datetime.fromtimestamp(started / 1000, UTC),
+            datetime.fromtimestamp(ended / 1000, UTC),
+            ErrorInfo.from_blob(blob),
+        )
+        for attempt, started, ended, blob in stored
+    )

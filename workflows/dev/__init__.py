@@ -1,0 +1,1 @@
+"""``workflows dev``: everything in one terminal, with a server of its own."""

@@ -1,0 +1,411 @@
+"""What moves the instances of a namespace, and what stands in their way: the second half of ``workflows doctor``.
+
+Reads only. RQ's own look-ups of workers and registries tidy up while they look, so its sets are read directly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import redis
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from workflows.health.server import Finding, Level
+from workflows.storage import aside
+from workflows.storage.keys import (
+    Held,
+    Intent,
+    Listed,
+    Retiring,
+    Timer,
+    Unfinished,
+    checked_name,
+    index_prefix,
+    relay_parent,
+)
+from workflows.storage.manifest import Manifest, OtherCode, load_manifest, other_code
+from workflows.storage.status import LIVE, Status
+from workflows.storage.store import Store
+from workflows.values.durations import format_ms
+
+# Looked at per shard: enough to see what is wrong, bounded on a shard with a million of them.
+INTENTS_PER_SHARD: Final = 1000
+PAUSED_PER_SHARD: Final = 100
+PAUSED_SHOWN: Final = 20
+NOTES_PER_SHARD: Final = 100
+ASIDE_SHOWN: Final = 20
+WAY_OUT: Final = "Find out who wrote it; mend or delete the instance if it names one. Notes go after 30 days"
+WORKFLOWS_PER_SHARD: Final = 1000
+# Of each of a shard's keys, at either end.
+MEMBERS_LOOKED_AT: Final = 100
+PARTS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    "timers": Timer.parse,
+    "intents": Intent.parse,
+    "held": Held.parse,
+    "workers": checked_name,
+    "relay": relay_parent,
+    "index": Listed.parse,
+    "retire": Retiring.parse,
+    "unfinished": Unfinished.parse,
+}
+# An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
+OVERDUE_MS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Work on one queue that no worker has taken yet."""
+
+    count: int
+    overdue_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A paused instance that says why."""
+
+    workflow: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A namespace at one moment.
+
+    Attributes:
+        orchestrators: names of those alive.
+        shards, owned_shards: how many there are, and how many some orchestrator tends.
+        workers: names of the RQ workers by queue, without the namespace.
+        code: code version by app.
+        other_code: code that is at work although another version of its app is published.
+        unreadable: apps whose manifest this version cannot read.
+        instances: how many there are in each status.
+        orphans: the same by workflow, for workflows that no registered app has.
+        unclaimed: work that waits for a worker, by queue.
+        parked: instances that are paused with a reason, some of them when there are many.
+        notes: what could not be read, the newest of each shard.
+        whole: False when some key was of the wrong type, so that nothing but ``notes`` is known.
+        channel: where plain PUBLISH is listened to, and ``listeners``: by how many orchestrators.
+    """
+
+    namespace: str
+    orchestrators: tuple[str, ...]
+    shards: int
+    owned_shards: int
+    workers: Mapping[str, tuple[str, ...]]
+    code: Mapping[str, str]
+    other_code: tuple[OtherCode, ...]
+    unreadable: tuple[str, ...]
+    instances: Mapping[str, int]
+    orphans: Mapping[str, Mapping[str, int]]
+    unclaimed: Mapping[str, Unclaimed]
+    parked: tuple[Parked, ...]
+    notes: tuple[aside.Note, ...]
+    channel: str
+    listeners: int
+    whole: bool = True
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying, each with the way out."""
+        if not self.whole:
+            return self._aside()
+        return [
+            *self._code(),
+            *self._orchestrators(),
+            *self._workers(),
+            Finding("ok", f"published events: channel {self.channel}, {self.listeners} listening"),
+            *self._unclaimed(),
+            *self._instances(),
+            *self._orphans(),
+            *self._aside(),
+            *(
+                Finding(
+                    "warning",
+                    f"{one.workflow}/{one.id} is paused: {one.reason.rstrip('.')}. Resume it when that is mended",
+                )
+                for one in self.parked[:PAUSED_SHOWN]
+            ),
+        ]
+
+    def _aside(self) -> list[Finding]:
+        newest = sorted(self.notes, key=lambda note: -note.at_ms)
+        found = [Finding("warning", f"cannot be read: {note}. {WAY_OUT}") for note in newest[:ASIDE_SHOWN]]
+        if len(newest) > ASIDE_SHOWN:
+            found.append(Finding("warning", f"{len(newest) - ASIDE_SHOWN} more things cannot be read"))
+        return found
+
+    @property
+    def _live(self) -> int:
+        return sum(self.instances.get(status, 0) for status in LIVE)
+
+    def _code(self) -> list[Finding]:
+        if self.unreadable:
+            apps = ", ".join(self.unreadable)
+            return [Finding("error", f"the manifest of {apps} cannot be read by this version: register it again")]
+        if not self.code:
+            way_out = "start a worker, or run `workflows register`"
+            return [Finding("warning", f"namespace {self.namespace} has no registered app: {way_out}")]
+        return [
+            *(Finding("ok", f"app {app}, code version {version}") for app, version in self.code.items()),
+            *(
+                Finding(
+                    "warning",
+                    f"workers with code version {one.code} of app {one.app} are at work as well: that should pass with "
+                    "a deploy; otherwise deploy the same code everywhere, or `workflows register` what shall count",
+                )
+                for one in self.other_code
+            ),
+        ]
+
+    def _orchestrators(self) -> list[Finding]:
+        if not self.orchestrators:
+            level: Level = "error" if self._live else "warning"
+            return [Finding(level, "no orchestrator is running: start `workflows orchestrator`")]
+        found = [Finding("ok", f"orchestrators: {', '.join(self.orchestrators)}")]
+        if self.owned_shards < self.shards:
+            idle = self.shards - self.owned_shards
+            found.append(
+                Finding("warning", f"{idle} of {self.shards} shards have no owner; that should pass within 10 seconds")
+            )
+        return found
+
+    def _workers(self) -> list[Finding]:
+        found = []
+        for queue, names in sorted(self.workers.items()):
+            if names:
+                found.append(Finding("ok", f"queue {queue}: served by {', '.join(names)}"))
+            else:
+                level: Level = "error" if queue in self.unclaimed else "warning"
+                found.append(Finding(level, f"no worker serves queue {queue}: start `workflows worker APP -q {queue}`"))
+        return found
+
+    def _unclaimed(self) -> list[Finding]:
+        found = []
+        for queue, work in sorted(self.unclaimed.items()):
+            late = work.overdue_ms > OVERDUE_MS
+            text = f"queue {queue}: {work.count} unclaimed"
+            if late:
+                text += f", not handed out for {format_ms(work.overdue_ms // 1000 * 1000)}"
+            found.append(Finding("warning" if late else "ok", text))
+        return found
+
+    def _instances(self) -> list[Finding]:
+        return [Finding("ok", f"instances: {_listed(self.instances) or 'none'}")]
+
+    def _orphans(self) -> list[Finding]:
+        found = []
+        for name, counts in sorted(self.orphans.items()):
+            live = sum(counts.get(status, 0) for status in LIVE)
+            text = f"workflow {name} is in no registered app, but has instances: {_listed(counts)}"
+            if live:
+                text += (
+                    ". They cannot go on: start a worker whose code has it, or end them with "
+                    f"`workflows instances terminate {name} ID` or `… delete {name} ID` "
+                    f"(`workflows instances list {name}` shows the ids)"
+                )
+            found.append(Finding("error" if live else "ok", text))
+        return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+
+
+def report(store: Store) -> Report:
+    """Look at a namespace. While a key is of the wrong type, that is all it says: an orchestrator takes it away."""
+    notes = _displaced(store)
+    if notes:
+        return _only(store, notes)
+    kept = (note for shard in range(store.keys.shards) for note in aside.notes(store, shard, NOTES_PER_SHARD)[1])
+    notes = (*kept, *_unreadable(store))
+    manifest = load_manifest(store)
+    seconds, microseconds = store.redis.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    orchestrators: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
+    unclaimed = _unclaimed(store, now_ms)
+    queues = sorted({*manifest.queues(), *unclaimed})
+    return Report(
+        namespace=store.keys.namespace,
+        orchestrators=tuple(name.decode(errors="backslashreplace") for name in orchestrators),
+        notes=notes,
+        shards=store.keys.shards,
+        owned_shards=_owned(store, now_ms),
+        workers={queue: worker_names(store, queue) for queue in queues},
+        code=_code(manifest),
+        other_code=tuple(other_code(store, now_ms)),
+        unreadable=manifest.unreadable,
+        instances=count_instances(store),
+        orphans=orphans(store, manifest),
+        unclaimed=unclaimed,
+        parked=tuple(_parked(store)),
+        channel=store.events_channel,
+        listeners=_listeners(store),
+    )
+
+
+def _displaced(store: Store) -> tuple[aside.Note, ...]:
+    """Keys whose type is wrong at this moment."""
+    wanted = aside.types(store.keys)
+    found = store.commands([["TYPE", key] for key in wanted])
+    kinds = [kind.decode() if isinstance(kind, bytes) else str(kind) for kind in found]
+    return tuple(
+        aside.Note(key, "", f"is a {kind} and should be a {type}; an orchestrator takes it away", 0)
+        for (key, type), kind in zip(wanted.items(), kinds, strict=True)
+        if kind not in ("none", type)
+    )
+
+
+def _unreadable(store: Store) -> list[aside.Note]:
+    """Members that nobody can read and, where they stand, perhaps nobody will: a key that is read by prefix is not read
+    as a whole. At both ends of each key, so that it costs little however much there is."""
+    places = [(store.keys.shard_key(n, name), parse) for n in range(store.keys.shards) for name, parse in PARTS.items()]
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for key, _ in places:
+            if key.endswith(":relay"):
+                pipeline.execute_command("HSCAN", key, 0, "COUNT", MEMBERS_LOOKED_AT)  # type: ignore[no-untyped-call]
+            else:
+                pipeline.zrange(key, 0, MEMBERS_LOOKED_AT - 1)
+                pipeline.zrange(key, -MEMBERS_LOOKED_AT, -1)
+        answers = iter(pipeline.execute())
+    notes = []
+    for key, parse in places:
+        members = list(next(answers)[1]) if key.endswith(":relay") else dict.fromkeys([*next(answers), *next(answers)])
+        for member in members:
+            try:
+                parse(member)
+            except ValueError as error:
+                notes.append(
+                    aside.Note(key, aside.shown(member), f"{str(error).partition(':')[0]}, and stands there", 0)
+                )
+    return notes
+
+
+def _only(store: Store, notes: tuple[aside.Note, ...]) -> Report:
+    nothing: Any = {}
+    return Report(
+        namespace=store.keys.namespace,
+        orchestrators=(),
+        shards=store.keys.shards,
+        owned_shards=0,
+        workers=nothing,
+        code=nothing,
+        other_code=(),
+        unreadable=(),
+        instances=nothing,
+        orphans=nothing,
+        unclaimed=nothing,
+        parked=(),
+        channel=store.events_channel,
+        listeners=0,
+        whole=False,
+        notes=notes,
+    )
+
+
+def _listeners(store: Store) -> int:
+    answer: Any = store.redis.pubsub_numsub(store.events_channel)
+    return int(answer[0][1])
+
+
+def worker_names(store: Store, queue: str) -> tuple[str, ...]:
+    """The RQ workers that serve a queue, given without the namespace, and still have their record."""
+    members: Any = store.redis.smembers(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue))
+    alive = [key.decode() for key in sorted(members) if store.redis.exists(key)]
+    return tuple(key.rpartition(":")[2] for key in alive)
+
+
+def count_instances(store: Store, workflow: str | None = None) -> dict[str, int]:
+    """How many instances there are in each status, of one workflow or of all."""
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for status in Status:
+            prefix = f"{status}|" if workflow is None else index_prefix(status, workflow)
+            for shard in range(store.keys.shards):
+                # Names are ASCII, so the highest byte ends every prefix.
+                end = b"(" + prefix.encode() + b"\xff"
+                pipeline.zlexcount(store.keys.shard_key(shard, "index"), f"[{prefix}", end)
+        counts = pipeline.execute()
+    shards = store.keys.shards
+    return {str(status): sum(counts[n * shards : (n + 1) * shards]) for n, status in enumerate(Status)}
+
+
+def orphans(store: Store, manifest: Manifest) -> dict[str, dict[str, int]]:
+    """How many instances there are in each status, of workflows that no registered app has."""
+    if manifest.unreadable:
+        return {}  # they may be in what cannot be read
+    strange = sorted(_workflows_with_instances(store) - set(manifest.workflows))
+    return {name: count_instances(store, name) for name in strange}
+
+
+def _workflows_with_instances(store: Store) -> set[str]:
+    """From the indexes, one look per workflow and status, however many instances there are."""
+    found: set[str] = set()
+    behind = {(shard, status): f"[{status}|".encode() for shard in range(store.keys.shards) for status in Status}
+    for _ in range(WORKFLOWS_PER_SHARD):
+        with store.redis.pipeline(transaction=False) as pipeline:
+            for (shard, status), start in behind.items():
+                end = f"({status}|".encode() + b"\xff"
+                pipeline.zrangebylex(store.keys.shard_key(shard, "index"), start, end, 0, 1)
+            firsts = dict(zip(behind, pipeline.execute(), strict=True))
+        behind = {}
+        for place, members in firsts.items():
+            if members:
+                name = members[0].split(b"|")[1] if members[0].count(b"|") else b""
+                found.add(name.decode(errors="backslashreplace"))
+                behind[place] = f"({place[1]}|".encode() + name + b"|\xff"
+        if not behind:
+            break
+    return found
+
+
+def _unclaimed(store: Store, now_ms: int) -> dict[str, Unclaimed]:
+    counts: Counter[str] = Counter()
+    overdue: dict[str, int] = {}
+    for shard in range(store.keys.shards):
+        intents: Any = store.redis.zrange(
+            store.keys.shard_key(shard, "intents"), 0, INTENTS_PER_SHARD - 1, withscores=True
+        )
+        for member, due_ms in intents:
+            with suppress(ValueError):  # an orchestrator sets it aside
+                queue = Intent.parse(member).queue
+                counts[queue] += 1
+                overdue[queue] = max(overdue.get(queue, 0), now_ms - int(max(-1e15, min(due_ms, 1e15))))
+    return {queue: Unclaimed(count, overdue[queue]) for queue, count in counts.items()}
+
+
+def _owned(store: Store, now_ms: int) -> int:
+    expiries = [store.redis.hget(store.keys.shard_key(shard, "owner"), "expiry") for shard in range(store.keys.shards)]
+    return sum(1 for expiry in expiries if expiry is not None and _number(cast(bytes, expiry)) > now_ms)
+
+
+def _number(text: bytes | str) -> float:
+    with suppress(ValueError):
+        return float(text)
+    return 0.0
+
+
+def _code(manifest: Manifest) -> dict[str, str]:
+    return {app: str(body.get("code", "unknown")) for app, body in manifest.apps.items()}
+
+
+def _parked(store: Store) -> list[Parked]:
+    found = []
+    prefix = f"{Status.PAUSED}|".encode()
+    for shard in range(store.keys.shards):
+        index = store.keys.shard_key(shard, "index")
+        members: Any = store.redis.zrangebylex(index, b"[" + prefix, b"(" + prefix + b"\xff", 0, PAUSED_PER_SHARD)
+        for member in members:
+            try:
+                _, workflow, _, id = Listed.parse(member)
+                header = store.keys.header(store.keys.instance(workflow, id))
+                values: Any = store.redis.hmget(header, "want", "reason")
+            except (ValueError, redis.ResponseError):
+                continue  # the notes say what is wrong with it
+            want, reason = values
+            if want == b"park":
+                found.append(Parked(workflow, id, reason.decode(errors="backslashreplace") if reason else "parked"))
+    return found

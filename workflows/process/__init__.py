@@ -1,0 +1,1 @@
+"""What every process does when it starts, and owes to whoever started it."""

@@ -1,0 +1,1 @@
+"""``run`` over a journal: values in, a decision out, no I/O."""

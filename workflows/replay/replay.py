@@ -1,0 +1,530 @@
+"""Runs ``run`` over a journal and says what it asks for next. Pure: no clock, no I/O, no threads.
+
+Feeding one entry resolves one future and drains the loop; then comes the next entry. So the order of the journal alone
+decides everything, races included, and it makes no difference whether a journal is fed at once or entry by entry (I7).
+
+What surprised the author:
+
+- An answer may arrive for a command that ``run`` has cancelled by then (the loser of a race). It is *void*: ignored,
+  here and in every replay, because what cancelled it lies before it in the journal.
+- A wait may be left behind without being cancelled: ``asyncio.wait(..., FIRST_COMPLETED)`` simply stops listening. It
+  is *detached*: withdrawn like a cancelled one, so that it does not swallow the next event of its type, and asked for
+  again if somebody awaits it again. A wait nobody has awaited yet is not detached.
+- A void event has to go back to its mailbox, so a wait answered in vain counts as withdrawn once more (``delta``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+from workflows import limits
+from workflows.authoring.callback import Callback
+from workflows.authoring.commands import Command, describe
+from workflows.authoring.event import ReceivedEvent, WorkflowEvent, moment
+from workflows.authoring.retries import StepConfig
+from workflows.authoring.step import Directory, StepFuture, WorkflowStep, seed
+from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
+from workflows.errors import (
+    EventTimeout,
+    NonDeterminismError,
+    NonRetryableError,
+    StepLimitReached,
+    Suspended,
+)
+from workflows.sandbox import guard
+from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
+from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.values import codec
+from workflows.values.failure import Failure, Place, locate
+from workflows.values.models import named
+
+__all__ = ["Delta", "Raised", "Replay", "Returned", "RunStalled", "Snapshot", "delta"]
+
+_Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded
+_WAITING: Final = ("sleep", "wait")
+_DANGLING_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """``run`` returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception left ``run``."""
+
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is open at a position.
+
+    Attributes:
+        pending: commands waiting for their answer, in the order of asking. Empty once ``run`` has ended.
+        gone: cancelled or detached, not answered, and no ``Withdrawn`` entry seen yet. After the end, everything that
+            was still open.
+        voids: waits and sleeps that were answered in vain, in the order of the journal.
+    """
+
+    pending: tuple[int, ...] = ()
+    gone: frozenset[int] = frozenset()
+    voids: tuple[int, ...] = ()
+
+
+class Delta(NamedTuple):
+    """What a turn changes, in ``seq`` order. Apply ``withdrawn`` first: a ``seq`` in both is to be opened anew."""
+
+    opened: tuple[int, ...]
+    withdrawn: tuple[int, ...]
+
+
+def delta(before: Snapshot | None, after: Snapshot) -> Delta:
+    """What ``run`` asked for, and gave up, between two positions; ``before=None`` is the very beginning.
+
+    Never "what is open now and has no record yet": a result may have removed the record while it still lies undecided
+    in the tail.
+    """
+    before = before or Snapshot()
+    was_pending = frozenset(before.pending)
+    voided = frozenset(after.voids[len(before.voids) :])
+    opened = [seq for seq in after.pending if seq not in was_pending or seq in voided]
+    withdrawn = {seq for seq in after.gone if seq in was_pending} | voided
+    return Delta(tuple(sorted(opened)), tuple(sorted(withdrawn)))
+
+
+@dataclass(slots=True)
+class _Asked:
+    command: Command
+    future: StepFuture[Any]
+    callback: Callback | None
+
+
+class Replay:
+    """One instance's ``run``, suspended between journal entries. Not thread-safe.
+
+    Args:
+        workflow_class: its constructor is called with ``(ctx, env)`` at the ``Start`` entry.
+        event: handed to ``run`` as it is; validate params before.
+        env: handed to the constructor, a ``LazyEnv``.
+        generation: seeds ``step.random()`` and the like. Pass a text that stays the same for as long as the journal
+            does, also over a restart from a step.
+        defaults: the settings of steps that give none.
+        step_limit: most calls of ``step.do``.
+        directory: the app, for queues, workflow names and params of children; None accepts any.
+    """
+
+    def __init__(
+        self,
+        workflow_class: type[WorkflowEntrypoint[Any]],
+        event: WorkflowEvent[Any],
+        *,
+        env: object,
+        generation: str,
+        defaults: StepConfig | None = None,
+        step_limit: int = limits.STEPS,
+        directory: Directory | None = None,
+    ) -> None:
+        self.workflow_class = workflow_class
+        self.defaults = defaults if defaults is not None else StepConfig()
+        self.directory = directory
+        # The same in every replay and different between instances, see replay_loop.
+        self.loop = ReplayLoop(salt=int.from_bytes(seed(generation, -1)[:7], "big"))
+        self._event = event
+        self._env = env
+        self._generation = generation
+        self._step_limit = step_limit
+        self._position = 0
+        self._main: asyncio.Task[Any] | None = None
+        self._end: Returned | Raised | None = None
+        self._closed = False
+        self.live = False
+        self._now_ms = 0
+        self._seeds = 0
+        self._dos = 0
+        self._ahead: frozenset[int] = frozenset()
+        self._asked = 0
+        self._counts: dict[tuple[str, str], int] = {}
+        self._open: dict[int, _Asked] = {}
+        self._waits: dict[int, StepFuture[Any]] = {}  # the part of _open that can be detached
+        self._cancelled: dict[int, Command] = {}
+        self._gone: set[int] = set()  # the part of _cancelled that nobody has acknowledged
+        self._voids: tuple[int, ...] = ()
+        self._dues: dict[int, int] = {}
+        self._gone_frozen: frozenset[int] | None = frozenset()
+
+    # For the engine
+
+    @property
+    def position(self) -> int:
+        """How many journal entries it has taken in, ``Withdrawn`` ones included."""
+        return self._position
+
+    @property
+    def cost(self) -> int:
+        """What another replay up to here would take: entries taken in, and commands asked for."""
+        return self._position + self._asked
+
+    @property
+    def end(self) -> Returned | Raised | None:
+        """How ``run`` ended; None while it has not."""
+        return self._end
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a log line of ``run`` says of it."""
+        return {"workflow": self._event.workflow_name, "instance": self._event.instance_id}
+
+    def feed(self, entries: Sequence[Entry], *, live: bool = False) -> None:
+        """Take in the next entries of the journal. Those after the end of ``run`` are answers to what it had asked for.
+
+        Args:
+            live: these entries have not been decided on before, so what ``run`` logs now is news.
+        Raises:
+            NonDeterminismError: journal and code disagree. The replay is of no further use.
+            CorruptPayload: a stored value cannot be read. Likewise.
+            RunStalled: injected by the watchdog. Likewise.
+        """
+        if self._closed:
+            raise RuntimeError("this replay is closed")
+        self._ahead = frozenset([entry.seq for entry in entries if type(entry) is Settled])
+        self.live = live
+        with guard.inside(self), self.loop.running():
+            for entry in entries:
+                if self._end is None:
+                    self._feed(entry)
+                else:
+                    self._check_asked(entry)
+                self._position += 1
+        self._ahead = frozenset()
+
+    def snapshot(self) -> Snapshot:
+        """What is open now."""
+        if self._end is not None:
+            return Snapshot((), frozenset(self._gone) | frozenset(self._open), self._voids)
+        if self._gone_frozen is None:
+            self._gone_frozen = frozenset(self._gone)
+        detached = self._detached()
+        if not detached:
+            return Snapshot(tuple(self._open), self._gone_frozen, self._voids)
+        pending = tuple([seq for seq in self._open if seq not in detached])
+        return Snapshot(pending, self._gone_frozen | detached, self._voids)
+
+    def command(self, seq: int) -> Command:
+        """The command asked as number ``seq``, while it is not answered.
+
+        Raises: KeyError.
+        """
+        asked = self._open.get(seq)
+        return asked.command if asked is not None else self._cancelled[seq]
+
+    def is_cancelled(self, seq: int) -> bool:
+        """Whether ``seq`` was given up for good; a detached wait may still be awaited again."""
+        return seq in self._cancelled
+
+    def callback(self, seq: int) -> Callback | None:
+        """What to run for the step ``seq``; None for other commands, and once it is answered or cancelled."""
+        asked = self._open.get(seq)
+        return asked.callback if asked is not None else None
+
+    def reopen_due(self, seq: int) -> int | None:
+        """For a wait or sleep that is opened again after it was detached: when it was due, in ms."""
+        return self._dues.get(seq)
+
+    def dangling(self) -> tuple[str, ...]:
+        """The steps that ``run`` left unanswered and not cancelled when it ended."""
+        if self._end is None:
+            return ()
+        return tuple(_shown(asked.command) for asked in self._open.values())
+
+    def unanswered(self) -> list[Command]:
+        """What ``run`` has asked for and what may still be open, or answered by an entry that was not fed."""
+        return [
+            *[asked.command for asked in self._open.values()],
+            *[self._cancelled[seq] for seq in sorted(self._gone)],
+        ]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know although the instance goes on."""
+        found = list(self.loop.problems)
+        dangling = self.dangling()
+        if dangling:
+            more = f" and {len(dangling) - _DANGLING_NAMED} more" if len(dangling) > _DANGLING_NAMED else ""
+            found.append(
+                f"run() ended without waiting for {', '.join(dangling[:_DANGLING_NAMED])}{more}. "
+                "Await every step, or cancel it."
+            )
+        return tuple(found)
+
+    def close(self) -> None:
+        """Drop everything, without another step being asked for."""
+        if self._closed:
+            return
+        self._closed = True
+        with guard.inside(self), self.loop.running():
+            self.loop.drop()
+        self._open.clear()
+        self._waits.clear()
+        self._main = None
+
+    # For the steps (step.Host)
+
+    @property
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def enter(self, name: object) -> None:
+        if guard.current() is not self:
+            # Not retryable, so that the outer step fails at once with this text.
+            raise NonRetryableError(
+                f'The step "{name}" was asked for inside the callback of another step, or outside run(). Steps cannot '
+                "be nested: return a value from the callback and ask for the next step in run()."
+            )
+        if self._closed or self._end is not None:
+            raise Suspended
+
+    def reserve(self, kind: str, name: str) -> tuple[int, int]:
+        if kind == "do":
+            self._dos += 1
+            if self._dos > self._step_limit:
+                self._end = Raised(
+                    StepLimitReached(
+                        f"The limit of {self._step_limit} steps has been reached. "
+                        "This limit can be changed in your worker configuration."
+                    )
+                )
+                raise self._end.exception
+        self._asked += 1
+        key = (kind, name)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        return self._asked, count
+
+    def is_answered_next(self) -> bool:
+        return self._asked + 1 in self._ahead
+
+    def ask(self, command: Command, callback: Callback | None) -> StepFuture[Any]:
+        future: StepFuture[Any] = StepFuture(self, command)
+        self._open[command.seq] = _Asked(command, future, callback)
+        if command.kind in _WAITING:
+            self._waits[command.seq] = future
+        return future
+
+    def cancelled(self, command: Command) -> None:
+        if self._closed or self._end is not None:
+            return
+        if self._open.pop(command.seq, None) is not None:
+            self._waits.pop(command.seq, None)
+            self._cancelled[command.seq] = command
+            self._gone.add(command.seq)
+            self._gone_frozen = None
+
+    def seed(self) -> bytes:
+        self._seeds += 1
+        return seed(self._generation, self._seeds)
+
+    # Entries
+
+    def _feed(self, entry: Entry) -> None:
+        kind = type(entry)
+        if kind is Start:
+            self._start(cast(Start, entry))
+        elif self._main is None:
+            raise NonDeterminismError(f"The journal holds {_told(entry)} before the start of the instance.")
+        elif kind is Withdrawn:
+            self._check_withdrawn(cast(Withdrawn, entry))
+            return
+        elif not self._answer(cast(_Answer, entry)):
+            return
+        main = self._main
+        assert main is not None
+        self.loop.drain(main)
+        if main.done():
+            outcome = _outcome(main)
+            self._end = self._end or outcome  # the limit of steps ends the run, whatever run() makes of the error
+        if self._end is not None:
+            self.loop.drop()  # what run() left running; it would never go on
+
+    def _start(self, entry: Start) -> None:
+        if self._main is not None:
+            raise NonDeterminismError("The journal holds a second start of the instance.")
+        self._now_ms = entry.at_ms
+        step = WorkflowStep(self)
+        context = ExecutionContext(workflow_name=self._event.workflow_name, instance_id=self._event.instance_id)
+
+        async def main() -> Any:
+            return await self.workflow_class(context, self._env).run(self._event, step)
+
+        # An empty context, so that nothing set by whoever replays can be seen by run().
+        self._main = self.loop.create_task(main(), name="run", context=contextvars.Context())
+
+    def _answer(self, entry: _Answer) -> bool:
+        """Resolve the future of the command that ``entry`` answers; False if the entry is void."""
+        asked = self._open.get(entry.seq)
+        if asked is None:
+            self._check_same(entry, self._withdrawn_command(entry))
+            self._make_void(entry)
+            return False
+        self._check_same(entry, asked.command)
+        if self._waits and entry.seq in self._waits:
+            if self._is_detached(entry.seq):
+                self._make_void(entry)
+                return False
+            del self._waits[entry.seq]
+            self._dues.pop(entry.seq, None)
+        value, error = self._result(entry, asked)
+        del self._open[entry.seq]
+        if entry.at_ms > self._now_ms:
+            self._now_ms = entry.at_ms
+        if error is None:
+            asked.future.set_result(value)
+        else:
+            asked.future.set_exception(error)
+        return True
+
+    def _result(self, entry: Entry, asked: _Asked) -> tuple[Any, BaseException | None]:
+        if type(entry) is Settled and entry.error is None:
+            value = codec.decode(entry.value) if entry.value is not None else None
+            return self._rebuilt(value, asked), None
+        match entry:
+            case ChildEnded(error=None, value=blob):
+                return (codec.decode(blob) if blob is not None else None), None
+            case Settled(error=blob) | ChildEnded(error=blob):
+                assert blob is not None
+                error = Failure.from_blob(blob).to_exception(self._place(entry, asked))
+                # A future cannot carry StopIteration: it would end the coroutine that awaits it.
+                return None, RuntimeError(f"StopIteration: {error}") if isinstance(error, StopIteration) else error
+            case TimedOut(timeout_ms=timeout_ms):
+                late = EventTimeout(f"Execution timed out after {timeout_ms}ms")
+                locate(late, self._place(entry, asked))
+                return None, late
+            case EventReceived():
+                payload = codec.decode(entry.payload) if entry.payload else None
+                return ReceivedEvent(payload, type=entry.type, timestamp=moment(entry.sent_at_ms)), None
+        return None, None
+
+    def _place(self, entry: Settled | TimedOut | ChildEnded, asked: _Asked) -> Place:
+        if isinstance(entry, ChildEnded):
+            return Place(entry.workflow, entry.id)
+        command: Any = asked.command
+        timeout_ms = command.config.timeout_ms if isinstance(entry, Settled) else command.timeout_ms
+        attempts = entry.attempts if isinstance(entry, Settled) else None
+        step = describe("step" if entry.kind == "do" else entry.kind, entry.name, entry.count)
+        return Place(self._event.workflow_name, self._event.instance_id, step, attempts, timeout_ms)
+
+    def _rebuilt(self, value: Any, asked: _Asked) -> Any:
+        if asked.callback is None:
+            return value
+        try:
+            return asked.callback.rebuild(value)
+        except Exception as error:
+            raise NonDeterminismError(
+                f"The stored result of {_shown(asked.command)} does not fit the return annotation "
+                f"{named(asked.callback.return_annotation)} of its callback: {error}. Let the annotation accept what "
+                "older code stored."
+            ) from error
+
+    def _check_withdrawn(self, entry: Withdrawn) -> None:
+        """Assert that what the journal says was given up is given up here too."""
+        asked = self._open.get(entry.seq)
+        command = asked.command if asked is not None else self._withdrawn_command(entry)
+        self._check_same(entry, command)
+        if asked is not None:
+            # A detached wait may have been taken up again by an entry that came in before this one.
+            if entry.seq not in self._waits or not self.loop.removals:
+                raise NonDeterminismError(
+                    f"The journal says that run() gave up {_shown(command)} by entry {self._position}, "
+                    "but this code still waits for it. Run the code the instance was started with, or restart it."
+                )
+            if entry.due_ms is not None:
+                self._dues[entry.seq] = entry.due_ms
+        elif entry.seq in self._gone:
+            self._gone.discard(entry.seq)
+            self._gone_frozen = None
+
+    def _check_asked(self, entry: Entry) -> None:
+        """After the end: refuse an entry about what this code has never asked for, so that code which was cut short
+        does not pass for code which is done."""
+        if isinstance(entry, Start):
+            raise NonDeterminismError("The journal holds a second start of the instance.")
+        asked = self._open.get(entry.seq)
+        command = asked.command if asked is not None else self._cancelled.get(entry.seq)
+        if command is not None:
+            self._check_same(entry, command)
+        elif entry.seq > self._asked:
+            raise NonDeterminismError(
+                f"The journal holds {_told(entry)} as step {entry.seq} (entry {self._position}), but the code has "
+                f"ended by then, having asked for only {self._asked} steps. Run the code the instance was started "
+                "with, or restart it."
+            )
+
+    def _withdrawn_command(self, entry: Entry) -> Command:
+        """The cancelled command that ``entry`` speaks of; anything else is a disagreement."""
+        assert not isinstance(entry, Start)
+        command = self._cancelled.get(entry.seq)
+        if command is not None:
+            return command
+        if entry.seq <= self._asked:
+            raise NonDeterminismError(
+                f"The journal holds {_told(entry)} at entry {self._position}, but this step has its answer already."
+            )
+        last = max(self._open, default=None)
+        waiting = f"; the last it waits for is {_shown(self._open[last].command)}" if last is not None else ""
+        raise NonDeterminismError(
+            f"The journal holds {_told(entry)} as step {entry.seq} (entry {self._position}), but the code asked for "
+            f"only {self._asked} steps by then{waiting}. Run the code the instance was started with, or restart it."
+        )
+
+    def _check_same(self, entry: Entry, command: Command) -> None:
+        assert not isinstance(entry, Start)
+        kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+        if kind != command.kind or entry.name != command.name or entry.count != command.count:
+            raise NonDeterminismError(
+                f"The journal holds {describe(kind, entry.name, entry.count)} as step {entry.seq} "
+                f"(entry {self._position}), but the code asked for {_shown(command)} there. "
+                "Run the code the instance was started with, or restart it."
+            )
+
+    def _make_void(self, entry: _Answer) -> None:
+        if entry.kind in _WAITING:
+            self._voids = (*self._voids, entry.seq)
+        if isinstance(entry, Slept | TimedOut):
+            self._dues[entry.seq] = entry.at_ms
+        if entry.seq in self._gone:
+            self._gone.discard(entry.seq)
+            self._gone_frozen = None
+
+    def _detached(self) -> frozenset[int]:
+        if not self.loop.removals:
+            return frozenset()  # nobody ever stopped listening to anything
+        return frozenset([seq for seq in self._waits if self._is_detached(seq)])
+
+    def _is_detached(self, seq: int) -> bool:
+        return bool(self.loop.removals) and not is_attended(self._waits[seq])
+
+
+def _outcome(main: asyncio.Task[Any]) -> Returned | Raised:
+    try:
+        error = main.exception()
+    except asyncio.CancelledError as cancelled:
+        return Raised(cancelled)
+    return Raised(error) if error is not None else Returned(main.result())
+
+
+def _shown(command: Command) -> str:
+    return describe(command.kind, command.name, command.count)
+
+
+def _told(entry: Entry) -> str:
+    if isinstance(entry, Start):
+        return "the start"
+    if isinstance(entry, Withdrawn):
+        return f"the withdrawal of {describe(entry.command, entry.name, entry.count)}"
+    return f"the answer to {describe(entry.kind, entry.name, entry.count)}"

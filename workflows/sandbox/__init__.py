@@ -1,0 +1,1 @@
+"""The ground that ``run`` stands on: no clock, no chance, no world."""

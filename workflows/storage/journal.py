@@ -1,0 +1,232 @@
+"""What has already happened to an instance, in the order ``run`` must see it.
+
+The journal is a Redis list; each element is one blob: a format byte, a kind byte, an eight-character nonce, then a
+msgpack map. Scripts append, this module reads. Only what ``run`` must see is here: failed attempts that
+will be retried live in the open record of their step and are copied into its ``Settled`` entry.
+
+What an instance was created with stands in its first entry, and what it ended with in one more element behind the last
+(kind ``Z``), which is no entry: only ``read.lua`` and ``watch.lua`` look at it. In the header a value of more than 64
+bytes would make Redis take three times the memory for all of it.
+
+An entry is identified by its position in the list. The nonce tells two timelines apart: after Redis lost its last
+second, position 7 may exist again with other content, and only the nonce shows it (F42).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgpack
+
+from workflows.errors import CorruptPayload
+from workflows.values.codec import unpack_plain
+
+FORMAT = b"\x01"
+EVENT = b"E"
+NONCE_BYTES = 8
+HEADER_BYTES = 2 + NONCE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The instance was created; always entry 0, so that the first turn is a turn like any other.
+
+    Attributes:
+        params: the codec blob of what it was created with.
+        schedule: what created it at which moment, for one that a cron line made.
+    """
+
+    at_ms: int
+    params: bytes = b""
+    schedule: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    seq: int
+    name: str
+    count: int
+    at_ms: int
+    started_at_ms: int = 0
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(_Answer):
+    """A step ended: exactly one of ``value`` (codec blob) and ``error`` (failure blob) is set."""
+
+    value: bytes | None = None
+    error: bytes | None = None
+    attempts: int = 1
+    failures: tuple[tuple[int, int, int, bytes], ...] = ()
+    config: bytes | None = None
+    kind: ClassVar[str] = "do"
+
+
+@dataclass(frozen=True, slots=True)
+class Slept(_Answer):
+    """A sleep is over."""
+
+    kind: ClassVar[str] = "sleep"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(_Answer):
+    """A wait ended without its event after ``timeout_ms``."""
+
+    timeout_ms: int = 0
+    kind: ClassVar[str] = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class EventReceived(_Answer):
+    """A wait received its event."""
+
+    type: str = ""
+    payload: bytes = b""
+    sent_at_ms: int = 0
+    event_id: str = ""
+    kind: ClassVar[str] = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded(_Answer):
+    """Another instance, which this one waited for, ended."""
+
+    workflow: str = ""
+    id: str = ""
+    value: bytes | None = None
+    error: bytes | None = None
+    kind: ClassVar[str] = "child"
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(_Answer):
+    """A command was cancelled before it was answered. Never fed: it asserts "cancelled by here"."""
+
+    command: str = "do"
+    attempts: int = 0
+    due_ms: int | None = None
+    kind: ClassVar[str] = "withdrawn"
+
+
+Entry = Start | Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A run of journal blobs, still encoded: entries ``start`` to ``start + len(blobs)``."""
+
+    start: int
+    blobs: list[bytes] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.blobs)
+
+
+def encode_settled(
+    *,
+    nonce: str,
+    seq: int,
+    name: str,
+    count: int,
+    at_ms: int,
+    started_at_ms: int,
+    attempts: int,
+    value: bytes | None = None,
+    error: bytes | None = None,
+    failures: list[list[Any]] | None = None,
+    config: bytes | None = None,
+) -> bytes:
+    """The one kind of entry a worker writes itself; all others are built inside scripts."""
+    body: dict[str, Any] = {"q": seq, "n": name, "c": count, "t": at_ms, "s": started_at_ms, "a": attempts}
+    if value is not None:
+        body["v"] = value
+    if error is not None:
+        body["x"] = error
+    if failures:
+        body["f"] = failures
+    if config is not None:
+        body["g"] = config
+    return FORMAT + b"S" + nonce.encode() + msgpack.packb(body, use_bin_type=False)
+
+
+def kind_of(blob: bytes) -> bytes:
+    """The kind byte of an encoded entry."""
+    return blob[1:2]
+
+
+def nonce_of(blob: bytes) -> str:
+    """The nonce of an encoded entry."""
+    return blob[2:HEADER_BYTES].decode()
+
+
+def decode_start(blob: bytes) -> Start:
+    """Read entry 0.
+
+    Raises:
+        CorruptPayload: it is none.
+    """
+    entry = decode(blob)
+    if not isinstance(entry, Start):
+        raise CorruptPayload("the journal does not begin with the start of the instance")
+    return entry
+
+
+def decode(blob: bytes) -> Entry:
+    """Read one entry.
+
+    Raises:
+        CorruptPayload: the bytes are not an entry of a format this version knows (F49, F54).
+    """
+    if len(blob) < HEADER_BYTES or blob[:1] != FORMAT:
+        raise CorruptPayload(f"journal entry has format {blob[:1]!r}; this version reads {FORMAT!r}")
+    kind = blob[1:2]
+    try:
+        body = unpack_plain(blob[HEADER_BYTES:], raw=True)
+        if kind == b"0":
+            return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"))
+        key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
+        match kind:
+            case b"S":
+                return Settled(
+                    *key,
+                    value=body.get(b"v"),
+                    error=body.get(b"x"),
+                    attempts=int(body.get(b"a", 1)),
+                    failures=tuple((int(f[0]), int(f[1]), int(f[2]), f[3]) for f in body.get(b"f") or ()),
+                    config=body.get(b"g"),
+                )
+            case b"T":
+                return Slept(*key)
+            case b"X":
+                return TimedOut(*key, timeout_ms=int(body[b"ms"]))
+            case b"E":
+                return EventReceived(
+                    *key,
+                    type=body[b"ty"].decode(),
+                    payload=body[b"p"],
+                    sent_at_ms=int(body[b"et"]),
+                    event_id=body[b"ev"].decode(),
+                )
+            case b"C":
+                return ChildEnded(
+                    *key,
+                    workflow=body[b"wf"].decode(),
+                    id=body[b"id"].decode(),
+                    value=body.get(b"v"),
+                    error=body.get(b"x"),
+                )
+            case b"W":
+                due = body.get(b"due")
+                attempts = int(body.get(b"a") or 0)
+                return Withdrawn(
+                    *key, command=body[b"k"].decode(), attempts=attempts, due_ms=None if due is None else int(due)
+                )
+    except CorruptPayload:
+        raise
+    except Exception as error:
+        raise CorruptPayload(f"journal entry of kind {kind!r} cannot be read: {error}") from error
+    raise CorruptPayload(f"journal entry has the unknown kind {kind!r}")

@@ -1,0 +1,568 @@
+"""The one way to Redis for everything that changes state: calls of scripts, single or in one round trip.
+
+A script is a ``.lua`` file beside its owner. It validates everything first and then writes everything (M1), and is safe
+to call twice, because redis-py re-sends commands silently unless told otherwise, and any reply can be lost.
+``Store.execute`` is the choke point through which every call goes: faults are injected there, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import select
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+import hiredis
+import msgpack
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from workflows import limits
+from workflows.clock import Clock, ServerClock, monotonic
+from workflows.errors import ConfigError
+from workflows.storage import connection as address
+from workflows.storage import nonces
+from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
+from workflows.storage.keys import DEFAULT_SHARDS, Instance, Keyspace
+from workflows.storage.outage import server_errors
+
+_HERE = Path(__file__).parent
+
+# A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
+RESENDS: Final = 3
+RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
+
+_PRODUCER: Final = {"max_connections": limits.CONNECTIONS, "timeout": limits.CONNECTION_WAIT_SECONDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua text ready to be called by its hash."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(path: Path, *, pump: bool = True) -> Script:
+    """Load a ``.lua`` file, with the shared texts it needs put before it.
+
+    Args:
+        path: the script's own file.
+        pump: True for scripts that change instances, False for those that only need the common arguments.
+    """
+    parts = ["prelude.lua", "aside.lua", "pump.lua"] if pump else ["prelude.lua"]
+    text = "\n".join([*((_HERE / part).read_text() for part in parts), path.read_text()])
+    return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def packb(value: Any) -> bytes:
+    """Engine structures for Lua: strings and bytes are one type there, so the msgpack ``bin`` types are not used."""
+    packed: bytes = msgpack.packb(value, use_bin_type=False)
+    return packed
+
+
+def unpackb(blob: bytes) -> Any:
+    """Engine structures from Lua: every string comes back as bytes, because user values may be inside."""
+    return msgpack.unpackb(blob, raw=True, strict_map_key=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script call: which script, which keys, which arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Mapping[str, Any]
+
+
+def call_on(
+    keys: Keyspace, script: Script, shard: int, instances: Sequence[Instance], arguments: Mapping[str, Any]
+) -> Call:
+    """A call on one shard and some of its instances; arguments name an instance by its 1-based place."""
+    declared = list(keys.shard(shard))
+    for instance in instances:
+        declared += keys.of_instance(instance)
+    return Call(script, declared, arguments)
+
+
+def call_one(keys: Keyspace, script: Script, instance: Instance, arguments: Mapping[str, Any]) -> Call:
+    return call_on(keys, script, instance.shard, [instance], arguments)
+
+
+def _command(call: Call, clock: Clock, database: int) -> list[Any]:
+    arguments = [clock.argument(), nonces.call(), packb(call.arguments), database]
+    return ["EVALSHA", call.script.sha, len(call.keys), *call.keys, *arguments]
+
+
+def _database_of(client: redis.Redis | redis.asyncio.Redis) -> int:
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+class Store:
+    """Blocking access to one namespace.
+
+    Args:
+        connection: what reads and single commands go through.
+        hot: keep a connection of the pool for each thread that calls, and write to it directly. For parts that handle
+            lost connections themselves; saves most of the client library's time per call.
+    """
+
+    def __init__(
+        self, connection: redis.Redis, keys: Keyspace, clock: Clock | None = None, *, hot: bool = False
+    ) -> None:
+        self.redis = connection
+        self.keys = keys
+        self.clock: Clock = clock or ServerClock()
+        self._database = _database_of(connection)
+        self._hot = hot
+        self._start_afresh()
+        _stores.add(self)
+
+    def _start_afresh(self) -> None:
+        """No connections; also in a forked process, where those of its parent would have two readers."""
+        self._mine = threading.local()
+        self._lines: list[tuple[threading.Thread, Any]] = []
+        self._listeners = _Listeners()
+
+    def call(self, call: Call) -> Any:
+        """One script call.
+
+        Raises:
+            redis.RedisError: it may or may not have been executed; calling again is safe.
+        """
+        return self.call_all([call])[0]
+
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Several calls in one round trip.
+
+        Raises:
+            redis.RedisError: any of them may or may not have been executed; calling them again is safe.
+        """
+        return _checked(self.execute(calls))
+
+    def execute(self, calls: Sequence[Call]) -> list[Any]:
+        """Several calls in one round trip; an answer may be an exception of its own call.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: any of them may or may not have been executed.
+        """
+        if not calls:
+            return []
+        commands = [_command(call, self.clock, self._database) for call in calls]
+        answers = self._send(commands)
+        missing = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            for sha in {calls[n].script.sha: calls[n].script for n in missing}.values():
+                self.redis.script_load(sha.text)
+            for n, answer in zip(missing, self._send([commands[n] for n in missing]), strict=True):
+                answers[n] = answer
+        return [unpackb(answer) if isinstance(answer, bytes) else answer for answer in answers]
+
+    def execute_after_blocking_move(self, source: str, target: str, seconds: float, call: Call) -> Any:
+        """Block until ``source`` has an element, move it to ``target``, and make a call in the same round trip.
+
+        Returns: the call's answer; it is made also when nothing came within ``seconds``.
+        """
+        move = ["BLMOVE", source, target, "LEFT", "RIGHT", seconds]
+        moved, answer = self._send([move, _command(call, self.clock, self._database)])
+        if isinstance(moved, Exception):
+            raise moved
+        if isinstance(answer, NoScriptError):
+            return self.call(call)
+        if isinstance(answer, Exception):
+            raise answer
+        return unpackb(answer)
+
+    def _send(self, commands: list[list[Any]]) -> list[Any]:
+        if self._hot:
+            return self._exchange(commands)
+        if len(commands) == 1:
+            try:
+                return [self.redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+            except NoScriptError as error:
+                return [error]
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipeline.execute(raise_on_error=False)
+
+    def _exchange(self, commands: Sequence[list[Any]], *, shaped: bool = False) -> list[Any]:
+        """Send, then read as many answers, in redis-py's shapes or as they come.
+
+        A line that failed in between is closed: its answers belong to nobody.
+        """
+        line = self._line()
+        try:
+            # A name may have two words, and redis-py knows its answer by both.
+            packed = [hiredis.pack_command((*command[0].split(), *command[1:])) for command in commands]
+            line.send_packed_command([b"".join(packed)])
+            answers: list[Any] = []
+            for command in commands:
+                try:
+                    answers.append(
+                        self.redis.parse_response(line, command[0])  # type: ignore[no-untyped-call]
+                        if shaped
+                        else line.read_response()
+                    )
+                except redis.ResponseError as error:
+                    answers.append(error)
+            return answers
+        except BaseException:
+            line.disconnect()
+            raise
+
+    def _line(self) -> Any:
+        line = getattr(self._mine, "line", None)
+        if line is None:
+            self._take_from_ended_threads()
+            line = self._mine.line = self.redis.connection_pool.get_connection()
+            self._lines.append((threading.current_thread(), line))
+        return line
+
+    def _take_from_ended_threads(self) -> None:
+        """Give back what nobody can call through any more: a pool has a limit, and threads come and go."""
+        for kept in [kept for kept in self._lines if not kept[0].is_alive()]:
+            with suppress(ValueError):  # another thread was faster
+                self._lines.remove(kept)
+                self.redis.connection_pool.release(kept[1])
+
+    def is_cut(self, seconds: float, wake: int) -> bool:
+        """Watch this thread's connection while nothing is under way on it, for so long or until ``wake`` can be read.
+
+        Returns: whether its other end has closed it. Then the next call makes a new one.
+        Raises: redis.ConnectionError: there is none, and none can be made.
+        """
+        line = self._line()
+        if line._sock is None:
+            line.connect()
+        watched = select.poll()
+        watched.register(wake, select.POLLIN)
+        watched.register(line._sock, select.POLLIN)
+        # Nobody has asked for anything, so whatever there is to read is the end.
+        cut = any(descriptor != wake for descriptor, _ in watched.poll(seconds * 1000))
+        if cut:
+            line.disconnect()
+        return cut
+
+    def command(self, *command: Any) -> Any:
+        """A single command that is no script, for engine parts; the answer is bytes in redis-py's shapes.
+
+        Raises:
+            redis.RedisError: as from a script call.
+        """
+        return self.commands([list(command)])[0]
+
+    def commands(self, commands: Sequence[list[Any]]) -> list[Any]:
+        """Several of them in one round trip."""
+        return _checked(self._exchange(commands, shaped=True) if self._hot else self._send(list(commands)))
+
+    def pop_first(self, lists: Sequence[str], seconds: float, *, alarm: str | None = None) -> str | None:
+        """Block until one of these lists has an element, and take it.
+
+        Args:
+            alarm: one of the lists, which gets an element when the time is over. A Redis with nothing else to do ends
+                a blocking call up to a tenth of a second late; with an alarm it ends in time.
+        Returns: the list's name; None when nothing came within ``seconds``.
+        """
+        # Less than a millisecond would be no timeout to Redis. With an alarm, its own is for when that cannot ring.
+        timeout = max(0.001, seconds) if alarm is None else seconds + 1.0
+        line = self._line()
+        try:
+            line.send_packed_command([hiredis.pack_command(cast("tuple[str]", ("BLPOP", *lists, timeout)))])
+            if alarm is not None and not line.can_read(max(0.0, seconds)):
+                with suppress(redis.ResponseError):  # out of memory
+                    self.redis.rpush(alarm, "1")
+            popped = line.read_response()
+        except BaseException:
+            line.disconnect()
+            raise
+        return None if popped is None else cast(bytes, popped[0]).decode()
+
+    @property
+    def events_channel(self) -> str:
+        """Where plain ``PUBLISH`` is listened to; see ``Keyspace.events_channel``."""
+        return self.keys.events_channel(self._database)
+
+    def ended_channel(self, instance: Instance) -> str:
+        """See ``Keyspace.ended_channel``."""
+        return self.keys.ended_channel(instance, self._database)
+
+    def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
+        """Journal entries from ``start`` up to, not including, ``end``: as many of them as one reply may hold."""
+        arguments = {"from": start, "upto": end, "page": end - start, "bytes": limits.SCRIPT_BYTES}
+        page = script(_HERE / "entries.lua", pump=False)
+        return cast("list[bytes]", self.call(Call(page, [self.keys.journal(instance)], arguments)))
+
+    def open_records(self, instance: Instance) -> Iterator[dict[bytes, Any]]:
+        """The open records of an instance, page by page; one that comes or goes meanwhile may be among them."""
+        key = self.keys.of_instance(instance)[2]
+        cursor = 0
+        while True:
+            cursor, page = self.command("HSCAN", key, cursor, "COUNT", limits.SCRIPT_ELEMENTS)
+            yield from map(unpackb, page.values())
+            if not cursor:
+                return
+
+    def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
+        """Fields of an instance's header; None for those it does not have."""
+        return cast("list[bytes | None]", self.command("HMGET", self.keys.header(instance), *names))
+
+    def members(self, key: str, prefix: str, *, most: int = -1) -> list[bytes]:
+        """Members of a sorted set with equal scores that begin with ``prefix``, in order."""
+        return self.pages(key, {prefix: None}, most=most)[prefix]
+
+    def pages(self, key: str, beginnings: Mapping[str, bytes | None], *, most: int = -1) -> dict[str, list[bytes]]:
+        """The same for several prefixes in one round trip, each from behind the member it is given with on."""
+        commands = []
+        for prefix, after in beginnings.items():
+            start = b"[" + prefix.encode() if after is None else b"(" + after
+            # The first text behind all that begin like this, whatever bytes follow.
+            end = b"(" + prefix[:-1].encode() + bytes([ord(prefix[-1]) + 1]) if prefix else b"+"
+            commands.append(["ZRANGEBYLEX", key, start, end, "LIMIT", 0, most])
+        found = self.commands(commands)
+        return dict(zip(beginnings, found, strict=True))
+
+    def fields(self, key: str) -> dict[bytes, bytes]:
+        """All of a hash."""
+        return cast("dict[bytes, bytes]", self.command("HGETALL", key))
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
+        """Subscribed to a channel for the length of the block. Gives a function that waits up to so many seconds for
+        a message, and says whether one came.
+
+        Connections that listen are kept: making one costs more than a look. They take half of the pool at most, so
+        that those who wait leave room for calls; who gets none hears nothing and looks when the time is over.
+        """
+        line = self._listeners.take(self.redis)
+        if line is None:
+            yield _deaf
+            return
+        try:
+            line.subscribe(channel)
+            deadline = monotonic() + SOCKET_TIMEOUT_SECONDS
+            while monotonic() < deadline:
+                message = line.get_message(timeout=1.0)
+                if message and message["type"] == "subscribe" and message["channel"] == channel.encode():
+                    break
+
+            def heard(seconds: float) -> bool:
+                message = line.get_message(timeout=seconds)
+                return message is not None and message["type"] == "message"
+
+            yield heard
+            line.unsubscribe(channel)
+        except BaseException:
+            self._listeners.drop(line)
+            raise
+        self._listeners.give_back(line)
+
+    def close(self) -> None:
+        self.release()
+        self._listeners.close()
+        self.redis.close()
+
+    def release(self) -> None:
+        """Give the connections kept for threads back to the pool; no other thread may call any more."""
+        while self._lines:
+            thread, line = self._lines.pop()
+            if thread.is_alive() and thread is not threading.current_thread():
+                line.disconnect()  # it may be in the middle of a call, so nobody else can have its connection
+            else:
+                self.redis.connection_pool.release(line)
+        self._mine = threading.local()
+
+
+class _Listeners:
+    """Connections that listen, for one thread at a time each."""
+
+    def __init__(self) -> None:
+        self._idle: list[Any] = []
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def take(self, client: redis.Redis) -> Any:
+        """An idle one, or a new one; None when there are as many as there may be."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._made >= most_listeners(client):
+                return None
+            self._made += 1
+        return client.pubsub()  # type: ignore[no-untyped-call]
+
+    def give_back(self, line: Any) -> None:
+        with self._lock:
+            self._idle.append(line)
+
+    def drop(self, line: Any) -> None:
+        with self._lock:
+            self._made -= 1
+        line.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self.drop(self._idle.pop())
+
+
+def most_listeners(client: redis.Redis | redis.asyncio.Redis) -> int:
+    """How many of a pool's connections may listen at a time: half, so that calls find the others."""
+    return int(client.connection_pool.max_connections) // 2
+
+
+def _deaf(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for store in list(_stores):
+        store._start_afresh()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+class AsyncStore:
+    """The same for asyncio."""
+
+    def __init__(self, connection: redis.asyncio.Redis, keys: Keyspace, clock: Clock | None = None) -> None:
+        self.redis = connection
+        self.keys = keys
+        self.clock: Clock = clock or ServerClock()
+        self._database = _database_of(connection)
+        self._listeners = 0
+
+    def ended_channel(self, instance: Instance) -> str:
+        """See ``Keyspace.ended_channel``."""
+        return self.keys.ended_channel(instance, self._database)
+
+    async def call(self, call: Call) -> Any:
+        """One script call; see ``Store.call``."""
+        command = _command(call, self.clock, self._database)
+        try:
+            answer = await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            await self.redis.script_load(call.script.text)
+            answer = await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        return unpackb(answer)
+
+    @asynccontextmanager
+    async def listening(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[Any]]]:
+        """See ``Store.listening``."""
+        if self._listeners >= most_listeners(self.redis):
+            yield asyncio.sleep
+            return
+        self._listeners += 1
+        try:
+            async with self.redis.pubsub() as line:
+                await line.subscribe(channel)
+                # The first look comes after Redis has confirmed: an end in between would be missed.
+                await line.get_message(timeout=SOCKET_TIMEOUT_SECONDS)
+                yield lambda seconds: line.get_message(timeout=seconds)
+        finally:
+            self._listeners -= 1
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+
+def connection(url: str, **options: Any) -> redis.Redis:
+    """A connection pool for the processes, which must know of every reply that was lost: nothing is sent again.
+
+    Args:
+        url: see ``address.read``.
+        options: of the client library's pool; they win over the URL.
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    # What is meant for the clients' pools is left out: here each thread keeps one connection and waits for nobody.
+    found = {name: value for name, value in address.read(url).items() if name not in ("max_connections", "timeout")}
+    options = {**found, **options}
+    pool = redis.ConnectionPool(connection_class=address.kind(url), retry=Retry(NoBackoff(), 0), **options)
+    return redis.Redis.from_pool(pool)
+
+
+def producer(url: str) -> redis.Redis:
+    """A connection pool for producers: calls whose reply was lost are sent again, which is safe because they carry
+    ids, and calls wait for one of ``limits.CONNECTIONS`` connections.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+    retry = Retry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **address.read(url)}
+    pool = redis.BlockingConnectionPool(connection_class=address.kind(url), **options)  # type: ignore[no-untyped-call]
+    return redis.Redis.from_pool(pool)
+
+
+def _resent_errors(url: str) -> tuple[type[redis.RedisError], ...]:
+    # A handshake of TLS with a port that does not speak it ends in a timeout, and another one would too.
+    return (redis.ConnectionError,) if url.startswith("rediss:") else (redis.ConnectionError, redis.TimeoutError)
+
+
+def async_producer(url: str) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    retry = AsyncRetry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **address.read(url)}
+    kind = address.kind(url, redis.asyncio)
+    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind, **options)
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
+    return client
+
+
+def keyspace_call(namespace: str, shards: int | None = None) -> Call:
+    """The call that fixes the number of shards at the first use of a namespace, and answers with the one in force."""
+    meta = script(_HERE / "meta.lua", pump=False)
+    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or DEFAULT_SHARDS})
+
+
+def keyspace_of(namespace: str, shards: int | None, fixed: int) -> Keyspace:
+    """The namespace's keys, from the answer of ``keyspace_call``.
+
+    Raises:
+        ConfigError: ``shards`` differs from what the namespace was created with; moving instances is not supported.
+    """
+    if shards is not None and shards != fixed:
+        raise ConfigError(
+            f"Namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
+            "leave the number out, or use another namespace."
+        )
+    return Keyspace(namespace, int(fixed))
+
+
+def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None) -> Keyspace:
+    """The namespace's keys, with the number of shards it was created with.
+
+    Raises:
+        ConfigError: see ``keyspace_of``.
+        ServerUnavailable: Redis does not answer, or refuses.
+    """
+    with server_errors(client):
+        fixed = Store(client, Keyspace(namespace)).call(keyspace_call(namespace, shards))
+    return keyspace_of(namespace, shards, fixed)
