@@ -576,6 +576,19 @@ def test_a_full_redis_is_one_clear_error(client: Client, redis: redis_py.Redis) 
     assert list(handle.list()) == []
 
 
+def test_in_a_full_redis_instances_can_be_ended_and_deleted(client: Client, redis: redis_py.Redis) -> None:
+    """F45: whoever has to make room can."""
+    instance = client.workflow("order").create()
+    redis.config_set("maxmemory", "1")
+    try:
+        instance.terminate()
+        assert instance.status().status == "terminated"
+        instance.delete()
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert not redis.keys("*:i:*")
+
+
 def test_a_url_is_needed() -> None:
     with pytest.raises(ConfigError, match="WORKFLOWS_REDIS_URL or REDIS_URL"):
         Client("shop")

@@ -13,7 +13,7 @@ import redis as redis_py
 
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
-from workflows import App, Retry, WorkflowEntrypoint
+from workflows import App, Retry, WorkflowEntrypoint, WorkflowTimeoutError
 from workflows.client import Client
 from workflows.clock import monotonic
 from workflows.storage.keys import Keyspace
@@ -69,8 +69,8 @@ class Deployment:
         self._stores.append(store)
         return store
 
-    def engine(self, **settings: Any) -> Engine:
-        made = Engine(self.app, self._connect, Settings(queues=self.app.queues, **settings), on_hopeless=pytest.fail)
+    def engine(self, on_hopeless: Callable[[str], None] = pytest.fail, **settings: Any) -> Engine:
+        made = Engine(self.app, self._connect, Settings(queues=self.app.queues, **settings), on_hopeless=on_hopeless)
         made.start()
         self.engines.append(made)
         return made
@@ -132,6 +132,40 @@ def test_a_step_born_from_a_turn_that_was_under_way_at_a_stop_ends_and_its_resul
     deployment.engine()
     assert instance.result(timeout="10 seconds") == 1
     assert ran == [1]
+
+
+def test_a_process_gives_itself_up_when_half_of_its_threads_ignore_their_timeouts(
+    deploy: Callable[[App], Deployment],
+) -> None:
+    """F21: a thread cannot be ended. The instance has its timeout and goes on meanwhile."""
+    app = App("stuck")
+    release, reasons = threading.Event(), []
+    given_up = threading.Event()
+
+    @app.workflow
+    class StuckWorkflow(WorkflowEntrypoint):
+        async def run(self, event: Any, step: Any) -> str:
+            try:
+                await step.do("never", release.wait, timeout="100ms", retries=Retry(limit=0))
+            except WorkflowTimeoutError:
+                return "timed out"
+            return "came back"
+
+    def hopeless(reason: str) -> None:
+        reasons.append(reason)
+        given_up.set()
+
+    deployment = deploy(app)
+    deployment.engine(hopeless, concurrency=4)
+    workflow = deployment.client.workflow("stuck-workflow")
+    try:
+        assert workflow.create().result(timeout="10 seconds") == "timed out"
+        assert reasons == []
+        assert workflow.create().result(timeout="10 seconds") == "timed out"
+        assert given_up.wait(PATIENCE_SECONDS)
+        assert reasons == ["half of the threads are taken by steps that ignore their timeout"]
+    finally:
+        release.set()
 
 
 def test_a_drain_does_not_wait_longer_than_what_runs(deploy: Callable[[App], Deployment]) -> None:

@@ -1,10 +1,17 @@
-"""Does a store give back what it takes from the connection pool?"""
+"""Does a store give back what it takes from the connection pool, and give up what is of no use any more?"""
 
 from __future__ import annotations
 
+import selectors
+import socket
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
+import pytest
+import redis as redis_py
+
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.storage.keys import Keyspace
 from workflows.storage.store import Store, connection
 
@@ -17,3 +24,61 @@ def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> 
             thread.start()
             thread.join()
     assert answers == [True] * 10
+
+
+class Road:
+    """Carries bytes between a client and a server; blocked, the answers stay on it and no end is told."""
+
+    def __init__(self, server: str) -> None:
+        self.blocked = False
+        self._server = server
+        self._stopping = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._carry)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def _carry(self) -> None:
+        with ExitStack() as opened, selectors.DefaultSelector() as looks:
+            looks.register(opened.enter_context(self._listener), selectors.EVENT_READ, None)
+            while not self._stopping.is_set():
+                for key, _ in looks.select(0.05):
+                    if key.data is None:
+                        near = opened.enter_context(self._listener.accept()[0])
+                        far = opened.enter_context(socket.socket(socket.AF_UNIX))
+                        far.connect(self._server)
+                        looks.register(near, selectors.EVENT_READ, (near, far, False))
+                        looks.register(far, selectors.EVENT_READ, (far, near, True))
+                        continue
+                    source, target, is_answer = key.data
+                    carried = source.recv(65_536)
+                    if not carried:
+                        looks.unregister(source)
+                    elif not (is_answer and self.blocked):
+                        target.sendall(carried)
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def road(redis_server: EmbeddedRedis) -> Iterator[Road]:
+    with closing(Road(redis_server.url.removeprefix("unix://").partition("?")[0])) as road:
+        yield road
+
+
+@pytest.mark.parametrize("hot", [False, True], ids=["pooled", "hot"])
+def test_a_connection_that_falls_silent_is_given_up_and_the_next_call_makes_another(road: Road, hot: bool) -> None:
+    """F48: nobody says that the other end is gone."""
+    client = connection(f"redis://127.0.0.1:{road.port}", socket_timeout=0.3)
+    with closing(Store(client, Keyspace("shop"), hot=hot)) as store:
+        assert store.command("PING")
+        road.blocked = True
+        with pytest.raises(redis_py.TimeoutError):
+            store.command("PING")
+        road.blocked = False
+        assert store.command("PING")
