@@ -2,7 +2,7 @@
 #     FROM rq-workflows
 #     COPY app.py /srv/app/
 #     CMD ["worker", "app:app"]
-ARG PYTHON=3.13.9-slim-trixie
+ARG PYTHON=3.13.14-slim-trixie
 
 # What the package needs, by itself: this layer is built again when pyproject.toml changes, not with every line of code.
 FROM python:${PYTHON} AS dependencies

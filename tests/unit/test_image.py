@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import time
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from tests.paths import PACKAGES, ROOT
 
@@ -49,3 +56,61 @@ def test_the_list_of_dependencies_is_that_of_the_package(tmp_path: Path) -> None
 def test_whatever_is_copied_is_let_through_to_the_builder() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert {*copied("dependencies"), *copied("package")} == allowed
+
+
+def run_steps(stage: str, folder: Path, **environment: str) -> None:
+    """What a stage runs with pip, with folders below ``folder`` in the place of those of the image."""
+    for command in re.findall(r"^RUN (?:--mount=\S+\s+)*(pip .*)", STAGES[stage], re.MULTILINE):
+        if "requirements.txt" in command:
+            continue  # would be fetched
+        here = re.sub(r" /(?=package\b)", f" {folder}/", command)
+        subprocess.run(["sh", "-c", here], cwd=folder / "src", env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """An interpreter for which the steps of the image were run, with what the builder would have been given."""
+    pytest.importorskip("setuptools", minversion="77", reason="what pyproject.toml asks for to build the package")
+    for name in (*copied("dependencies"), *copied("package")):
+        of, to = ROOT / name, tmp_path / "src" / name
+        to.parent.mkdir(exist_ok=True)
+        if of.is_dir():
+            shutil.copytree(of, to, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(of, to)
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    # Nothing is fetched: what these tests run with builds the package, and stands in for its dependencies.
+    run_steps("package", tmp_path, PATH=path, PIP_NO_INDEX="1", PIP_NO_BUILD_ISOLATION="0")
+    run_steps("image", tmp_path, PATH=path, PIP_PYTHON=str(venv / "bin" / "python"))
+    purelib = Path(sysconfig.get_path("purelib", vars={"base": str(venv)}))
+    for found in Path(sysconfig.get_path("purelib")).iterdir():
+        if "rq_workflows" not in found.name and not (purelib / found.name).exists():
+            (purelib / found.name).symlink_to(found)
+    return venv
+
+
+@pytest.mark.slow
+def test_its_steps_install_the_command_that_it_starts(installed: Path, tmp_path: Path, redis_url: str) -> None:
+    (entry,) = re.findall(r'^ENTRYPOINT \["(.*)"\]$', STAGES["image"], re.MULTILINE)
+    (default,) = re.findall(r'^CMD \["(.*)"\]$', STAGES["image"], re.MULTILINE)
+    command, alive = str(installed / "bin" / entry), tmp_path / "alive"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    environment = {
+        "WORKFLOWS_REDIS_URL": redis_url,
+        "WORKFLOWS_NAMESPACE": "image",
+        "WORKFLOWS_HEALTH_FILE": str(alive),
+    }
+    shown = subprocess.run([command, "--version"], cwd=tmp_path, env={}, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == version
+    process = subprocess.Popen([command, default], cwd=tmp_path, env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while not alive.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+    assert code == 0
