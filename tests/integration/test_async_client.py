@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import os
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from workflows.client import aio
 from workflows.client import blocking as client
 from workflows.client.aio import AsyncClient
 from workflows.errors import (
+    ConfigError,
     InstanceAlreadyExists,
     InstanceEnded,
     InstanceNotFound,
@@ -212,6 +215,57 @@ def test_a_call_that_gets_no_connection_says_that_and_not_that_redis_is_away(sto
             await handle.create("a2")
 
     asyncio.run(body())
+
+
+def test_another_event_loop_is_refused_until_the_client_is_closed(store: Store, redis_url: str) -> None:
+    """Its connections belong to the first loop, and would fail in another with words that say nothing to anybody."""
+    client = AsyncClient("shop", redis_url)
+
+    async def create(id: str) -> str:
+        return (await client.workflow("order").create(id)).id
+
+    async def create_and_close() -> None:
+        await create("a1")
+        with pytest.raises(ConfigError, match="first used in another event loop.*make one for each event loop"):
+            await asyncio.to_thread(asyncio.run, create("a2"))
+        await client.close()
+
+    async def create_again() -> None:
+        async with client:
+            assert await create("a2") == "a2"
+
+    asyncio.run(create_and_close())
+    asyncio.run(create_again())
+
+
+def test_a_forked_process_is_refused_and_does_not_disturb_its_parent(run: Run) -> None:
+    """It would send over its parent's connection, which then would read an answer that it never asked for."""
+
+    async def in_the_child(client: AsyncClient) -> None:
+        with pytest.raises(ConfigError, match="first used in another process.*make one for each process"):
+            await client.workflow("order").create("a3")
+        await client.close()
+
+    async def body(client: AsyncClient) -> None:
+        handle = client.workflow("order")
+        await handle.create("a1")
+        connected = (await client._connection.info("clients"))["connected_clients"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # this process may have threads
+            child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                asyncio.run(in_the_child(client))
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (await handle.create("a2")).id == "a2"
+        assert (await handle.get("a1")).id == "a1"
+        assert (await client._connection.info("clients"))["connected_clients"] == connected
+
+    run(body)
 
 
 def test_a_status_is_dumped_with_the_steps_that_were_read(run: Run, worker: HandWorker) -> None:

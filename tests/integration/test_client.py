@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -700,6 +701,25 @@ def test_a_given_connection_without_room_says_so(client: Client, redis_url: str)
         given.connection_pool.release(taken)
 
 
+def fork(body: Callable[[], object]) -> int:
+    """Run it in a forked process. Returns: the process id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process may have threads; the child needs none
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            body()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def succeeded(child: int) -> bool:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_forked_process_shares_no_connection_with_its_parent(client: Client, worker: HandWorker) -> None:
     """One that listened in the parent would have two readers, who take each other's messages."""
     first = client.workflow("order").create("a1")
@@ -710,21 +730,82 @@ def test_a_forked_process_shares_no_connection_with_its_parent(client: Client, w
         pass
     before = {id(line) for line in client.store._listeners._idle}
     assert before
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # this process may have threads; the child needs none
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            assert not client.store._listeners._idle
-            assert client.workflow("order").get("a2").status().status == "queued"
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def look() -> None:
+        assert not client.store._listeners._idle
+        assert client.workflow("order").get("a2").status().status == "queued"
+
+    assert succeeded(fork(look))
     assert {id(line) for line in client.store._listeners._idle} == before
     worker.complete(of(second), 2)
     assert second.result() == 2
+
+
+class Traffic:
+    """What clients have sent to a server since ``begin``; what scripts do depends on what is there already."""
+
+    SENT = ("evalsha", "script", "hello", "hgetall", "ping", "subscribe")
+
+    def __init__(self, url: str) -> None:
+        self._look = redis_py.Redis.from_url(url)
+
+    def begin(self) -> None:
+        self._look.config_resetstat()
+
+    def so_far(self) -> dict[str, int]:
+        """Calls by command, and connections made."""
+        counts = self._look.info("commandstats")
+        sent = {name: counts.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in self.SENT}
+        return {**sent, "connections": self._look.info("stats")["total_connections_received"]}
+
+
+def calls_and_waits(client: Client, name: str, traffic: Traffic) -> list[dict[str, int]]:
+    """Twice: 20 calls, and a wait that somebody else ends. Returns: the traffic of each of the four."""
+    found = []
+    for number in (1, 2):
+        traffic.begin()
+        handle = client.workflow("order")
+        for one in range(20):
+            handle.create(f"{name}-{number}-{one}")
+        found.append(traffic.so_far())
+        waiting = handle.create(f"{name}-{number}")
+        traffic.begin()
+        assert waiting.result("20 seconds") == number
+        waited = traffic.so_far()
+        # Calls are left out: a wait looks once more if it takes longer than a second.
+        found.append({"subscribe": waited["subscribe"], "connections": waited["connections"]})
+    return found
+
+
+def test_a_forked_client_costs_what_a_fresh_one_does(
+    client: Client, worker: HandWorker, redis: redis_py.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """Counted at the server. It connects once for calls and once to listen, and goes on like any other."""
+    with client.store.listening("warm"):
+        client.workflows()  # over a second connection
+
+    def measured(name: str, choose: Callable[[], Client]) -> Any:
+        result = tmp_path / name
+
+        def measure() -> None:
+            result.write_text(json.dumps(calls_and_waits(choose(), name, Traffic(redis_url))))
+
+        child = fork(measure)
+        for number in (1, 2):
+            waited_for = client.store.keys.instance("order", f"{name}-{number}")
+            channel = client.store.ended_channel(waited_for)
+            while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1:
+                pass
+            worker.complete(waited_for, number)
+        assert succeeded(child)
+        return json.loads(result.read_text())
+
+    forked = measured("forked", lambda: client)
+    fresh = measured("fresh", lambda: Client("shop", redis_url))
+    # The first call of a fresh one asks for the number of shards.
+    assert forked[0] == {**fresh[0], "evalsha": fresh[0]["evalsha"] - 1}
+    assert forked[1:] == fresh[1:]
+    assert [part["connections"] for part in forked] == [1, 1, 0, 0]
 
 
 def json_of(instance: WorkflowInstance) -> Any:

@@ -5,7 +5,7 @@
         await instance.send_event("approved", {"by": "ann"})
         await instance.result(timeout="1 hour")
 
-A client belongs to the event loop it is first used in.
+A client belongs to the process and the event loop it is first used in, until it is closed there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, read_manifest
 from workflows.storage.outage import server_errors
 from workflows.storage.removal import unring_calls
-from workflows.storage.store import AsyncStore, Call, async_producer
+from workflows.storage.store import AsyncStore, Call, Home, async_producer
 from workflows.values import durations, names
 from workflows.values.codec import InstanceRef
 
@@ -49,7 +49,11 @@ Answer = TypeVar("Answer")
 
 
 class AsyncClient:
-    """A connection to the workflows of one namespace; see ``Client`` for the arguments."""
+    """A connection to the workflows of one namespace; see ``Client`` for the arguments.
+
+    Every call raises ConfigError in another event loop than the first, or in a process forked since. With a
+    ``connection``, seeing to that is its owner's business.
+    """
 
     def __init__(
         self,
@@ -68,14 +72,15 @@ class AsyncClient:
         self._connection: redis.asyncio.Redis = (
             async_producer(redis_url(url)) if connection is None else requests.checked_connection(connection)
         )
+        self._home = Home() if self._owned else None
         self._store: AsyncStore | None = None
 
     async def store(self) -> AsyncStore:
         """Where the commands go; see ``Client.store``."""
         if self._store is None:
-            bare = AsyncStore(self._connection, Keyspace(self.namespace))
+            bare = AsyncStore(self._connection, Keyspace(self.namespace), home=self._home)
             keys = await send(bare, requests.keyspace(self.namespace, self._shards))
-            self._store = AsyncStore(self._connection, keys, self._clock)
+            self._store = AsyncStore(self._connection, keys, self._clock, self._home)
         return self._store
 
     def workflow(self, workflow: str | type) -> AsyncWorkflowHandle:
@@ -89,9 +94,13 @@ class AsyncClient:
         return (await self._manifest()).names()
 
     async def close(self) -> None:
-        """Close the connections, unless they were given."""
-        if self._owned:
-            await self._connection.aclose()
+        """Close the connections, unless they were given. Does nothing in a process forked since their first use: they
+        are its parent's.
+        """
+        if self._home is None or self._home.is_elsewhere:
+            return
+        await self._connection.aclose()
+        self._home.leave()
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -448,15 +448,71 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class AsyncStore:
-    """The same for asyncio."""
+class Home:
+    """The process and the event loop that connections for asyncio belong to: those in which they are first used.
 
-    def __init__(self, connection: redis.asyncio.Redis, keys: Keyspace, clock: Clock | None = None) -> None:
-        self.redis = connection
+    A process that was forked shares its parent's sockets, and the parent would read the answers to what it sends.
+    """
+
+    def __init__(self) -> None:
+        self._process: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is another process."""
+        return self._process not in (None, os.getpid())
+
+    def enter(self) -> None:
+        """Called by every use.
+
+        Raises:
+            ConfigError: this is another process or another loop.
+        """
+        if self.is_elsewhere:
+            raise ConfigError(_NOT_HERE.format("process"))
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise ConfigError(_NOT_HERE.format("event loop"))
+        self._process, self._loop = os.getpid(), loop
+
+    def leave(self) -> None:
+        """The connections are closed: the next use may be anywhere."""
+        self._process = self._loop = None
+
+
+_NOT_HERE: Final = (
+    "This AsyncClient was first used in another {0}, and its connections stay there: make one for each {0}."
+)
+
+
+class AsyncStore:
+    """The same for asyncio.
+
+    Args:
+        home: asked at every use of the connection, if there is one.
+    """
+
+    def __init__(
+        self, connection: redis.asyncio.Redis, keys: Keyspace, clock: Clock | None = None, home: Home | None = None
+    ) -> None:
+        self._redis = connection
+        self._home = home
         self.keys = keys
         self.clock: Clock = clock or ServerClock()
         self._database = _database_of(connection)
         self._listeners = 0
+
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        """What commands go through.
+
+        Raises:
+            ConfigError: it belongs to another process or event loop.
+        """
+        if self._home is not None:
+            self._home.enter()
+        return self._redis
 
     def ended_channel(self, instance: Instance) -> str:
         """See ``Keyspace.ended_channel``."""
@@ -489,7 +545,7 @@ class AsyncStore:
             self._listeners -= 1
 
     async def close(self) -> None:
-        await self.redis.aclose()
+        await self._redis.aclose()
 
 
 def connection(url: str, **options: Any) -> redis.Redis:
