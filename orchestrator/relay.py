@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from workflows import limits
 from workflows.storage.aside import is_about_data, set_aside
 from workflows.storage.keys import checked_name, relay_parent
 from workflows.storage.removal import CREATE
 from workflows.storage.store import Call, Store, call_on, script, unpackb
 from workflows.values import failure
 
+_RELAY = script(Path(__file__).with_name("relay.lua"), pump=False)
 _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))
 _WATCH = script(Path(__file__).with_name("watch.lua"))
 _ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"), pump=False)
@@ -53,12 +55,9 @@ def deliver(store: Store, shard: int) -> int:
 
 
 def _some(store: Store, relay: str) -> dict[bytes, bytes]:
-    """A page of messages; they may be large, and there may be many."""
-    cursor: Any = 0
-    while True:
-        cursor, found = store.command("HSCAN", relay, cursor, "COUNT", BATCH)
-        if found or int(cursor) == 0:
-            return dict(found)
+    """As many messages as one reply may hold: each may have a megabyte, and each is sent on and sent back once more."""
+    ids, blobs = store.call(Call(_RELAY, [relay], {"n": BATCH, "bytes": limits.SCRIPT_BYTES}))
+    return dict(zip(ids, blobs, strict=True))
 
 
 def _give_up(store: Store, id: bytes, why: str) -> None:

@@ -5,17 +5,23 @@
 --          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
 --        page, bytes = most entries and bytes of them that all answers send along, turn = most entries to decide
 --        over
--- Reply  {'no-lease'} or list of: 0 (dead) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
+-- Reply  {'no-lease'} or list of: 0 (dead) | 1 (untouched: ask again, this was enough for one call) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
 --        ''), nonce of the last entry, decided position}
 --        entries are fewer when there are more than fit: the worker reads the rest itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not lease_is_live(A.w) then return reply({'no-lease'}) end
-local answers, room, bytes = {}, A.page, A.bytes
+local answers, room, bytes, looked = {}, A.page, A.bytes, 0
+-- An entry that only its nonce is wanted of may have a megabyte all the same.
+local function nonce_at(I, at)
+  local blob = at >= 0 and redis.call('LINDEX', I.j, at) or ''
+  looked = looked + #blob
+  return string.sub(blob, 3, 10)
+end
 for at, a in ipairs(A.items) do
-  local I, task = instance(a.i), 0
+  local I, task = instance(a.i), looked < A.bytes and 0 or 1
   -- What is not to be claimed is nobody's, and would be rung for ever: whatever makes it claimable writes it anew.
-  if a.m then redis.call('ZREM', INTENTS, a.m) end
-  if I and I.gen == a.g and not FINAL[I.st] and I.want == '' then
+  if a.m and task == 0 then redis.call('ZREM', INTENTS, a.m) end
+  if I and task == 0 and I.gen == a.g and not FINAL[I.st] and I.want == '' then
     local upto, blob
     if a.k == 't' then
       if I.turn == (a.fw and 'h|' .. a.fw .. '|' .. a.ft or 'r|' .. a.n) then
@@ -44,14 +50,11 @@ for at, a in ipairs(A.items) do
       if I.started == '' then set(I, 'started', NOW) end
       set_status(I, 'running')
       local from = a.h
-      if from > 0 then
-        local last = redis.call('LINDEX', I.j, from - 1)
-        if not last or from > upto or string.sub(last, 3, 10) ~= a.hn then from = 0 end
-      end
+      if from > upto or from > 0 and nonce_at(I, from - 1) ~= a.hn then from = 0 end
       local entries, weight = page_of(I.j, from, upto, room, bytes)
       room, bytes = room - #entries, bytes - weight
-      local final = #entries > 0 and from + #entries == upto and entries[#entries] or redis.call('LINDEX', I.j, upto - 1)
-      local last = upto > 0 and string.sub(final or '', 3, 10) or ''
+      local whole = #entries > 0 and from + #entries == upto
+      local last = whole and string.sub(entries[#entries], 3, 10) or nonce_at(I, upto - 1)
       task = {NOW, from, upto, entries, blob, last, I.pos}
     end
   end

@@ -133,6 +133,18 @@ def claim(
     Raises:
         LeaseLost: the worker has no lease in one of the shards; what was claimed in others comes back by reconcile.
     """
+    tasks: list[Task] = []
+    left = intents
+    while left:
+        claimed, left = _claim_some(store, worker, left, known)
+        tasks += claimed
+    return tasks
+
+
+def _claim_some(
+    store: Store, worker: str, intents: Sequence[Intent], known: Callable[[Instance], Known | None]
+) -> tuple[list[Task], list[Intent]]:
+    """Claim what one call per shard bears. Returns: the tasks, and what is to be asked for again."""
     by_shard: dict[int, list[tuple[Intent, Instance]]] = defaultdict(list)
     for intent in intents:
         instance = store.keys.instance(intent.workflow, intent.id)
@@ -168,15 +180,17 @@ def claim(
                 _arguments(worker, items),
             )
         )
-    tasks = []
+    tasks, left = [], []
     for (group, items), answer in zip(asked, store.call_all(calls), strict=True):
         if answer and answer[0] == b"no-lease":
             raise LeaseLost(worker)
-        for (_, instance), item, reply in zip(group, items, answer, strict=True):
-            if reply != 0:
+        for (intent, instance), item, reply in zip(group, items, answer, strict=True):
+            if reply == 1:
+                left.append(intent)
+            elif reply != 0:
                 store.clock.observe(int(reply[0]))
                 tasks.append(_task(worker, instance, item, reply))
-    return tasks
+    return tasks, left
 
 
 def take_over(store: Store, worker: str, held: Held) -> Task | None:

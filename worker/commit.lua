@@ -1,5 +1,6 @@
 -- Commits a turn: what `run` asked for after being fed the journal up to `f`.
--- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, d decision, [ea]}
+-- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, [z its bytes],
+--        d decision, [ea]}
 -- Reply  list of {code, now}: 0 stale, 1 committed, 2 committed and ended, 3 committed and the new step is held under `ea`;
 --        an end is refused and nothing written: 4 third is what there is that this code has never asked for, 5 there is
 --        more than one call may compare

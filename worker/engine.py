@@ -707,6 +707,7 @@ class Engine:
             "b": task.position,
             "f": task.upto,
             "n": warm.nonce,
+            "z": warm.weight,
             "d": decision,
         }
         if token:

@@ -80,7 +80,7 @@ class Replays:
             warm.replay.close()
             raise
         if blobs:
-            warm.nonce = journal.nonce_of(blobs[-1])
+            warm.nonce, warm.weight = journal.nonce_of(blobs[-1]), len(blobs[-1])
             warm.size += sum(map(len, blobs))
 
     def keep(self, instance: Instance, warm: WarmReplay) -> None:

@@ -137,7 +137,8 @@ def _items_elements(one: tuple[Instance, Item, Answered]) -> int:
 
 def _items_bytes(one: tuple[Instance, Item, Answered]) -> int:
     item = one[1]
-    weight = len(item.get("e") or b"")
+    # The last entry that a commit was decided over is compared, and so read once more.
+    weight: int = len(item.get("e") or b"") + item.get("z", 0)
     decision = item.get("d")
     if isinstance(decision, bytes):
         weight += len(decision)

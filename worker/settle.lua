@@ -15,7 +15,9 @@ for at, a in ipairs(A.items) do
       r.f, r.tok, r.by = r.f + 1, nil, nil
       r.e = r.e or {}
       r.e[#r.e + 1] = a.r[2]
-      if #r.e > FAILURES_KEPT then table.remove(r.e, 1) end
+      local weight = 0
+      for _, failed in ipairs(r.e) do weight = weight + #failed[4] end
+      while #r.e > FAILURES_KEPT or weight > FAILURES_BYTES and #r.e > 1 do weight = weight - #table.remove(r.e, 1)[4] end
       -- Time stands still while pausing: a back-off is kept then, not armed.
       if a.r[1] <= 0 and I.want == '' then
         r.st = 'due'

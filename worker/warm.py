@@ -26,6 +26,7 @@ class WarmReplay:
 
     Attributes:
         nonce: nonce of the last entry fed, which tells timelines apart (F42).
+        weight: bytes of that entry.
         size: bytes of journal fed.
         resumed: whether it has been in a cache, so that ``run`` did not begin in the present turn.
         streak: steps in a row that did not pass through a queue, and when the streak began.
@@ -34,6 +35,7 @@ class WarmReplay:
     replay: Replay
     generation: str
     nonce: str
+    weight: int = 0
     size: int = 0
     resumed: bool = False
     streak: int = 0

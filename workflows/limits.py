@@ -19,9 +19,8 @@ PAYLOAD_BYTES: Final = 1024 * 1024  # params, a step's result, an event's payloa
 CODEC_DEPTH: Final = 64  # containers inside containers; deeper is a mistake or an attack (F52)
 CODEC_ITEMS: Final = 100_000  # members of all containers of one value together; bounds memory and time (F52)
 FAILURE_BYTES: Final = 32 * 1024  # one stored error with its traceback, whatever the exception carries (F53)
-FAILURES_KEPT: Final = (
-    10  # failed attempts kept in a settled entry: enough to see a pattern, bounded for 10,000 retries
-)
+FAILURES_KEPT: Final = 10  # failed attempts kept with a step: enough to see a pattern, bounded for 10,000 retries
+FAILURES_BYTES: Final = 32 * 1024  # of them together; the last is always kept. Open records are taken up by the slice
 INSTANCE_BYTES: Final = 1024 * 1024 * 1024  # everything one instance stores (model: 1 GB)
 
 # Durations

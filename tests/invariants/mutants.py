@@ -93,8 +93,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "commit: an end does not look at what was answered meanwhile",
             "",
-            "for at = f, I.len - 1 do\n    local blob",
-            "for at = I.len, I.len - 1 do\n    local blob",
+            "for _, blob in ipairs(entries) do",
+            "for _, blob in ipairs({}) do",
             program="shortened",
         ),
         CodeMutant(
@@ -263,7 +263,7 @@ def mutants() -> list[Mutant]:
             "redis.call('RENAMENX', I.m, I.c .. 'x') abandon(I, KEYS[#KEYS], A.remains)"
             " redis.call('RENAMENX', I.c .. 'x', I.m)",
         ),
-        Mutant("the loser of a race is not withdrawn", "", "for _, w in ipairs(D.w) do", "for _, w in ipairs({}) do"),
+        Mutant("the loser of a race is not withdrawn", "", "for at, w in ipairs(D.w) do", "for at, w in ipairs({}) do"),
         Mutant(
             "reap keeps the token",
             "reap",

@@ -12,7 +12,7 @@ import pytest
 import redis as redis_py
 
 import workflows
-from orchestrator import sweep, timers, unfinished
+from orchestrator import relay, sweep, timers, unfinished
 from tests.driving import HandClock, HandWorker, decided, keys_of, sleep, step, wait
 from tests.scripts.touching import TouchingStore
 from worker.claim import claim
@@ -26,7 +26,8 @@ from workflows.client.requests import History, Request
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
-from workflows.storage.store import Call
+from workflows.storage.store import Call, packb, unpackb
+from workflows.values import codec
 
 FEW = 200
 """What a call touches that takes up one thing: the header twice, and a handful of commands for each element."""
@@ -279,11 +280,24 @@ def test_a_turn_is_decided_over_a_bounded_part_of_the_journal(
 def test_scripts_and_python_agree_on_the_size_of_a_slice() -> None:
     text = (Path(workflows.__file__).parent / "storage" / "pump.lua").read_text()
     assert f"local SLICE = {limits.SCRIPT_ELEMENTS}\n" in text
+    assert f"local SCRIPT_BYTES = {limits.SCRIPT_BYTES // 1024} * 1024\n" in text
+    assert f"local FAILURES_KEPT = {limits.FAILURES_KEPT}\n" in text
+    assert f"local FAILURES_BYTES = {limits.FAILURES_BYTES // 1024} * 1024\n" in text
+
+
+def test_what_a_call_touches_is_counted_also_where_a_script_changes_an_instance(
+    store: TouchingStore, instance: Instance
+) -> None:
+    """The counter itself: everything else here depends on it."""
+    assert store.most["create"] > 30
+    assert store.heaviest["create"] > 500
 
 
 # Bytes
 
 BIG = b"x" * 1024 * 1024
+HEAVY = 6 * limits.SCRIPT_BYTES
+"""What a call is given and touches: a page, with one value too many, which it reads and perhaps writes."""
 
 
 def big_journal(store: TouchingStore, instance: Instance, entries: int) -> None:
@@ -318,7 +332,9 @@ def test_the_claims_of_one_call_share_what_a_reply_may_hold(store: TouchingStore
         big_journal(store, instance, 3)
     intents = [Intent.parse(worker.intents(instance)[0]) for instance in instances]
     tasks = claim(store, worker.name, intents, lambda _: None)
-    assert (len(tasks), sum(len(task.blobs) for task in tasks)) == (10, 2)
+    assert sorted(task.instance.id for task in tasks) == [f"a{n}" for n in range(10)]
+    assert {len(task.blobs) for task in tasks} == {2}
+    assert store.heaviest["claim"] < HEAVY
 
 
 def test_outcomes_are_settled_in_calls_of_bounded_size(
@@ -346,6 +362,107 @@ def test_a_batch_of_large_params_is_created_in_calls_of_bounded_size() -> None:
     entries = [{"params": {"blob": "x" * 500_000}} for _ in range(10)]
     _, made = requests.create_batch(keys, KnownWorkflow("order"), entries)
     assert [len(request.call.arguments["items"]) for request in made] == [2] * 5
+
+
+def test_messages_between_shards_are_delivered_in_calls_of_bounded_size(store: TouchingStore) -> None:
+    message = {"op": "outcome", "wf": "order", "gen": "g", "seq": 1, "cwf": "order", "cid": "c", "v": BIG}
+    relay_key = store.keys.shard_key(0, "relay")
+    for n in range(20):
+        store.redis.hset(relay_key, f"o|order|p{n}|g|1", packb({**message, "id": f"p{n}"}))
+    assert 0 < relay.deliver(store, 0) <= 2
+    while relay.deliver(store, 0):
+        pass
+    assert store.redis.hlen(relay_key) == 0
+    assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
+
+
+def test_large_events_find_their_waits_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    for n in range(20):
+        assert send(store, instance, "t", f"{n:02}" + "x" * 1_000_000) == "buffered"
+    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, 21)])
+    assert go_on(store) > 5
+    given = [entry for entry in worker.entries(instance) if isinstance(entry, journal.EventReceived)]
+    assert [codec.decode(entry.payload)[:2] for entry in given] == [f"{n:02}" for n in range(20)]
+    assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
+
+
+def test_large_events_are_put_back_slice_by_slice_before_anybody_gets_them(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    """They come while `run` gives up the waits for them, and asks for others."""
+    worker.turn(instance, o=[step(1, "fast"), *(wait(seq, f"w{seq}", "t") for seq in range(2, 22))])
+    worker.settle(instance, 1, "fast", worker.claim(instance, "a", 1), value=1)
+    token, fed = worker.claim(instance), len(worker.entries(instance))
+    for n in range(20):
+        assert send(store, instance, "t", f"{n:02}" + "x" * 1_000_000) == "delivered"
+    given_up = [{"s": seq, "k": "wait"} for seq in range(2, 22)]
+    again = [wait(seq, f"w{seq}", "t") for seq in range(22, 42)]
+    assert worker.commit(instance, token, fed=fed, w=given_up, o=again) == 1
+    assert go_on(store) > 5
+    given = [entry for entry in worker.entries(instance) if isinstance(entry, journal.EventReceived) and entry.seq > 21]
+    assert [(entry.seq, codec.decode(entry.payload)[:2]) for entry in given] == [(22 + n, f"{n:02}") for n in range(20)]
+    assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
+
+
+def test_an_end_is_compared_by_the_worker_when_what_came_meanwhile_is_large(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    token = worker.claim(instance)
+    big_journal(store, instance, 20)
+    end = {"st": "complete", "v": b"", "q": []}
+    assert worker.commit(instance, token, fed=1, e=end) == 5
+    assert store.heaviest["commit"] < HEAVY
+
+
+def test_commits_whose_last_entry_is_large_are_sent_apart(
+    store: TouchingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round = Round()
+    for n in range(4):
+        item = {"g": "g", "t": "t", "b": 0, "f": 1, "n": "n", "z": len(BIG), "d": {"o": [], "w": []}}
+        round.commit("hand", store.keys.instance("order", f"a{n}"), item, lambda _: None)
+    calls: list[Call] = []
+    execute = store.execute
+    monkeypatch.setattr(store, "execute", lambda some: [*map(calls.append, some)] and execute(some))
+    round.send(store)
+    assert [len(call.arguments["items"]) for call in calls] == [1] * 4
+
+
+def failing(store: TouchingStore, worker: HandWorker, instance: Instance, seq: int, times: int) -> None:
+    """A step fails so many times, each time with the largest error that is kept."""
+    for n in range(times):
+        token = worker.claim(instance, "a", seq)
+        blob = packb({"n": n, "x": "x" * (limits.FAILURE_BYTES - 100)})
+        item = {"g": worker.header(instance, "gen"), "s": seq, "t": token, "r": [0, [n, 1, 2, blob]]}
+        round = Round()
+        round.settle(worker.name, instance, item, lambda _: None)
+        round.send(store)
+
+
+def test_failures_of_an_open_step_are_kept_up_to_so_many_bytes_and_the_last_in_any_case(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    worker.turn(instance, o=[step(1, "s1")])
+    failing(store, worker, instance, 1, limits.FAILURES_KEPT + 2)
+    record = worker.record(instance, 1)
+    assert (record[b"f"], [failed[0] for failed in record[b"e"]]) == (12, [11])
+
+
+def test_large_open_records_are_read_in_pages(store: TouchingStore, worker: HandWorker, instance: Instance) -> None:
+    many = 100
+    worker.turn(instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)])
+    for seq in range(1, many + 1):
+        failing(store, worker, instance, seq, 1)
+    pages = History(requests.read(store.keys, instance).parse(store.call(requests.read(store.keys, instance).call)))
+    assert pages.next_page is not None
+    while (mark := pages.next_page) is not None:
+        request = requests.read(store.keys, instance, page=mark)
+        pages.add(request.parse(store.call(request.call)))
+    assert {record[b"s"] for record in store.open_records(instance)} == set(range(1, many + 1))
+    assert {unpackb(blob)[b"s"] for blob in pages._records} == set(range(1, many + 1))
+    assert max(store.heaviest["read"], store.heaviest["records"]) < 2 * limits.SCRIPT_BYTES
 
 
 @pytest.mark.slow

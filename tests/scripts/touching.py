@@ -1,4 +1,5 @@
-"""A store that counts what each script touches: commands, their arguments and the elements of their answers."""
+"""A store that counts what each script touches: commands, their arguments and the elements of their answers; and the
+bytes of all that."""
 
 from __future__ import annotations
 
@@ -8,46 +9,63 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from workflows.storage.store import Call, Script, Store
+from workflows.storage.store import Call, Script, Store, packb
 
-_KEY = "touched"
+_KEYS = ("touched", "weighed")
 
-_COUNT = f"""
-local real, touched = redis, 0
-local function elements(answer)
-  if type(answer) ~= 'table' then return 0 end
-  local n = #answer
-  for _, inner in ipairs(answer) do n = n + elements(inner) end
-  return n
+# Scripts call through `call`, and those that change instances through `pcall` (`aside.lua`).
+_COUNT = """
+local real, touched, weighed = redis, 0, 0
+local function count(answer)
+  if type(answer) == 'string' then weighed = weighed + #answer end
+  if type(answer) ~= 'table' then return end
+  touched = touched + #answer
+  for _, inner in ipairs(answer) do count(inner) end
 end
-local redis = setmetatable({{call = function(...)
-  local answer = real.call(...)
-  touched = touched + select('#', ...) - 1 + elements(answer)
-  real.call('SET', '{_KEY}', touched)
-  return answer
-end}}, {{__index = real}})
+local function counted(call)
+  return function(...)
+    local answer = call(...)
+    touched = touched + select('#', ...) - 1
+    for n = 2, select('#', ...) do weighed = weighed + #tostring((select(n, ...))) end
+    count(answer)
+    return answer
+  end
+end
+local redis = setmetatable({call = counted(real.call), pcall = counted(real.pcall)}, {__index = real})
+local function measured()
+"""
+_SAY = f"""
+end
+local said = measured()
+real.call('SET', '{_KEYS[0]}', touched)
+real.call('SET', '{_KEYS[1]}', weighed)
+return said
 """
 
 
 @cache
 def _counting(script: Script) -> Script:
-    text = _COUNT + script.text
+    text = _COUNT + script.text + _SAY
     return Script(script.name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class TouchingStore(Store):
-    """Attributes: most: by script, the most elements that one call of it has touched."""
+    """Attributes:
+    most: by script, the most elements that one call of it has touched.
+    heaviest: by script, the most bytes that one call of it has been given and has touched.
+    """
 
-    most: Counter[str]
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.most: Counter[str] = Counter()
+        self.heaviest: Counter[str] = Counter()
 
     def execute(self, calls: Sequence[Call]) -> list[Any]:
         answers: list[Any] = []
         for call in calls:
             answers += super().execute([Call(_counting(call.script), call.keys, call.arguments)])
-            touched: Any = self.redis.get(_KEY)
-            self.most[call.script.name] = max(self.most[call.script.name], int(touched or 0))
+            touched, weighed = (int(found or 0) for found in self.redis.mget(_KEYS))
+            name = call.script.name
+            self.most[name] = max(self.most[name], touched)
+            self.heaviest[name] = max(self.heaviest[name], weighed + len(packb(call.arguments)))
         return answers
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.most = Counter()

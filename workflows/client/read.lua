@@ -1,7 +1,7 @@
 -- Reads an instance in one moment; writes nothing.
 -- ARGV   fields = names of header fields, and params, sched, out, err, warn, which the first and last element of the
 --        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
---        are so many bytes, records = most open records, cursor = where to go on among them
+--        are so many bytes, records = most open records (the same bytes), cursor = where to go on among them
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open
 --        records, seqs of those whose message to another shard is still on its way}
 -- Open records come with the end of the journal only: then no step is missing from both and none is in both. Where they
@@ -33,12 +33,8 @@ if A.from then
     local open = redis.pcall('HLEN', KEYS[14])
     if type(open) == 'table' then
       cursor = ''
-    elseif open <= A.records then
-      records, cursor = redis.call('HVALS', KEYS[14]), ''
     else
-      local page = redis.call('HSCAN', KEYS[14], cursor, 'COUNT', A.records)
-      cursor = page[1] ~= '0' and page[1] or ''
-      for at = 2, #page[2], 2 do records[#records + 1] = page[2][at] end
+      records, cursor = values_of(KEYS[14], cursor, A.records, A.bytes)
     end
   end
 end

@@ -267,14 +267,15 @@ def _unreadable(store: Store) -> list[aside.Note]:
     with store.redis.pipeline(transaction=False) as pipeline:
         for key, _ in places:
             if key.endswith(":relay"):
-                pipeline.execute_command("HSCAN", key, 0, "COUNT", MEMBERS_LOOKED_AT)  # type: ignore[no-untyped-call]
+                # Without their values, which may be large.
+                pipeline.hrandfield(key, MEMBERS_LOOKED_AT)
             else:
                 pipeline.zrange(key, 0, MEMBERS_LOOKED_AT - 1)
                 pipeline.zrange(key, -MEMBERS_LOOKED_AT, -1)
         answers = iter(pipeline.execute())
     notes = []
     for key, parse in places:
-        members = list(next(answers)[1]) if key.endswith(":relay") else dict.fromkeys([*next(answers), *next(answers)])
+        members = next(answers) if key.endswith(":relay") else dict.fromkeys([*next(answers), *next(answers)])
         for member in members:
             try:
                 parse(member)

@@ -34,6 +34,17 @@ local function page_of(list, at, upto, most, bytes)
   end
   return found, weight
 end
+-- Values of a hash from `cursor` on, in small portions until there are `most` of them or so many bytes; and the cursor
+-- behind them, '' behind the last.
+local function values_of(hash, cursor, most, bytes)
+  local found, weight = {}, 0
+  repeat
+    local page = redis.call('HSCAN', hash, cursor, 'COUNT', 10)
+    cursor = page[1]
+    for at = 2, #page[2], 2 do found[#found + 1], weight = page[2][at], weight + #page[2][at] end
+  until cursor == '0' or #found >= most or weight >= bytes
+  return found, cursor ~= '0' and cursor or ''
+end
 -- Tells those who wait for an instance's end to look; channels are shared by all databases (Keyspace.ended_channel).
 local function announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
 local function reply(value) return cmsgpack.pack(value) end

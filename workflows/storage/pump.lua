@@ -10,6 +10,7 @@ local TIMERS, INTENTS, WAKE, HELD, WORKERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local RELAY, INDEX, RETIRE, UNFINISHED = KEYS[6], KEYS[7], KEYS[8], KEYS[11]
 local FINAL = {complete = true, errored = true, terminated = true}
 local FAILURES_KEPT = 10
+local FAILURES_BYTES = 32 * 1024
 local DEATHS_MAX = 3
 local LOSSES_MAX = 10
 local STRIKES_MAX = 3
@@ -18,7 +19,10 @@ local LEFT, SEEN, GONE = 0, 1, 2
 -- Open records and queued things that one call takes up beyond what it was asked for. What is left over stands in the
 -- instance, and `continue.lua` goes on with it (I12).
 local SLICE = 200
+local SCRIPT_BYTES = 1024 * 1024
 local budget = SLICE
+-- Taking up a value counts by its bytes too: one of the largest is a slice by itself.
+local function charge_bytes(n) budget = math.max(0, budget - math.floor(n * SLICE / SCRIPT_BYTES)) end
 
 -- Where the keys of the n-th instance begin.
 local function place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
@@ -287,13 +291,19 @@ local function match(I)
         local e = event(I, number)
         redis.call('HDEL', I.m, 'e:' .. number)
         redis.call('ZREM', I.q, mail)
-        if e then give(I, r, ty, number, e) end
+        if e then
+          charge_bytes(#e.p)
+          give(I, r, ty, number, e)
+        end
         number = select(2, first_number(I, 'm|' .. ty .. '|'))
       end
       look_for_mail(I, ty, number)
     end
   end
 end
+
+-- Bytes of events that this call has put back.
+local returned = 0
 
 -- A wait that was given up may have received its event in an entry nobody will use: that event goes back to its place.
 -- Of a detached wait only an entry that has been fed counts: one beyond `limit` may still be of use, if the wait is
@@ -307,6 +317,7 @@ local function put_back(I, seq, limit)
     if e and e.ty and e.ac then
       redis.call('ZREM', I.q, member)
       keep_event(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
+      returned = returned + #e.p
       look_for_mail(I, e.ty, e.ac)
       found = true
     end
@@ -537,10 +548,12 @@ local function open(I, spec, born)
   end
 end
 
--- Gives up what a decision gives up. Returns how many were withdrawn, and whether nothing came back to the mailbox by that.
+-- Gives up what a decision gives up. Returns how many were withdrawn, and whether nothing came back to the mailbox by
+-- that; and what of the decision is left, when as many bytes came back as one call may carry.
 local function change(I, D, f)
   local withdrawn, alone = 0, true
-  for _, w in ipairs(D.w) do
+  for at, w in ipairs(D.w) do
+    if returned >= SCRIPT_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
     local r = record(I, w.s)
     if r then
       disarm(I, r)
@@ -560,7 +573,11 @@ local function take_part(I)
   local name = part_of(I.rest.at)
   local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
   if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
-    change(I, D, I.pos)
+    local _, _, left = change(I, D, I.pos)
+    if left then
+      redis.call('HSET', I.m, name, cmsgpack.pack(left))
+      return
+    end
     for _, spec in ipairs(D.o) do open(I, spec) end
     budget = math.max(0, budget - #D.w - #D.o)
   else
@@ -576,7 +593,7 @@ local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
 
 -- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
 -- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`
--- when that is more than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
+-- when that is more elements or bytes than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
 -- while it holds the turn, what is open can only become entries.
 local function unasked(I, e, f)
   if not e then return nil end
@@ -595,8 +612,9 @@ local function unasked(I, e, f)
     local r = record_of(I, open[at], open[at + 1])
     if r then look(r.s, r.k, r.c, r.n) end
   end
-  for at = f, I.len - 1 do
-    local blob = redis.call('LINDEX', I.j, at)
+  local entries = page_of(I.j, f, I.len, SLICE, SCRIPT_BYTES)
+  if #entries < I.len - f then return LOOK end
+  for _, blob in ipairs(entries) do
     local entry = body(blob)
     look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
   end
@@ -614,9 +632,14 @@ local function apply(I, D, f, born)
     return false
   end
   local tail = I.len == f
-  local withdrawn, alone = change(I, D, f)
+  local withdrawn, alone, left = change(I, D, f)
   for _, note in ipairs(D.g or {}) do redis.call('ZREM', I.q, 'g|' .. ordered(note[1]) .. '|' .. note[2]) end
   set(I, 'pos', tail and f + withdrawn or f)
+  if left then
+    redis.call('HSET', I.m, part_of(1), cmsgpack.pack(left))
+    I.rest.at, I.rest.parts = 1, 1
+    return false
+  end
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
   local eager = born and alone and #D.o == 1 and D.o[1].k == 'do' and I.len == I.pos and lease_is_live(born.worker)
   for _, spec in ipairs(D.o) do open(I, spec, eager and born) end

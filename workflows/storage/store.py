@@ -317,13 +317,12 @@ class Store:
 
     def open_records(self, instance: Instance) -> Iterator[dict[bytes, Any]]:
         """The open records of an instance, page by page; one that comes or goes meanwhile may be among them."""
-        key = self.keys.of_instance(instance)[2]
-        cursor = 0
-        while True:
-            cursor, page = self.command("HSCAN", key, cursor, "COUNT", limits.SCRIPT_ELEMENTS)
-            yield from map(unpackb, page.values())
-            if not cursor:
-                return
+        records = script(_HERE / "records.lua", pump=False)
+        key, cursor = self.keys.of_instance(instance)[2], b"0"
+        while cursor:
+            arguments = {"cursor": cursor, "page": limits.SCRIPT_ELEMENTS, "bytes": limits.SCRIPT_BYTES}
+            page, cursor = self.call(Call(records, [key], arguments))
+            yield from map(unpackb, page)
 
     def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
         """Fields of an instance's header; None for those it does not have."""
