@@ -20,7 +20,8 @@ from click.testing import CliRunner, Result
 from tests.driving import HandWorker, step, wait
 from tests.paths import packages
 from workflows import App
-from workflows.cli.main import cli, shown
+from workflows.cli.main import cli
+from workflows.cli.showing import shown
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
 from workflows.client.aio import AsyncClient
 from workflows.dev import run as dev
@@ -410,6 +411,37 @@ def test_processes_replace_the_command_and_get_no_password_on_their_command_line
     assert CliRunner().invoke(cli, ["--redis-url", url, *arguments]).exit_code == 0
     assert started == [[sys.executable, "-P", "-m", *command]]
     assert os.environ["WORKFLOWS_REDIS_URL"] == url
+
+
+@pytest.mark.parametrize("verb", [["list"], ["instances", "list", "order"], ["instances", "describe", "order"]])
+def test_options_are_taken_in_front_of_every_word_of_a_verb_and_behind(
+    client: Client, folder: Path, redis_url: str, verb: list[str]
+) -> None:
+    client.workflow("order").create("a1")
+    options = ["--redis-url", redis_url, "--namespace", "shop", "--json", "--debug"]
+    answers = set()
+    for place in range(len(verb) + 1):
+        result = CliRunner().invoke(cli, [*verb[:place], *options, *verb[place:]])
+        assert result.exit_code == 0, (place, result.output, result.exception)
+        answers.add(result.output)
+    assert len(answers) == 1
+    assert json.loads(answers.pop())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["worker", "shop:app"], ["worker", "--app", "shop:app"], ["--app", "shop:app", "worker"]],
+    ids=" ".join,
+)
+def test_an_app_is_named_by_an_argument_or_by_an_option_on_either_side(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, args: started.append(args))
+    monkeypatch.setenv("WORKFLOWS_REDIS_URL", "redis://unset")
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert started == [[sys.executable, "-P", "-m", "worker", "shop:app"]]
 
 
 def test_control_characters_are_escaped() -> None:

@@ -1,0 +1,207 @@
+"""Verbs on instances: look at them, steer them, send them events, remove them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Final
+
+import click
+
+from workflows.cli.frame import Family, Settings, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.showing import moment_text, reply, table
+from workflows.cli.timeline import followed, show_status
+from workflows.client import Client, WorkflowHandle, WorkflowInstance
+from workflows.client.requests import LIST_LIMIT
+from workflows.errors import InstanceNotFound
+from workflows.storage.status import FINAL, Status
+from workflows.values import names
+
+LATEST: Final = "latest"
+TRUNCATE: Final = 5000
+
+
+@click.group(cls=Family)
+def instances() -> None:
+    """Look at instances and steer them. An ID may be "latest": the newest one."""
+
+
+@instances.command("list")
+@click.argument("name")
+@click.option("--status", "statuses", multiple=True, type=click.Choice([str(status) for status in Status]))
+@click.option("--reverse", is_flag=True, help="Oldest first.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=LIST_LIMIT, show_default=True)
+@click.option("--cursor", help="Go on after the page before; it named the cursor.")
+@json_option
+@pass_settings
+def list_instances(
+    settings: Settings,
+    name: str,
+    statuses: tuple[str, ...],
+    reverse: bool,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List the instances of NAME, newest first."""
+    with closing(settings.client()) as client:
+        page = client.workflow(name).list(statuses or None, limit, cursor, oldest_first=reverse)
+        if not page and not statuses and cursor is None:
+            manifest_of(client).workflow(name)  # nothing at all: a slip of the pen, more often than not
+    if as_json:
+        found = [{"id": one.id, "status": str(one.status), "created_at": one.created_at.isoformat()} for one in page]
+        click.echo(json.dumps({"instances": found, "cursor": page.cursor}, indent=2))
+        return
+    table(
+        ("ID", "STATUS", "CREATED"), [(one.id, one.status, moment_text(one.created_at)) for one in page], empty="none"
+    )
+    if page.cursor is not None:
+        click.echo(f"more: --cursor {page.cursor}")
+
+
+@instances.command("describe")
+@click.argument("name")
+@click.argument("id", default=LATEST)
+@click.option("--step-output/--no-step-output", default=True, show_default=True)
+@click.option(
+    "--truncate-output-limit", type=click.IntRange(0), default=TRUNCATE, show_default=True, help="Characters."
+)
+@click.option("--follow", is_flag=True, help="Show what happens until its end.")
+@json_option
+@pass_settings
+def describe_instance(
+    settings: Settings,
+    name: str,
+    id: str,
+    step_output: bool,
+    truncate_output_limit: int,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Describe an instance with its steps."""
+    with closing(settings.client()) as client:
+        instance = find_instance(client, name, id)
+        status = followed(instance, as_json) if follow else instance.status()
+        if as_json:
+            click.echo(json.dumps(status.as_dict(outputs=step_output), indent=None if follow else 2))
+        else:
+            show_status(status, step_output, truncate_output_limit)
+
+
+@instances.command("send-event")
+@click.argument("name")
+@click.argument("id")
+@click.option("--type", required=True, help="What the workflow waits for.")
+@click.option("--payload", default="{}", show_default=True, help="JSON.")
+@click.option("--event-id", help="The same event id is accepted once.")
+@json_option
+@pass_settings
+def send_event(
+    settings: Settings, name: str, id: str, type: str, payload: str, event_id: str | None, as_json: bool
+) -> None:
+    """Send an event to an instance."""
+    value = json_argument(payload, "--payload")
+    with closing(settings.client()) as client:
+        instance = find_instance(client, name, id)
+        answer = instance.send_event(type, value, id=event_id)
+    reply(as_json, {"workflow": name, "id": instance.id, "type": type, "answer": answer}, answer)
+
+
+@click.command(cls=Verb)
+@click.argument("name")
+@click.argument("id")
+@click.argument("type")
+@click.argument("payload", required=False)
+@click.option("--event-id", help="The same event id is accepted once.")
+@json_option
+@pass_settings
+def publish(
+    settings: Settings, name: str, id: str, type: str, payload: str | None, event_id: str | None, as_json: bool
+) -> None:
+    """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
+    value = json_argument(payload, "PAYLOAD")
+    names.check_event_type(type)
+    with closing(settings.client()) as client:
+        try:
+            instance = find_instance(client, name, id)
+            answer = instance.send_event(type, value, id=event_id)
+            id = instance.id
+        except InstanceNotFound:
+            answer = "no such instance"
+    reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
+    if answer == "no such instance":
+        raise click.exceptions.Exit(1)
+
+
+def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str]) -> None:
+    """A verb that moves an instance; ``idle`` says in which statuses it changes nothing, and why."""
+
+    @instances.command(verb, help=help)
+    @click.argument("name")
+    @click.argument("id")
+    @json_option
+    @pass_settings
+    def command(settings: Settings, name: str, id: str, as_json: bool) -> None:
+        with closing(settings.client()) as client:
+            instance = find_instance(client, name, id)
+            before = instance.status().status
+            act(instance)
+            status = instance.status().status
+        about = {"workflow": name, "id": instance.id, "status": str(status)}
+        nothing = f" ({idle[before]}, so nothing happened)" if before in idle and status is before else ""
+        reply(as_json, about, f"{name}/{instance.id}: {status}{nothing}")
+
+
+_ENDED: Final = dict.fromkeys(FINAL, "it has ended")
+_PAUSED: Final = dict.fromkeys((Status.PAUSED, Status.WAITING_FOR_PAUSE), "it was paused already")
+_GOING: Final = dict.fromkeys((Status.QUEUED, Status.RUNNING, Status.WAITING), "it was not paused")
+
+_steering("pause", "Pause an instance; attempts in flight finish.", WorkflowInstance.pause, _ENDED | _PAUSED)
+_steering("resume", "Let a paused instance go on.", WorkflowInstance.resume, _ENDED | _GOING)
+_steering("terminate", "End an instance now.", WorkflowInstance.terminate, {})
+_steering("restart", "Start an instance over.", WorkflowInstance.restart, {})
+
+
+@instances.command("delete")
+@click.argument("name")
+@click.argument("ids", nargs=-1, required=True)
+@json_option
+@pass_settings
+def delete(settings: Settings, name: str, ids: tuple[str, ...], as_json: bool) -> None:
+    """Remove instances with everything they stored."""
+    deleted, missing = [], []
+    with closing(settings.client()) as client:
+        for id in dict.fromkeys(ids):
+            try:
+                instance = find_instance(client, name, id)
+                instance.delete()
+                deleted.append(instance.id)
+            except InstanceNotFound:
+                missing.append(id)
+    if as_json:
+        click.echo(json.dumps({"deleted": deleted, "not_found": missing}))
+    else:
+        for id in deleted:
+            click.echo(f"{name}/{id}: deleted")
+    if missing:
+        raise click.ClickException(f"no such instance: {', '.join(missing)}")
+
+
+def find_instance(client: Client, name: str, id: str) -> WorkflowInstance:
+    """An instance, of whatever workflow; where there is none, the workflow is looked for as well."""
+    handle = client.workflow(name)
+    try:
+        return _found(handle, id)
+    except InstanceNotFound:
+        manifest_of(client).workflow(handle.name)
+        raise
+
+
+def _found(handle: WorkflowHandle, id: str) -> WorkflowInstance:
+    if id != LATEST:
+        return handle.get(id)
+    newest = handle.list(limit=1)
+    if not newest:
+        raise InstanceNotFound(f"workflow {handle.name} has no instances")
+    return handle.get(newest[0].id)

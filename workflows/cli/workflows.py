@@ -1,0 +1,147 @@
+"""Verbs on workflows: ``trigger`` creates an instance, ``list`` and ``describe`` say what apps have published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any, Final
+
+import click
+import redis
+
+from workflows.cli.frame import Settings, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.showing import named_lines, pretty, reply, table
+from workflows.client import WorkflowInstance
+from workflows.client.history import ErrorInfo, jsonable
+from workflows.errors import WorkflowError
+from workflows.health import namespace
+from workflows.storage.manifest import KnownWorkflow, load_manifest
+from workflows.storage.outage import server_errors
+from workflows.storage.status import Status
+from workflows.values import names
+from workflows.values.durations import format_ms, parse_ms
+from workflows.values.failure import capture
+
+NO_APP: Final = "(in no registered app)"
+
+
+@click.command(cls=Verb)
+@click.argument("name")
+@click.argument("params", required=False)
+@click.option("--id", help="Instance id. Default: a random one.")
+@click.option("--retention", help='How long it stays readable after its end, such as "7 days".')
+@click.option("--wait", is_flag=True, help="Wait for its end and print its output.")
+@click.option("--timeout", help='Longest wait, such as "5 minutes".')
+@json_option
+@pass_settings
+def trigger(
+    settings: Settings,
+    name: str,
+    params: str | None,
+    id: str | None,
+    retention: str | None,
+    wait: bool,
+    timeout: str | None,
+    as_json: bool,
+) -> None:
+    """Create an instance of NAME. PARAMS is JSON."""
+    value = json_argument(params, "PARAMS")
+    if timeout is not None:
+        if not wait:
+            raise click.UsageError("--timeout says how long --wait waits: give both, or neither")
+        parse_ms(timeout, what="--timeout")  # before anything is created
+    with closing(settings.client()) as client:
+        instance = client.workflow(name).create(id, value, retention)
+        about = {"workflow": instance.workflow, "id": instance.id}
+        if not wait:
+            reply(as_json, {**about, "status": str(Status.QUEUED)}, instance.id)
+            return
+        click.echo(f"{instance.workflow}/{instance.id}", err=True)
+        output = jsonable(_result(settings, instance, timeout))
+        reply(as_json, {**about, "status": str(Status.COMPLETE), "output": output}, pretty(output))
+
+
+def _result(settings: Settings, instance: WorkflowInstance, timeout: str | None) -> Any:
+    """Its output; whatever came instead names the instance, whose id may be a made-up one."""
+    try:
+        return instance.result(timeout)
+    except Exception as error:
+        if settings.debug:
+            raise
+        name = f"{instance.workflow}/{instance.id}"
+        if hasattr(error, "remote_traceback"):  # run() raised it; anything of any class
+            raised = ErrorInfo.from_blob(capture(error))
+            raise click.ClickException(f"{name} errored: {raised}") from error
+        if not isinstance(error, WorkflowError | redis.RedisError):
+            raise
+        raise click.ClickException(f"{name}: {error}") from error
+
+
+@click.command("list", cls=Verb)
+@json_option
+@pass_settings
+def list_workflows(settings: Settings, as_json: bool) -> None:
+    """List the workflows."""
+    with closing(settings.client()) as client:
+        manifest = manifest_of(client)
+        known = [manifest.workflows[name] for name in manifest.names()]
+        with server_errors(client.store.redis):
+            registered = load_manifest(client.store)
+            orphans = sorted({*namespace.orphans(client.store, registered)} - {*manifest.workflows})
+    if as_json:
+        described = [_described(one) for one in known] + [{"name": name, "app": None} for name in orphans]
+        click.echo(json.dumps(described, indent=2))
+        return
+    rows = [(one.name, one.app, one.queue, ", ".join(one.schedules)) for one in known]
+    rows += [(name, NO_APP, "", "") for name in orphans]
+    table(("WORKFLOW", "APP", "QUEUE", "SCHEDULES"), rows, empty="no workflows are registered")
+
+
+@click.command(cls=Verb)
+@click.argument("name")
+@json_option
+@pass_settings
+def describe(settings: Settings, name: str, as_json: bool) -> None:
+    """Describe a workflow and count its instances."""
+    with closing(settings.client()) as client:
+        manifest = manifest_of(client)
+        with server_errors(client.store.redis):
+            counts = namespace.count_instances(client.store, names.check_workflow_name(name))
+        # What no app has any more is described by what there is of it.
+        known = manifest.workflows.get(name) if any(counts.values()) else manifest.workflow(name)
+    if known is None:
+        about = {"name": name, "app": None, "instances": counts}
+        lines = [("Workflow", name), ("App", NO_APP), ("Instances", _counted(counts))]
+        click.echo(json.dumps(about, indent=2)) if as_json else named_lines(lines)
+        return
+    channel = client.store.events_channel
+    about = {**_described(known), "instances": counts, "events_channel": channel}
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    lines = [
+        ("Workflow", known.name),
+        ("App", known.app),
+        ("Queue", known.queue),
+        ("Schedules", ", ".join(known.schedules)),
+        ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
+        ("Instances", _counted(counts)),
+        ("Channel", f"PUBLISH {channel}"),
+    ]
+    named_lines(lines)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
+
+
+def _described(known: KnownWorkflow) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "app": known.app,
+        "queue": known.queue,
+        "schedules": list(known.schedules),
+        "retention": {"success_ms": known.retention_success_ms, "error_ms": known.retention_error_ms},
+        "limits": known.description.get("limits"),
+    }
