@@ -8,7 +8,7 @@ python := .venv/bin/python
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cold check format demo bench torture clean
+.PHONY: help install hooks test test-cold check format changelog demo bench torture clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,10 +17,13 @@ $(installed): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + \
 		": make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	test -x $(python) || $(PYTHON) -m venv .venv
-	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[dev-redis,examples,test,lint]'
+	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[dev-redis,examples,test,lint,release]'
 	touch $@
 
 install: $(installed)  ## create or update .venv
+
+hooks: $(installed)  ## check format, lint and types before every commit
+	$(python) -m pre_commit install
 
 test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
 	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -37,6 +40,9 @@ check: $(installed)  ## format, lint, types and unit tests
 format: $(installed)  ## put the code into shape
 	$(python) -m ruff check --fix-only --quiet .
 	$(python) -m ruff format .
+
+changelog: $(installed)  ## gather changes/ into CHANGELOG.md (VERSION=1.2.3)
+	$(python) -m towncrier build --yes --version $(VERSION)
 
 demo: $(installed)  ## a guided tour in this terminal
 	$(python) -m examples.demo $(ARGS)

@@ -275,7 +275,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=NOT_OF_THE_PROJECT, symlinks=True)
-    for name in (".dockerignore", ".gitignore"):
+    for name in (".dockerignore", ".gitignore", ".pre-commit-config.yaml"):
         shutil.copy(ROOT / name, source)
     build = f"import setuptools.build_meta as build; build.build_sdist({str(folder)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, **OPTIONS)
@@ -289,7 +289,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_source_archive_holds_the_project(archive: Path) -> None:
     """Whatever is in it belongs there, and what its tests, its Makefile and its pages need is in it."""
     tracked = ["Makefile", "Dockerfile", "compose.yaml", "CHANGELOG.md", "SECURITY.md", "README.md", "LICENSE"]
-    for folder in ("workflows", "orchestrator", "worker", "docs", "examples", "tests", "benchmarks"):
+    for folder in ("workflows", "orchestrator", "worker", "docs", "changes", "examples", "tests", "benchmarks"):
         tracked += [
             str(path.relative_to(ROOT))
             for path in (ROOT / folder).rglob("*")
@@ -300,7 +300,8 @@ def test_the_source_archive_holds_the_project(archive: Path) -> None:
     held = {str(path.relative_to(archive)) for path in archive.rglob("*") if path.is_file()}
     assert sorted(set(tracked) - held) == []
     others = {name for name in held - set(tracked) if "/" not in name}
-    assert others == {".dockerignore", ".gitignore", "MANIFEST.in", "PKG-INFO", "pyproject.toml", "setup.cfg"}
+    hidden = {".dockerignore", ".gitignore", ".pre-commit-config.yaml"}
+    assert others == hidden | {"MANIFEST.in", "PKG-INFO", "pyproject.toml", "setup.cfg"}
 
 
 @pytest.mark.slow
