@@ -1,11 +1,15 @@
 -- Goes on with what a call has left over in an instance, by one slice (I12): the records of an ended life, a walk over
--- those of one that was paused or resumed, parts of a decision, mail, steps that are due.
--- ARGV   m = unfinished member, g generation
+-- those of one that was paused or resumed, parts of a decision, mail, steps that are due, those who wait for its end.
+-- ARGV   m = unfinished member, g generation, stopped = failure blob for who waits for a terminated one
 -- Reply  1 there is more | 0. Sent twice: one slice more. Crash right after: the instance says how far it has come.
 local I = instance(1)
 if not I or I.gen ~= A.g then
   redis.call('ZREM', UNFINISHED, A.m)
   return reply(0)
+end
+if I.rest.told then
+  local e = body_of(I.j, -1)
+  tell_some(I, {v = e.v, x = I.st == 'terminated' and A.stopped or e.x, st = I.st})
 end
 if I.rest.clear then
   -- What it ended with stays behind its last entry.

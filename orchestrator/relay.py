@@ -103,6 +103,10 @@ def _call(store: Store, message: dict[bytes, Any]) -> Call:
             "parent": parent,
             "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
             "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
+            "most": limits.WATCHERS,
+            "full": failure.make(
+                "InstanceError", f"{limits.WATCHERS} instances wait for {id!r} of {workflow!r} already"
+            ),
         }
         return call_on(store.keys, _WATCH, target.shard, [target], arguments)
     if operation != "invoke":

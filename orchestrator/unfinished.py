@@ -13,6 +13,7 @@ from workflows.storage import aside
 from workflows.storage.keys import Unfinished
 from workflows.storage.removal import unring_calls
 from workflows.storage.store import Call, Store, call_one, script
+from workflows.values import failure
 
 _CONTINUE = script(Path(__file__).with_name("continue.lua"))
 _CLEAN = script(Path(__file__).with_name("clean.lua"))
@@ -41,6 +42,8 @@ def go_on(store: Store, shard: int, members: Sequence[bytes]) -> None:
 def _call(store: Store, shard: int, member: bytes, one: Unfinished) -> Call:
     instance = store.keys.instance(one.workflow, one.id)
     if one.kind == "i":
-        return call_one(store.keys, _CONTINUE, instance, {"m": member, "g": one.generation})
+        stopped = f"instance {one.id!r} of {one.workflow!r} was terminated"
+        arguments = {"m": member, "g": one.generation, "stopped": failure.make("InstanceTerminated", stopped)}
+        return call_one(store.keys, _CONTINUE, instance, arguments)
     declared = [*store.keys.shard(shard), store.keys.remains(instance, one.token)]
     return Call(_CLEAN, declared, {"m": member, "wf": one.workflow, "id": one.id, "g": one.generation})

@@ -1,7 +1,7 @@
 -- Makes an existing instance report its end to one that waits for it. Repeating adds nothing.
 -- ARGV   parent {sh wf id gen seq}, missing = failure blob when there is no such instance,
---        stopped = failure blob for a terminated one
--- Reply  'watching' | 'told' | 'unknown'
+--        stopped = the same for a terminated one, most = how many may wait for one, full = failure blob for one more
+-- Reply  'watching' | 'told' | 'unknown' | 'full'
 local I = instance(1)
 if not I then
   tell({A.parent}, A.wf, A.id, {x = A.missing, st = 'unknown'})
@@ -16,6 +16,10 @@ if FINAL[I.st] then
 end
 local parents = parents_of(I)
 if is_among(parents, A.parent) then return reply('watching') end
+if #parents >= A.most then
+  tell({A.parent}, I.wf, I.id, {x = A.full, st = 'full'})
+  return reply('full')
+end
 parents[#parents + 1] = A.parent
 set(I, 'parents', cmsgpack.pack(parents))
 flush()

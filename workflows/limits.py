@@ -43,6 +43,7 @@ BATCH: Final = 100  # instances in one create_batch or delete_batch (model: 100)
 MAILBOX_EVENTS: Final = (
     10_000  # events an instance keeps until something waits for them; ours, so a sender cannot fill Redis
 )
+WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long
 SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up; SLICE in pump.lua says the same

@@ -283,7 +283,7 @@ def mutants() -> list[Mutant]:
         Mutant(
             "a parent is not told of its child's end",
             "",
-            "  tell_parents(I, {v = outcome.v",
+            "  tell_some(I, {v = outcome.v",
             "  if false then end (function() end)(I, {v = outcome.v",
         ),
         CodeMutant(

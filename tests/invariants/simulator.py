@@ -373,7 +373,7 @@ def _name_of(item: Any) -> str:
 # What there is in Redis -----------------------------------------------------------------------------------------------
 
 
-_REST = ("due", "walk", "mail", "at", "parts", "token", "clear")
+_REST = ("due", "walk", "mail", "at", "parts", "token", "clear", "told")
 
 
 @dataclass(slots=True)
@@ -418,7 +418,7 @@ class Seen:
     @property
     def unfinished(self) -> bool:
         rest = self.rest
-        return bool(rest.keys() & {"walk", "mail", "at", "clear"} or ("due" in rest and not self.text("want")))
+        return bool(rest.keys() & {"walk", "mail", "at", "clear", "told"} or ("due" in rest and not self.text("want")))
 
     def staged(self) -> tuple[dict[int, Any], set[int]]:
         """What the parts of a decision that are not applied yet withdraw and open."""

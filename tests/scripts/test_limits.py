@@ -242,6 +242,23 @@ def test_a_life_of_which_nothing_is_kept_is_cleaned_up_slice_by_slice(
 
 
 @pytest.mark.slow
+def test_an_instance_of_as_many_steps_as_there_may_be_is_retired_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock
+) -> None:
+    """Also when its retention is over before its records were taken back."""
+    crowd(store, worker, instance, "step")
+    do(store, instance, "terminate")
+    clock.ms += 365 * limits.DAY_MS
+    retiring: Any = store.redis.zrange(store.keys.shard_key(0, "retire"), 0, -1)
+    store.most.clear()
+    assert sweep.retire(store, 0, retiring) == 1
+    assert keys_of(store.redis, store.keys, instance) == []
+    assert go_on(store) > 1
+    assert (size(store, "intents"), size(store, "retire"), store.redis.keys("*:x:*")) == (0, 0, [])
+    bounded(store)
+
+
+@pytest.mark.slow
 def test_ten_thousand_timers_fire_at_once_in_slices(
     store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock
 ) -> None:
@@ -374,6 +391,62 @@ def test_messages_between_shards_are_delivered_in_calls_of_bounded_size(store: T
         pass
     assert store.redis.hlen(relay_key) == 0
     assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
+
+
+def watched(store: TouchingStore, instance: Instance, watchers: int) -> list[str]:
+    """So many ask to be told of an instance's end. Returns: the ids of the answers that are under way."""
+    relay_key = store.keys.shard_key(0, "relay")
+    for n in range(watchers):
+        message = {
+            "op": "watch",
+            "wf": "order",
+            "id": instance.id,
+            "pwf": "order",
+            "pid": f"p{n}",
+            "pgen": "g",
+            "pseq": 1,
+        }
+        store.redis.hset(relay_key, f"c|order|p{n}|g|1", packb(message))
+    for _ in range(watchers // relay.BATCH + 1):
+        relay.deliver(store, 0)
+    return sorted(id.decode() for id in store.redis.hkeys(relay_key) if id.startswith(b"o|"))
+
+
+def test_as_many_as_may_wait_for_an_end_are_told_its_value_slice_by_slice(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    assert watched(store, instance, limits.WATCHERS) == []
+    assert worker.turn(instance, e={"st": "complete", "v": BIG[:500_000]}) == 2
+    looks = go_on(store)
+    told: Any = store.redis.hvals(store.keys.shard_key(0, "relay"))
+    assert {len(unpackb(blob)[b"v"]) for blob in told} == {500_000}
+    assert (len(told), looks) == (limits.WATCHERS, limits.WATCHERS // 2 - 1)
+    assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
+    bounded(store)
+
+
+@pytest.mark.parametrize("verb", ["terminate", "delete"])
+def test_as_many_as_may_wait_are_told_that_there_is_no_value(
+    store: TouchingStore, worker: HandWorker, instance: Instance, verb: str
+) -> None:
+    watched(store, instance, limits.WATCHERS)
+    do(store, instance, verb)
+    go_on(store)
+    told: Any = store.redis.hvals(store.keys.shard_key(0, "relay"))
+    error = {"terminate": b"InstanceTerminated", "delete": b"InstanceNotFound"}[verb]
+    assert (len(told), all(error in unpackb(blob)[b"x"] for blob in told)) == (limits.WATCHERS, True)
+    bounded(store)
+
+
+def test_those_who_were_not_told_yet_hear_of_a_deletion(
+    store: TouchingStore, worker: HandWorker, instance: Instance
+) -> None:
+    watched(store, instance, 10)
+    assert worker.turn(instance, e={"st": "complete", "v": BIG}) == 2
+    do(store, instance, "delete")
+    go_on(store)
+    told = [unpackb(blob) for blob in store.redis.hvals(store.keys.shard_key(0, "relay"))]
+    assert sorted(message[b"st"] for message in told) == [b"complete"] + [b"deleted"] * 9
 
 
 def test_large_events_find_their_waits_slice_by_slice(

@@ -420,7 +420,8 @@ def test_a_paused_parent_keeps_the_outcome_for_later(world: World) -> None:
 
 
 def watch(world: World, parent: dict[str, Any] = PARENT) -> bytes:
-    answer: bytes = world.call("watch", [world.a], wf="job", id="a", parent=parent, missing=BROKEN, stopped=STOPPED)
+    failures = {"missing": BROKEN, "stopped": STOPPED, "full": BROKEN}
+    answer: bytes = world.call("watch", [world.a], wf="job", id="a", parent=parent, most=3, **failures)
     return answer
 
 
@@ -431,6 +432,14 @@ def test_a_watched_instance_tells_its_end_to_each_watcher(world: World) -> None:
     watch(world, PARENT | {"seq": 8})
     world.complete()
     assert sorted(world.relayed()) == ["o|job|p|gp|7", "o|job|p|gp|8"]
+
+
+def test_one_watcher_too_many_is_told_so(world: World) -> None:
+    for seq in (7, 8, 9):
+        assert watch(world, PARENT | {"seq": seq}) == b"watching"
+    assert watch(world, PARENT | {"seq": 10}) == b"full"
+    assert world.relayed()["o|job|p|gp|10"][b"x"] == BROKEN
+    assert watch(world, PARENT | {"seq": 9}) == b"watching"
 
 
 def test_an_instance_that_has_ended_tells_at_once(world: World) -> None:

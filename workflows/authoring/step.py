@@ -410,7 +410,7 @@ class WorkflowStep:
         Args:
             instance: what ``create`` returned, also after it went through a step's result, or a mapping with
                 ``workflow`` and ``id``.
-        Raises (at the await): what the child raised; InstanceNotFound.
+        Raises (at the await): what the child raised; InstanceNotFound; InstanceError when 500 others wait for it.
         """
         self._host.enter(name)
         names.check_step_name(name)

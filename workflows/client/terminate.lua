@@ -6,9 +6,7 @@ if not I then return reply(absent(1)) end
 local before = remembered(I, A.cid)
 if before then return reply(before) end
 if FINAL[I.st] then return reply('cannot') end
-tell_parents(I, {x = A.x, st = 'terminated'})
-set(I, 'parents', '')
-finish(I, 'terminated', {})
+finish(I, 'terminated', {}, A.x)
 remember(I, A.cid, 'terminated')
 flush()
 return reply('terminated')

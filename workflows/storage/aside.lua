@@ -122,8 +122,9 @@ local function absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
 --   at      the part of a decision that is to be applied next, of `parts` parts kept in the mailbox
 --   token   the parts are those of this turn, which has not committed them (yet)
 --   clear   open records of a life that has ended
+--   told    how many of those who wait for its end have been told
 local function rest_parts()
-  return {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}}
+  return {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}, {'told'}}
 end
 
 -- The same as a table; nil when it cannot be read.

@@ -19,7 +19,7 @@ if A.retire then
   end
   if not FINAL[I.st] or not due or tonumber(due) > NOW then return reply({'kept'}) end
 end
-if not FINAL[I.st] then tell_parents(I, {x = A.x, st = 'deleted'}) end
+if not FINAL[I.st] or I.rest.told then tell_all(I, {x = A.x, st = 'deleted'}) end
 local bells = abandon(I, KEYS[#KEYS], A.remains)
 redis.call('ZREM', INDEX, index_member(I))
 redis.call('ZREM', RETIRE, I.wf .. '|' .. I.id .. '|' .. I.gen)

@@ -354,7 +354,20 @@ local function tell(parents, wf, id, outcome)
   wake()
 end
 
-local function tell_parents(I, outcome) tell(parents_of(I), I.wf, I.id, outcome) end
+-- Tells those who wait for the end and have not been told yet.
+local function tell_all(I, outcome)
+  local parents = parents_of(I)
+  tell({unpack(parents, (I.rest.told or 0) + 1)}, I.wf, I.id, outcome)
+end
+
+-- The same for as many as one call may tell: each of them is sent the value.
+local function tell_some(I, outcome)
+  local parents, told = parents_of(I), I.rest.told or 0
+  local bearable = math.floor(SCRIPT_BYTES / (#(outcome.v or outcome.x or '') + 1))
+  local upto = math.min(#parents, told + math.max(1, math.min(SLICE, bearable)))
+  tell({unpack(parents, told + 1, upto)}, I.wf, I.id, outcome)
+  I.rest.told = upto < #parents and upto or nil
+end
 
 local function unfinished_member(I) return 'i|' .. I.wf .. '|' .. I.id .. '|' .. I.gen end
 
@@ -398,7 +411,8 @@ local function abandon(I, remains, token)
   return bells
 end
 
-local function finish(I, status, outcome)
+-- `x` is what those who wait are told of a termination, which itself has no outcome.
+local function finish(I, status, outcome, x)
   stop(I)
   withdraw_some(I)
   set_status(I, status)
@@ -407,7 +421,7 @@ local function finish(I, status, outcome)
   append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, t = NOW})
   local keep = tonumber(status == 'complete' and I.keep_ok or I.keep_err) or 0
   redis.call('ZADD', RETIRE, NOW + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
-  tell_parents(I, {v = outcome.v, x = outcome.x, st = status})
+  tell_some(I, {v = outcome.v, x = x or outcome.x, st = status})
   announce(I, status)
 end
 
@@ -669,7 +683,7 @@ end
 
 local function is_unfinished(I)
   local rest = I.rest
-  return rest.walk or rest.mail or rest.at or rest.clear or (rest.due and I.want == '') or false
+  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
 end
 
 -- Writes down what is left over, so that it does not depend on anybody's memory.
