@@ -28,6 +28,8 @@ from workflows.dev import run as dev
 from workflows.errors import ConfigError, NonRetryableError
 from workflows.storage import dev_state
 from workflows.storage.manifest import publish_manifest
+from workflows.values import failure
+from workflows.values.failure import Failure
 
 APP = """
 from workflows import App, WorkflowEntrypoint
@@ -119,6 +121,28 @@ def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> No
     place = next(n for n, line in enumerate(lines) if r"attempt 1 failed after 0ms: OSError: card\x1b[31m" in line)
     assert lines[place + 1] == " " * 12 + "refused"
     assert any("wait   approval  waiting" in line and "event approved" in line for line in lines)
+
+
+def charge() -> None:
+    raise OSError("card\x1b[31m refused")
+
+
+def test_a_description_shows_where_a_failed_step_raised(run: Run, client: Client) -> None:
+    """Below the timeline, also when the error went through ``run``; its characters are as harmless as elsewhere."""
+    worker = HandWorker(client.store)
+    at = client.workflow("order").create("a1")._instance
+    worker.turn(at, o=[step(1, "charge")])
+    with pytest.raises(OSError, match="refused") as raised:
+        charge()
+    worker.settle(at, 1, "charge", worker.claim(at, "a", 1), error=raised.value)
+    worker.fail(at, Failure.from_blob(failure.capture(raised.value)).to_exception())
+    lines = run("instances", "describe", "order", "a1").output.splitlines()
+    timeline = next(number for number, line in enumerate(lines) if "do     charge  failed" in line)
+    below = "\n".join(lines[timeline:])
+    assert 'test_cli.py", line' in below
+    assert 'raise OSError("card' in below
+    assert r"OSError: card\x1b[31m refused" in below
+    assert "\x1b" not in below
 
 
 def test_outputs_are_truncated_or_left_out(run: Run, client: Client) -> None:
