@@ -175,11 +175,12 @@ def _persistence(
         findings.append(Finding("warning", "The last rewrite of the append-only file failed: it keeps growing."))
     delayed = int(info.get("aof_delayed_fsync", 0))
     if delayed:
+        often = "once" if delayed == 1 else f"{delayed} times"
         # Redis holds acknowledged writes back while a sync runs, and counts when that has taken more than two seconds.
         findings.append(
             Finding(
                 "warning",
-                f"The disk is slow: {delayed} times since the server started, a sync of the append-only file took more "
+                f"The disk is slow: {often} since the server started, a sync of the append-only file took more "
                 "than 2 s (aof_delayed_fsync), for which acknowledged writes stood in memory only, and a crash of the "
                 "server process would have lost them. Give it a faster disk, or set `appendfsync always`.",
             )
