@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
     from workflows.client import Client, WorkflowHandle, WorkflowInstance
     from workflows.client.aio import AsyncClient
+    from workflows.client.creation import CreateOptions
     from workflows.client.history import StepStatus
-    from workflows.client.requests import CreateOptions, InstanceStatus
+    from workflows.client.status import InstanceStatus
     from workflows.errors import (
         BadDuration,
         BadName,
@@ -75,8 +76,9 @@ _NAMES = {
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
+    "client.status": "InstanceStatus",
     "authoring.logger": "get_logger",
-    "client.requests": "CreateOptions InstanceStatus",
+    "client.creation": "CreateOptions",
     "authoring.retries": "Retry StepConfig",
     "authoring.step": "WorkflowStep",
     "authoring.workflow": "ExecutionContext WorkflowEntrypoint",

@@ -23,7 +23,8 @@ from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
 from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.client import Client, WorkflowInstance
 from workflows.client.aio import AsyncClient
-from workflows.client.requests import CreateOptions, InstanceStatus
+from workflows.client.creation import CreateOptions
+from workflows.client.status import InstanceStatus
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import (
     BadName,
@@ -518,7 +519,7 @@ def test_an_instance_whose_journal_is_lost_can_still_be_looked_at_and_deleted(cl
 
 def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step once, whatever the size of a page."""
-    monkeypatch.setattr("workflows.client.requests.PAGE_ENTRIES", 3)
+    monkeypatch.setattr("workflows.client.reading.PAGE_ENTRIES", 3)
     instance = client.workflow("order").create()
     at = of(instance)
     worker.turn(at, o=[step(seq, f"s{seq}") for seq in range(1, 12)])

@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 
 from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
-from workflows.client import requests
+from workflows.client import creation, requests
 from workflows.client.requests import Request
 from workflows.storage.journal import EventReceived, Withdrawn
 from workflows.storage.keys import Instance, held_channel
@@ -35,7 +35,7 @@ def worker(store: Store) -> HandWorker:
 
 @pytest.fixture
 def instance(store: Store, worker: HandWorker) -> Instance:
-    id, request = requests.create(store.keys, KnownWorkflow("order"), id="a1")
+    id, request = creation.create(store.keys, KnownWorkflow("order"), id="a1")
     store.call(request.call)
     return store.keys.instance("order", id)
 

@@ -21,8 +21,9 @@ from worker.rounds import Round
 from worker.warm import WarmCache
 from workflows import limits
 from workflows.authoring.app import App
-from workflows.client import requests
-from workflows.client.requests import History, Request
+from workflows.client import creation, reading, requests
+from workflows.client.reading import History
+from workflows.client.requests import Request
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
@@ -56,7 +57,7 @@ def worker(store: TouchingStore) -> HandWorker:
 
 @pytest.fixture
 def instance(store: TouchingStore, worker: HandWorker) -> Instance:
-    id, request = requests.create(store.keys, KnownWorkflow("order"), id="a1")
+    id, request = creation.create(store.keys, KnownWorkflow("order"), id="a1")
     store.call(request.call)
     return store.keys.instance("order", id)
 
@@ -342,7 +343,7 @@ def replays(store: TouchingStore) -> Replays:
 
 
 def test_the_claims_of_one_call_share_what_a_reply_may_hold(store: TouchingStore, worker: HandWorker) -> None:
-    made = [requests.create(store.keys, KnownWorkflow("order"), id=f"a{n}") for n in range(10)]
+    made = [creation.create(store.keys, KnownWorkflow("order"), id=f"a{n}") for n in range(10)]
     store.call_all([request.call for _, request in made])
     instances = [store.keys.instance("order", id) for id, _ in made]
     for instance in instances:
@@ -377,7 +378,7 @@ def test_outcomes_are_settled_in_calls_of_bounded_size(
 def test_a_batch_of_large_params_is_created_in_calls_of_bounded_size() -> None:
     keys = Keyspace("shop", 1)
     entries = [{"params": {"blob": "x" * 500_000}} for _ in range(10)]
-    _, made = requests.create_batch(keys, KnownWorkflow("order"), entries)
+    _, made = creation.create_batch(keys, KnownWorkflow("order"), entries)
     assert [len(request.call.arguments["items"]) for request in made] == [2] * 5
 
 
@@ -528,10 +529,10 @@ def test_large_open_records_are_read_in_pages(store: TouchingStore, worker: Hand
     worker.turn(instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)])
     for seq in range(1, many + 1):
         failing(store, worker, instance, seq, 1)
-    pages = History(requests.read(store.keys, instance).parse(store.call(requests.read(store.keys, instance).call)))
+    pages = History(reading.read(store.keys, instance).parse(store.call(reading.read(store.keys, instance).call)))
     assert pages.next_page is not None
     while (mark := pages.next_page) is not None:
-        request = requests.read(store.keys, instance, page=mark)
+        request = reading.read(store.keys, instance, page=mark)
         pages.add(request.parse(store.call(request.call)))
     assert {record[b"s"] for record in store.open_records(instance)} == set(range(1, many + 1))
     assert {unpackb(blob)[b"s"] for blob in pages._records} == set(range(1, many + 1))
@@ -542,10 +543,10 @@ def test_large_open_records_are_read_in_pages(store: TouchingStore, worker: Hand
 def test_open_records_are_read_in_pages(store: TouchingStore, worker: HandWorker, instance: Instance) -> None:
     crowd(store, worker, instance, "step")
     store.most.clear()
-    first = store.call(requests.read(store.keys, instance).call)
-    pages = History(requests.read(store.keys, instance).parse(first))
+    first = store.call(reading.read(store.keys, instance).call)
+    pages = History(reading.read(store.keys, instance).parse(first))
     while (mark := pages.next_page) is not None:
-        request = requests.read(store.keys, instance, page=mark)
+        request = reading.read(store.keys, instance, page=mark)
         pages.add(request.parse(store.call(request.call)))
     assert [one.seq for one in pages.steps()] == list(range(1, CROWD + 1))
     assert store.most["read"] < SLICE
@@ -554,15 +555,15 @@ def test_open_records_are_read_in_pages(store: TouchingStore, worker: HandWorker
 def test_a_step_answered_between_two_pages_of_records_is_in_the_history(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
-    many = 3 * requests.PAGE_ENTRIES
+    many = 3 * reading.PAGE_ENTRIES
     assert commit(store, worker, instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)]) == 1
     go_on(store)
-    request = requests.read(store.keys, instance)
+    request = reading.read(store.keys, instance)
     pages = History(request.parse(store.call(request.call)))
     for seq in range(1, many + 1, 7):
         worker.settle(instance, seq, f"s{seq}", worker.claim(instance, "a", seq), value=seq)
     while (mark := pages.next_page) is not None:
-        request = requests.read(store.keys, instance, page=mark)
+        request = reading.read(store.keys, instance, page=mark)
         pages.add(request.parse(store.call(request.call)))
     steps = {one.seq: one.status for one in pages.steps()}
     assert sorted(steps) == list(range(1, many + 1))

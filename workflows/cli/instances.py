@@ -13,7 +13,7 @@ from workflows.cli.frame import Family, Settings, Verb, json_argument, json_opti
 from workflows.cli.showing import moment_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
-from workflows.client.requests import LIST_LIMIT
+from workflows.client.listing import LIST_LIMIT
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
 from workflows.values import names

@@ -13,7 +13,7 @@ import click
 from workflows.cli.showing import duration_text, indented, moment_text, named_lines, one_line, shown
 from workflows.client import LazySteps, WorkflowInstance
 from workflows.client.history import StepStatus, jsonable
-from workflows.client.requests import InstanceStatus
+from workflows.client.status import InstanceStatus
 from workflows.errors import WorkflowError
 from workflows.storage.status import FINAL
 

@@ -19,18 +19,13 @@ import redis
 import redis.asyncio
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from workflows.client import requests
+from workflows.client import creation, listing, reading, requests
+from workflows.client.creation import CreateOptions, Target
 from workflows.client.history import StepStatus
-from workflows.client.requests import (
-    CreateOptions,
-    History,
-    InstancePage,
-    InstanceStatus,
-    Outcome,
-    Request,
-    Snapshot,
-    Target,
-)
+from workflows.client.listing import InstancePage
+from workflows.client.reading import History, Reading
+from workflows.client.requests import End, Request
+from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.storage.connection import redis_url
@@ -149,7 +144,7 @@ class AsyncWorkflowHandle:
     ) -> AsyncWorkflowInstance:
         """Create an instance; see ``WorkflowHandle.create``."""
         target, store = await self._target(), await self._client.store()
-        id, request = requests.create(
+        id, request = creation.create(
             store.keys, target, id=id, params=params, retention=retention, command_id=command_id
         )
         await send(store, request)
@@ -158,7 +153,7 @@ class AsyncWorkflowHandle:
     async def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[AsyncWorkflowInstance]:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
         target, store = await self._target(), await self._client.store()
-        ids, batch = requests.create_batch(store.keys, target, entries)
+        ids, batch = creation.create_batch(store.keys, target, entries)
         created = {id for answer in await send_all(store, batch) for id in answer}
         return [self._instance(store, id) for id in ids if id in created]
 
@@ -173,14 +168,14 @@ class AsyncWorkflowHandle:
     async def list(
         self,
         status: str | Iterable[str] | None = None,
-        limit: int = requests.LIST_LIMIT,
+        limit: int = listing.LIST_LIMIT,
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
     ) -> InstancePage:
         """A page of instances, newest first; see ``WorkflowHandle.list``."""
         store = await self._client.store()
-        batch, page = requests.list_instances(
+        batch, page = listing.list_instances(
             store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
         return page(await send_all(store, batch))
@@ -215,9 +210,9 @@ class AsyncWorkflowInstance:
 
     async def status(self) -> InstanceStatus[AsyncSteps]:
         """How it is now."""
-        snapshot = await self._read(0)
-        steps = AsyncSteps(self._store, self._instance, snapshot)
-        return requests.status_of(snapshot, steps, await self._reason(snapshot))
+        seen = await self._read(0)
+        steps = AsyncSteps(self._store, self._instance, seen)
+        return status_of(seen, steps, await self._reason(seen))
 
     async def result(self, timeout: durations.Duration | None = None) -> Any:
         """Wait for its end and return what ``run`` returned; see ``WorkflowInstance.result``.
@@ -229,7 +224,7 @@ class AsyncWorkflowInstance:
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
         found = await self._outcome()
         down_since: float | None = None
-        while not isinstance(found, Outcome):
+        while not isinstance(found, End):
             if deadline is not None and monotonic() >= deadline:
                 assert timeout_ms is not None
                 raise ResultTimeout(
@@ -286,11 +281,11 @@ class AsyncWorkflowInstance:
     def __repr__(self) -> str:
         return f"<AsyncWorkflowInstance {self.workflow}/{self.id}>"
 
-    async def _read(self, page: int) -> Snapshot:
-        return await send(self._store, requests.read(self._store.keys, self._instance, page=page))
+    async def _read(self, page: int) -> Reading:
+        return await send(self._store, reading.read(self._store.keys, self._instance, page=page))
 
     async def _outcome(self) -> Any:
-        return await send(self._store, requests.outcome(self._store.keys, self._instance))
+        return await send(self._store, requests.end(self._store.keys, self._instance))
 
     async def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
@@ -302,13 +297,13 @@ class AsyncWorkflowInstance:
                     left = requests.POLL_SECONDS
                     if deadline is not None:
                         left = min(left, deadline - monotonic())
-                    if isinstance(found, Outcome) or left <= 0:
+                    if isinstance(found, End) or left <= 0:
                         return found
                     await heard(left)
 
-    async def _reason(self, snapshot: Snapshot) -> str | None:
-        reason = requests.known_reason(snapshot)
-        queues = requests.unclaimed_queues(snapshot)
+    async def _reason(self, seen: Reading) -> str | None:
+        reason = known_reason(seen)
+        queues = unclaimed_queues(seen)
         if reason or not queues:
             return reason
         client, keys = self._store.redis, self._store.keys
@@ -319,7 +314,7 @@ class AsyncWorkflowInstance:
                 workers[queue] = int(await client.exists(*members)) if members else 0
             seconds, microseconds = await client.time()
             alive = await client.zcount(keys.orchestrators, seconds * 1000 + microseconds // 1000, "+inf")
-        return requests.nobody_there(keys, workers, int(alive))
+        return nobody_there(keys, workers, int(alive))
 
 
 class AsyncSteps:
@@ -328,7 +323,7 @@ class AsyncSteps:
     The first page belongs to the same moment as the status; a longer history is read page by page.
     """
 
-    def __init__(self, store: AsyncStore, instance: Instance, first: Snapshot) -> None:
+    def __init__(self, store: AsyncStore, instance: Instance, first: Reading) -> None:
         self._store = store
         self._instance = instance
         self._first = first
@@ -354,7 +349,7 @@ class AsyncSteps:
             pages = History(self._first)
             while (page := pages.next_page) is not None:
                 try:
-                    pages.add(await send(self._store, requests.read(self._store.keys, self._instance, page=page)))
+                    pages.add(await send(self._store, reading.read(self._store.keys, self._instance, page=page)))
                 except InstanceNotFound:
                     break
             self._found = pages.steps()

@@ -19,18 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from workflows.client import requests
+from workflows.client import creation, listing, reading, requests
+from workflows.client.creation import CreateOptions, Target
 from workflows.client.history import StepStatus
-from workflows.client.requests import (
-    CreateOptions,
-    History,
-    InstancePage,
-    InstanceStatus,
-    Outcome,
-    Request,
-    Snapshot,
-    Target,
-)
+from workflows.client.listing import InstancePage
+from workflows.client.reading import History, Reading
+from workflows.client.requests import End, Request
+from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.storage.connection import redis_url
@@ -173,7 +168,7 @@ class WorkflowHandle:
             InstanceAlreadyExists: there is one with this id; ``get(id).restart()`` runs it again.
             BadName, BadParams, BadDuration, PayloadError: nothing has been stored.
         """
-        id, request = requests.create(
+        id, request = creation.create(
             self._store.keys, self._target, id=id, params=params, retention=retention, command_id=command_id
         )
         send(self._store, request)
@@ -186,7 +181,7 @@ class WorkflowHandle:
             entries: for each a mapping with any of ``id``, ``params``, ``retention``, or ``CreateOptions``.
         Raises: as ``create``, without InstanceAlreadyExists; one wrong entry and nothing is stored.
         """
-        ids, batch = requests.create_batch(self._store.keys, self._target, entries)
+        ids, batch = creation.create_batch(self._store.keys, self._target, entries)
         created = {id for answer in send_all(self._store, batch) for id in answer}
         return [self._instance(id) for id in ids if id in created]
 
@@ -203,7 +198,7 @@ class WorkflowHandle:
     def list(
         self,
         status: str | Iterable[str] | None = None,
-        limit: int = requests.LIST_LIMIT,
+        limit: int = listing.LIST_LIMIT,
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
@@ -215,7 +210,7 @@ class WorkflowHandle:
             limit: 1 to 1,000.
             cursor: ``cursor`` of the page before.
         """
-        batch, page = requests.list_instances(
+        batch, page = listing.list_instances(
             self._store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
         return page(send_all(self._store, batch))
@@ -248,9 +243,9 @@ class WorkflowInstance:
 
     def status(self) -> InstanceStatus[LazySteps]:
         """How it is now."""
-        snapshot = self._read(0)
-        steps = LazySteps(self._store, self._instance, snapshot)
-        return requests.status_of(snapshot, steps, self._reason(snapshot))
+        seen = self._read(0)
+        steps = LazySteps(self._store, self._instance, seen)
+        return status_of(seen, steps, self._reason(seen))
 
     def result(self, timeout: durations.Duration | None = None) -> Any:
         """Wait for its end and return what ``run`` returned. A restart in between is waited for as well.
@@ -266,7 +261,7 @@ class WorkflowInstance:
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
         found = self._outcome()
         down_since: float | None = None
-        while not isinstance(found, Outcome):
+        while not isinstance(found, End):
             if deadline is not None and monotonic() >= deadline:
                 assert timeout_ms is not None
                 raise ResultTimeout(
@@ -334,11 +329,11 @@ class WorkflowInstance:
     def __repr__(self) -> str:
         return f"<WorkflowInstance {self.workflow}/{self.id}>"
 
-    def _read(self, page: int) -> Snapshot:
-        return send(self._store, requests.read(self._store.keys, self._instance, page=page))
+    def _read(self, page: int) -> Reading:
+        return send(self._store, reading.read(self._store.keys, self._instance, page=page))
 
     def _outcome(self) -> Any:
-        return send(self._store, requests.outcome(self._store.keys, self._instance))
+        return send(self._store, requests.end(self._store.keys, self._instance))
 
     def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""
@@ -350,18 +345,18 @@ class WorkflowInstance:
                 left = requests.POLL_SECONDS
                 if deadline is not None:
                     left = min(left, deadline - monotonic())
-                if isinstance(found, Outcome) or left <= 0:
+                if isinstance(found, End) or left <= 0:
                     return found
                 heard(left)
 
-    def _reason(self, snapshot: Snapshot) -> str | None:
-        reason = requests.known_reason(snapshot)
-        queues = requests.unclaimed_queues(snapshot)
+    def _reason(self, seen: Reading) -> str | None:
+        reason = known_reason(seen)
+        queues = unclaimed_queues(seen)
         if reason or not queues:
             return reason
         with server_errors(self._store.redis):
             workers = {queue: live_workers(self._store, queue) for queue in queues}
-            return requests.nobody_there(self._store.keys, workers, live_orchestrators(self._store))
+            return nobody_there(self._store.keys, workers, live_orchestrators(self._store))
 
 
 class LazySteps(Sequence[StepStatus]):
@@ -370,7 +365,7 @@ class LazySteps(Sequence[StepStatus]):
     The first page belongs to the same moment as the status; a longer history is read page by page.
     """
 
-    def __init__(self, store: Store, instance: Instance, first: Snapshot) -> None:
+    def __init__(self, store: Store, instance: Instance, first: Reading) -> None:
         self._store = store
         self._instance = instance
         self._first = first
@@ -391,7 +386,7 @@ class LazySteps(Sequence[StepStatus]):
         pages = History(self._first)
         while (page := pages.next_page) is not None:
             try:
-                pages.add(send(self._store, requests.read(self._store.keys, self._instance, page=page)))
+                pages.add(send(self._store, reading.read(self._store.keys, self._instance, page=page)))
             except InstanceNotFound:
                 break
         return pages.steps()

@@ -158,10 +158,10 @@ def end(item: pytest.Item, engine: WorkflowEngine) -> None:
         return
     engine.settle()
     looks = [look for key in engine.created() if (look := engine.look(key)) is not None]
-    ids = [look.snapshot.instance.id for look in looks if len(look.snapshot.instance.id) >= _RANDOM_CHARACTERS]
+    ids = [look.reading.instance.id for look in looks if len(look.reading.instance.id) >= _RANDOM_CHARACTERS]
     results = []
     for look in looks:
-        text = f"{look.snapshot.instance.workflow} is {look.status}: {look.error or repr(look.output)}"
+        text = f"{look.reading.instance.workflow} is {look.status}: {look.error or repr(look.output)}"
         for id in ids:
             text = text.replace(id, "<id>")
         results.append(text)

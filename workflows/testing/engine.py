@@ -29,9 +29,9 @@ from orchestrator.loop import Orchestrator
 from worker.engine import Engine, Settings
 from workflows import limits
 from workflows.authoring.app import App
-from workflows.client import Client, requests, send
+from workflows.client import Client, reading, requests, send
 from workflows.client.binding import bindings_of
-from workflows.client.requests import Outcome
+from workflows.client.requests import End
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
@@ -580,9 +580,9 @@ class WorkflowEngine:
         """One instance as it is now; None if there is none."""
         instance = self.keys.instance(*key)
         try:
-            pages = requests.History(send(self.store, requests.read(self.keys, instance)))
+            pages = reading.History(send(self.store, reading.read(self.keys, instance)))
             while (page := pages.next_page) is not None:
-                pages.add(send(self.store, requests.read(self.keys, instance, page=page)))
+                pages.add(send(self.store, reading.read(self.keys, instance, page=page)))
         except InstanceNotFound:
             return None
         return Look(pages.last, pages.entries(), pages.steps())
@@ -603,9 +603,9 @@ class WorkflowEngine:
         )
         instance = self.keys.instance(*key)
 
-        def ended() -> Outcome | None:
-            found = send(self.store, requests.outcome(self.keys, instance))
-            return found if isinstance(found, Outcome) else None
+        def ended() -> End | None:
+            found = send(self.store, requests.end(self.keys, instance))
+            return found if isinstance(found, End) else None
 
         return self.wait_until(ended, key, "the end of the instance", seconds, end=True).unwrap(instance)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workflows.client import WorkflowHandle, WorkflowInstance
-from workflows.client.requests import CreateOptions
+from workflows.client.creation import CreateOptions
 from workflows.testing.calls import AwaitsItself, at_once, waiting
 from workflows.testing.introspection import InstanceIntrospector, WorkflowIntrospector
 from workflows.values.codec import InstanceRef

@@ -15,7 +15,7 @@ from workflows.authoring.env import LazyEnv
 from workflows.authoring.event import WorkflowEvent, moment
 from workflows.client import history
 from workflows.client.history import ErrorInfo, StepStatus
-from workflows.client.requests import Snapshot
+from workflows.client.reading import Reading
 from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
 from workflows.replay.replay import Replay
 from workflows.storage.journal import Entry, Start
@@ -41,13 +41,13 @@ class Look:
         steps: what the journal and the open records come to.
     """
 
-    snapshot: Snapshot
+    reading: Reading
     entries: Sequence[Entry]
     steps: Sequence[StepStatus]
 
     @property
     def status(self) -> Status:
-        return self.snapshot.status
+        return self.reading.status
 
     @property
     def ended(self) -> bool:
@@ -55,12 +55,12 @@ class Look:
 
     @property
     def generation(self) -> str:
-        return self.snapshot.text("gen")
+        return self.reading.text("gen")
 
     @property
     def title(self) -> str:
         """Which instance, for the start of a sentence."""
-        return f'Instance "{self.snapshot.instance.id}" of workflow "{self.snapshot.instance.workflow}"'
+        return f'Instance "{self.reading.instance.id}" of workflow "{self.reading.instance.workflow}"'
 
     def step(self, name: str, count: int, kinds: Sequence[str]) -> StepStatus | None:
         """The step of that name, of the first of these kinds that has one."""
@@ -72,12 +72,12 @@ class Look:
 
     @property
     def output(self) -> Any:
-        blob = self.snapshot.header["out"]
+        blob = self.reading.header["out"]
         return None if blob is None else decode(blob)
 
     @property
     def error(self) -> ErrorInfo | None:
-        blob = self.snapshot.header["err"]
+        blob = self.reading.header["err"]
         return None if blob is None else ErrorInfo.from_blob(blob)
 
 
@@ -87,17 +87,17 @@ def timeline(look: Look, app: App | None = None) -> str:
     Args:
         app: shows, for an instance that code and journal disagree about, where they part.
     """
-    created = history.moment(look.snapshot.header["created"])
-    lines = [f"{look.snapshot.instance.workflow}/{look.snapshot.instance.id}: {look.status}{_outcome(look)}"]
+    created = history.moment(look.reading.header["created"])
+    lines = [f"{look.reading.instance.workflow}/{look.reading.instance.id}: {look.status}{_outcome(look)}"]
     last = 0
     shown = _steps_to_show(look.steps)
     for number, step in enumerate(look.steps):
         if number in shown:
             lines += [f"  … {number - last} complete steps"] * (number > last)
-            lines.append(f"  {_line(step, created, look.snapshot.now_ms)}")
+            lines.append(f"  {_line(step, created, look.reading.now_ms)}")
             last = number + 1
     lines += [f"  waits: {reason}" for reason in waits_for(look)]
-    if app is not None and look.snapshot.text("want") == "park":
+    if app is not None and look.reading.text("want") == "park":
         lines += [f"  {line}" for line in disagreement(look, app)]
     return "\n".join(lines)
 
@@ -121,15 +121,15 @@ def waits_for(look: Look) -> list[str]:
 def _reasons(look: Look) -> list[str]:
     if look.ended:
         return []
-    snapshot = look.snapshot
+    reading = look.reading
     if look.status is Status.PAUSED:
-        if snapshot.text("want") == "park":
-            return [f"parked, {snapshot.text('reason') or 'without a reason'}; mend the code, then resume()"]
+        if reading.text("want") == "park":
+            return [f"parked, {reading.text('reason') or 'without a reason'}; mend the code, then resume()"]
         return ["paused; instance.resume() lets it go on"]
-    reasons = [reason for reason in (_wait(step, snapshot.now_ms) for step in look.steps) if reason]
-    if int(snapshot.text("strikes") or 0):
-        reasons.insert(0, snapshot.text("reason") or "run() blocked its worker")
-    if not reasons and snapshot.text("turn"):
+    reasons = [reason for reason in (_wait(step, reading.now_ms) for step in look.steps) if reason]
+    if int(reading.text("strikes") or 0):
+        reasons.insert(0, reading.text("reason") or "run() blocked its worker")
+    if not reasons and reading.text("turn"):
         reasons.append("its next turn has not been taken by a worker")
     return reasons
 
@@ -200,15 +200,15 @@ class _Recorder(Replay):
 
 def disagreement(look: Look, app: App) -> list[str]:
     """What the code asks for against what the journal holds, as a diff; empty if they agree after all."""
-    snapshot = look.snapshot
-    definition = app.definitions.get(snapshot.instance.workflow)
+    reading = look.reading
+    definition = app.definitions.get(reading.instance.workflow)
     if definition is None:
         return []
     event: WorkflowEvent[Any] = WorkflowEvent(
-        definition.load_params(decode(snapshot.header["params"] or b"")),
-        timestamp=moment(int(snapshot.text("created"))),
-        instance_id=snapshot.instance.id,
-        workflow_name=snapshot.instance.workflow,
+        definition.load_params(decode(reading.header["params"] or b"")),
+        timestamp=moment(int(reading.text("created"))),
+        instance_id=reading.instance.id,
+        workflow_name=reading.instance.workflow,
         schedule=None,
     )
     replay = _Recorder(

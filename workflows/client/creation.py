@@ -1,0 +1,157 @@
+"""Creating instances: what is wrong with a request for one is found here, before Redis is touched.
+
+Params are checked against the workflow and encoded; ids and command ids are made where none were given, once per
+request, so that a request whose reply was lost can be sent again (M2).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from workflows import limits
+from workflows.client.requests import Request
+from workflows.errors import BadParams, ConfigError, InstanceAlreadyExists, WorkflowError
+from workflows.storage import nonces
+from workflows.storage.batches import numbered, portions
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.removal import CREATE
+from workflows.storage.store import call_on, call_one
+from workflows.values import codec, names
+from workflows.values.retention import retention_ms
+
+
+class Target(Protocol):
+    """What creating an instance needs to know of its workflow: a definition of an app, or a published one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def retention_success_ms(self) -> int: ...
+
+    @property
+    def retention_error_ms(self) -> int: ...
+
+    def validate_params(self, params: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """One entry of ``create_batch``.
+
+    Attributes:
+        id: 1 to 100 letters, digits, ``-`` and ``_``; None: a random UUID.
+        params: what ``run`` gets as ``event.payload``; None: ``{}``.
+        retention: how long the instance stays readable after its end; see ``WorkflowHandle.create``.
+        command_id: creating again under the same one is answered like the first time; None: a random one.
+    """
+
+    id: str | None = None
+    params: Any = None
+    retention: object = None
+    command_id: str | None = None
+
+
+def create(
+    keys: Keyspace,
+    target: Target,
+    *,
+    id: str | None = None,
+    params: Any = None,
+    retention: object = None,
+    command_id: str | None = None,
+) -> tuple[str, Request[None]]:
+    """Create one instance. Returns: its id, and the request.
+
+    Raises:
+        BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable: nothing has been sent.
+        InstanceAlreadyExists: from the answer.
+    """
+    instance, item = _item(keys, target, CreateOptions(id, params, retention, command_id))
+
+    def parse(answers: list[bytes]) -> None:
+        if answers[0] != b"created":
+            raise InstanceAlreadyExists(
+                f'(instance.already_exists) Workflow instance with id "{instance.id}" already exists'
+            )
+
+    return instance.id, Request(call_one(keys, CREATE, instance, {"items": [{"i": 1, **item}]}), parse)
+
+
+def create_batch(
+    keys: Keyspace, target: Target, entries: Iterable[CreateOptions | Mapping[str, Any]]
+) -> tuple[list[str], list[Request[list[str]]]]:
+    """Create 1 to 100 instances. Returns: the ids asked for, each once, and a request or more per shard.
+
+    Each request answers with the ids it created; ids that were there already are left out.
+
+    Raises:
+        ConfigError, BadName, BadParams, BadDuration, PayloadError: one entry is wrong; nothing has been sent for any.
+    """
+    options = list(entries)
+    if not options:
+        raise ConfigError("batchCreate should have at least 1 instance")
+    if len(options) > limits.BATCH:
+        raise ConfigError(f"batchCreate only supports {limits.BATCH} instances at a time; {len(options)} were given")
+    items: dict[Instance, dict[str, Any]] = {}
+    for place, option in enumerate(options):
+        try:
+            instance, item = _item(keys, target, _options(option))
+        except WorkflowError as error:
+            raise type(error)(f"entry {place} of the batch: {error}") from error
+        items.setdefault(instance, item)
+    by_shard: dict[int, list[Instance]] = {}
+    for instance in items:
+        by_shard.setdefault(instance.shard, []).append(instance)
+    requests = [
+        _batch_of(keys, shard, some, items)
+        for shard, all_ in by_shard.items()
+        for some in portions(all_, lambda _: 1, lambda instance: len(items[instance]["p"]))
+    ]
+    return [instance.id for instance in items], requests
+
+
+def _batch_of(
+    keys: Keyspace, shard: int, some: list[Instance], items: Mapping[Instance, dict[str, Any]]
+) -> Request[list[str]]:
+    instances, places = numbered(some)
+    arguments = {"items": [{"i": place, **items[instance]} for instance, place in zip(some, places, strict=True)]}
+
+    def parse(answers: list[bytes]) -> list[str]:
+        return [instance.id for instance, answer in zip(some, answers, strict=True) if answer == b"created"]
+
+    return Request(call_on(keys, CREATE, shard, instances, arguments), parse)
+
+
+def _item(keys: Keyspace, target: Target, options: CreateOptions) -> tuple[Instance, dict[str, Any]]:
+    id = str(uuid.uuid4()) if options.id is None else names.check_instance_id(options.id)
+    params = target.validate_params(options.params)
+    success_ms, error_ms = retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms)
+    item = {
+        "wf": target.name,
+        "id": id,
+        "gen": nonces.generation(),
+        "p": codec.encode(params, what=f'the params of workflow "{target.name}"'),
+        "qu": target.queue,
+        "ok": success_ms,
+        "err": error_ms,
+        "cid": uuid.uuid4().hex if options.command_id is None else names.check_command_id(options.command_id),
+    }
+    return keys.instance(target.name, id), item
+
+
+def _options(entry: object) -> CreateOptions:
+    if isinstance(entry, CreateOptions):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise BadParams(f"it is {entry!r:.100}; a dict with id, params and retention is needed, or CreateOptions")
+    unknown = sorted(str(key) for key in entry if key not in ("id", "params", "retention"))
+    if unknown:
+        raise BadParams(f"{', '.join(unknown)} is unknown; an entry has id, params and retention")
+    return CreateOptions(entry.get("id"), entry.get("params"), entry.get("retention"))
