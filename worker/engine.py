@@ -14,7 +14,8 @@ import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,7 +53,7 @@ from workflows.replay.decision import (
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
 from workflows.storage import nonces
-from workflows.storage.keys import Held, Instance
+from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -201,7 +202,12 @@ class Engine:
         self._isolate = isolate
         # By token: what was handed over, and until when somebody must have taken it.
         self._handed: dict[str, tuple[Task, float]] = {}
+        # By token: attempts in flight, and steps that may be born by the round that is under way.
         self._slots: set[str] = set()
+        self._unborn: set[str] = set()
+        # Attempts that are being claimed and have no token here yet.
+        self._claiming = 0
+        self._counting = threading.Lock()
         self._abandoned: set[str] = set()
         self._room = threading.Condition()
         self._starved = False
@@ -365,6 +371,18 @@ class Engine:
     def known(self, instance: Instance) -> Known | None:
         return self._replays.warm.known(instance)
 
+    @contextmanager
+    def reserving(self, intents: Sequence[Intent]) -> Iterator[list[Intent]]:
+        attempts = [intent for intent in intents if intent.kind == "a"]
+        with self._counting:
+            room = max(0, self.settings.concurrency - len(self._slots))
+            self._claiming = min(room, len(attempts))
+        try:
+            too_many = frozenset(attempts[room:])
+            yield [intent for intent in intents if intent not in too_many] if too_many else list(intents)
+        finally:
+            self._claiming = 0
+
     def accept(self, tasks: Sequence[Task]) -> None:
         self._slots.update([task.token for task in tasks if task.kind == "a"])
         for task in tasks:
@@ -495,6 +513,7 @@ class Engine:
             starting, self._starting = self._starting, []
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
+            self._free_unborn()
         return self._is_drained()
 
     def _is_drained(self) -> bool:
@@ -595,7 +614,7 @@ class Engine:
         if fused is not None:
             warm, decision = fused
             wire |= {"b": warm.replay.position - 1, "d": decision}
-            token = self._eager_token(warm, decision)
+            token = self._eager_token(warm, decision, attempt)
             if token:
                 wire["ea"] = token
 
@@ -603,12 +622,13 @@ class Engine:
             code = answer[0]
             if code != STALE:
                 reports.attempt_ended(attempt, item.outcome)
+            if fused is not None and code == FUSED_EAGER:
+                # First: in between, a fetcher would see the slot that goes from one to the other.
+                self._born(attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1]))
             self._settled(attempt)
             if fused is None:
                 return
             warm, decision = fused
-            if code == FUSED_EAGER:
-                self._born(attempt.instance, attempt.generation, attempt.worker, warm, decision, token, int(answer[1]))
             if code in (FUSED, FUSED_EAGER):
                 reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
                 self._cancel_withdrawn(attempt.instance, attempt.generation, decision)
@@ -673,11 +693,17 @@ class Engine:
             context=_context(instance, generation, command, command.config, 1),
             started_ms=now_ms,
         )
+        self._unborn.discard(token)
         self._slots.add(token)
         self._start(attempt)
 
-    def _eager_token(self, warm: WarmReplay, decision: Decision) -> str:
-        """A token for the next step, if this worker may go on with it at once; '' if it goes through the queue."""
+    def _eager_token(self, warm: WarmReplay, decision: Decision, before: Attempt | None = None) -> str:
+        """A token for the next step, if this worker may go on with it at once; '' if it goes through the queue.
+
+        Args:
+            before: the attempt that is settled together with the decision. The step takes its slot, unless its code
+                goes on although it has timed out.
+        """
         spec = only_step(decision)
         if spec is None or self.draining.is_set() or spec["qu"] not in self.settings.queues:
             return ""
@@ -688,8 +714,27 @@ class Engine:
         if warm.streak >= EAGER_STEPS or (crowded and now - warm.streak_since > EAGER_SECONDS):
             warm.streak = 0
             return ""
+        token = nonces.token()
+        inherits = before is not None and (before.ended or before.token not in self._abandoned)
+        if not inherits and not self._reserve(token):
+            return ""
         warm.streak += 1
-        return nonces.token()
+        return token
+
+    def _reserve(self, token: str) -> bool:
+        """Keep a slot for a step that may be born in this round. Returns: whether there was one."""
+        with self._counting:
+            if len(self._slots) + self._claiming >= self.settings.concurrency:
+                return False
+            self._slots.add(token)
+        self._unborn.add(token)
+        return True
+
+    def _free_unborn(self) -> None:
+        """The births that the round has not brought: refused, or nobody knows."""
+        for token in self._unborn:
+            self._free_slot(token)
+        self._unborn.clear()
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -700,7 +745,7 @@ class Engine:
             warm.replay.close()
             warm, decision = self._decide(task, live=False)
         warm.streak = 0
-        token = self._eager_token(warm, decision) if len(self._slots) < self.settings.concurrency else ""
+        token = self._eager_token(warm, decision)
         wire: dict[str, Any] = {
             "g": task.generation,
             "t": task.token,
@@ -839,6 +884,7 @@ class Engine:
         A settle that had been executed is stale the second time, and the journal is the truth either way.
         """
         self._replays.warm.clear()
+        self._free_unborn()
         for item in batch:
             if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._handed:
                 self._free_slot(item.token)

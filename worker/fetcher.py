@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import redis
@@ -25,12 +26,16 @@ BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 class Taker(Protocol):
     """Who the claimed tasks are for: the engine."""
 
-    # Held during a claim. Reconcile takes it too: it must not give back what a claim is just getting.
+    # Held during a claim, so that there is one at a time. Reconcile takes it too: it must not give back what a claim
+    # is just getting.
     claiming: threading.Lock
     draining: threading.Event
 
     def wait_for_room(self) -> int:
         """How many attempts may be claimed; waits for at least one, or for the drain."""
+
+    def reserving(self, intents: Sequence[Intent]) -> AbstractContextManager[list[Intent]]:
+        """Keeps a slot for each attempt among these as far as there are slots by now; gives what may be claimed."""
 
     def known(self, instance: Instance) -> Known | None:
         """How far an instance has been replayed here."""
@@ -70,14 +75,16 @@ class Fetcher(threading.Thread):
         store = self._connect()
         name = store.keys.queue(self._queue)
         failures = 0
+        left: list[Intent] = []
         while not self._taker.draining.is_set():
             room = self._taker.wait_for_room()
             if room <= 0:
                 continue
             try:
-                intents = self._pop(store, name, room)
+                # What there was no room for any more goes first. Somebody else may have it by then: it is rung again.
+                intents, left = left or self._pop(store, name, room), []
                 if intents:
-                    self._claim(store, intents)
+                    left = self._claim(store, intents)
                 if failures:
                     self._taker.reconnected()
                 failures = 0
@@ -111,9 +118,14 @@ class Fetcher(threading.Thread):
         except redis.RedisError:
             _log.info("tried again later", exc_info=True)
 
-    def _claim(self, store: Store, intents: Sequence[Intent]) -> None:
-        with self._taker.claiming:
+    def _claim(self, store: Store, intents: Sequence[Intent]) -> list[Intent]:
+        """Returns: those that there is no room for; steps may have been born since the doorbells were waited for."""
+        with self._taker.claiming, self._taker.reserving(intents) as wanted:
             try:
-                self._taker.accept(claim(store, self._lease.worker, intents, self._taker.known))
+                self._taker.accept(claim(store, self._lease.worker, wanted, self._taker.known))
             except LeaseLost:
                 self._lease.renew_identity()
+        if len(wanted) == len(intents):
+            return []
+        claimed = frozenset(wanted)
+        return [intent for intent in intents if intent not in claimed]
