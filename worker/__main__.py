@@ -119,7 +119,8 @@ def main(
             raise click.ClickException(str(error)) from error
         # To the children through the environment: it may hold a password, and everybody may read command lines.
         os.environ[URL_VARIABLES[0]] = redis_url
-        tell_store = Store(connection(redis_url, socket_timeout=TELL_TIMEOUT_SECONDS), keys)
+        timeouts = {"socket_timeout": TELL_TIMEOUT_SECONDS, "socket_connect_timeout": TELL_TIMEOUT_SECONDS}
+        tell_store = Store(connection(redis_url, **timeouts), keys)
 
         def tell(pids: Collection[int]) -> None:
             registry.bury_gone(tell_store, pids)

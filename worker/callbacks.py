@@ -116,14 +116,18 @@ class Callbacks:
         own = {name: made[name] if isinstance(made, Mapping) else getattr(made, name) for name in names}
         return {**own, **bindings}
 
-    def stop(self) -> None:
-        """Tear the bindings down and end the loop; plain callbacks still running are left behind."""
+    def stop(self, seconds: float = 10.0) -> None:
+        """Tear the bindings down and end the loop; plain callbacks still running are left behind.
+
+        Raises:
+            TimeoutError: the bindings were not torn down within this time.
+        """
         self._threads.close()
         closed = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
         try:
-            closed.result(timeout=10)
+            closed.result(timeout=seconds)
         finally:
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=1)
 
     async def _close(self) -> None:
         try:

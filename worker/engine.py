@@ -53,6 +53,7 @@ from workflows.replay.decision import (
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
 from workflows.storage import nonces
+from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
 
@@ -72,6 +73,11 @@ HAND_OVER_SECONDS = 20.0
 
 # A callback that has ended when the drain's grace is over may have its retry delay computed by a function (5 s).
 LAST_WORD_SECONDS = limits.DELAY_FUNCTION_SECONDS + 1
+# Beyond the grace, in all: for fetchers that wait for an answer, last words, giving back, leaving, and the bindings'
+# end. Less than the parent allows (``parent.DRAIN_MARGIN_SECONDS``), which has to see the process end as well.
+CLOSING_SECONDS = 16.0
+# Of these, kept for what comes after the engine's thread.
+LEAVING_SECONDS = 5.0
 
 STALLED = "run() blocked its worker: move the slow part into a step"
 
@@ -247,20 +253,26 @@ class Engine:
             fetcher.start()
 
     def stop(self) -> None:
-        """Drain: no new claims, attempts in flight may end within the grace, the rest goes back at once (F23)."""
+        """Drain: no new claims, attempts in flight may end within the grace, the rest goes back at once (F23).
+
+        Takes no longer than the grace and ``CLOSING_SECONDS``, whatever Redis and user code do.
+        """
+        grace_over = monotonic() + self.settings.grace_seconds
+        closed = grace_over + CLOSING_SECONDS
         self.draining.set()
         with self._room:
             self._room.notify_all()
+        fetched = min(monotonic() + BLOCK_SECONDS + SOCKET_TIMEOUT_SECONDS, closed - LEAVING_SECONDS)
         for fetcher in self.fetchers:
-            fetcher.join(timeout=BLOCK_SECONDS + 10)
+            fetcher.join(timeout=_until(fetched))
         # From here on it is the engine's thread that waits: only it knows of turns on their way, which may have their
         # next step in tow.
-        self._queue.put(_Stop(monotonic() + self.settings.grace_seconds))
-        self._thread.join(timeout=self.settings.grace_seconds + LAST_WORD_SECONDS + 10)
+        self._queue.put(_Stop(grace_over))
+        self._thread.join(timeout=_until(closed - LEAVING_SECONDS))
         self._stopped.set()
         self.guardian.stop()
-        self.lease.stop()
-        self.callbacks.stop()
+        self.lease.stop(min(LEAVING_SECONDS / 2, _until(closed)))
+        self.callbacks.stop(_until(closed))
         self._drop_replays()
 
     def kill(self) -> None:
@@ -921,6 +933,11 @@ class Engine:
         """What Redis says this worker holds, under its former names too."""
         shards = range(store.keys.shards)
         return [held for shard in shards for name in self.lease.identities for held in held_by(store, shard, name)]
+
+
+def _until(moment: float) -> float:
+    """How long it is until then (``monotonic``), in seconds."""
+    return max(0.0, moment - monotonic())
 
 
 def _is_only_step(warm: WarmReplay, seq: int) -> bool:

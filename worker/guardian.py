@@ -60,7 +60,7 @@ class Guardian:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=1)
 
     @contextmanager
     def watching(self, instance: Instance) -> Iterator[None]:

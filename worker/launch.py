@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from worker.parent import Process
 
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 _TASKS, _FILES = Path("/proc/self/task"), Path("/proc/self/fd")
 
 
@@ -71,7 +73,12 @@ class _Forked:
     def __init__(self, run: Callable[[str, int, int], int], member: str, pipe: int) -> None:
         context = multiprocessing.get_context("fork")
         self._process = context.Process(target=_end_with, args=(run, member, os.getpid(), pipe))
-        self._process.start()
+        # The fork has its parent's handlers. What it is told before it has put them down waits until then.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def pid(self) -> int:
@@ -90,6 +97,9 @@ class _Forked:
 
 def _end_with(run: Callable[[str, int, int], int], member: str, parent: int, pipe: int) -> None:
     os.setsid()
+    for signum in _ENDS:
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
     status = os.EX_SOFTWARE
     try:
         status = run(member, parent, pipe)

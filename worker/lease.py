@@ -18,6 +18,7 @@ from typing import Any
 
 import redis
 
+from worker.bounded import within
 from worker.vital import vital
 from workflows.storage import processes
 from workflows.storage.keys import Held
@@ -85,10 +86,14 @@ class Lease:
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
-    def stop(self) -> None:
-        """Leave: nothing is held any more."""
+    def stop(self, seconds: float) -> None:
+        """Leave: nothing is held any more. Where Redis does not answer within this time, the lease runs out."""
         self.kill()
-        self._thread.join(timeout=15)
+        if not within(seconds, self._leave):
+            _log.info("lease left to expire")
+
+    def _leave(self) -> None:
+        self._thread.join()
         try:
             for worker in self.identities:
                 self._renew(worker, leave=True)

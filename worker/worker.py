@@ -19,6 +19,7 @@ from rq import worker_registration
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
+from worker.bounded import within
 from worker.engine import Engine, Settings
 from worker.hearing import Hearing
 from worker.pipe import PipeToParent
@@ -35,6 +36,8 @@ from workflows.storage.store import Store, connection
 _log = logging.getLogger("workflows.worker")
 SWITCH_SECONDS = 0.0005
 LOOK_SECONDS = 0.5
+# For RQ's own registration at the end, beyond ``engine.CLOSING_SECONDS``.
+DEATH_SECONDS = 2.0
 
 
 class WorkflowWorker(rq.Worker):
@@ -89,6 +92,12 @@ class WorkflowWorker(rq.Worker):
     def _connect(self) -> Store:
         return Store(connection(self._url), self._keys, hot=True)
 
+    @property
+    def connection_timeout(self) -> int:
+        """RQ waits at least so long for any answer: seven minutes, because it blocks that long for a job. Here nothing
+        does, and a link that is dead must be found dead: the lease is renewed by the thread that beats."""
+        return 0
+
     def subscribe(self) -> None:
         """Not at all: whoever may PUBLISH could otherwise shut workers down."""
 
@@ -119,11 +128,15 @@ class WorkflowWorker(rq.Worker):
         _log.info("draining")
         self.engine.stop()
         hearing.stop()
+        if not within(DEATH_SECONDS, self._say_death):
+            _log.info("registration left to expire")
+        return True
+
+    def _say_death(self) -> None:
         try:
             self.register_death()  # type: ignore[no-untyped-call]
         except redis.RedisError:
             _log.info("registration left to expire")
-        return True
 
     def _beat(self) -> None:
         state = WorkerStatus.BUSY if self.engine.attempts() else WorkerStatus.IDLE
