@@ -13,8 +13,8 @@ from workflows.health.server import boot_guard
 from workflows.process import options
 from workflows.process.logs import configure
 from workflows.process.parent import end_with_parent, named, patiently
-from workflows.storage.connection import URL_VARIABLES
-from workflows.storage.store import Store, connection, open_keyspace
+from workflows.storage.connection import URL_VARIABLES, connection
+from workflows.storage.store import Store, open_keyspace
 
 
 @click.command()

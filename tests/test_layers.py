@@ -143,6 +143,31 @@ def test_no_module_is_named_like_one_of_the_standard_library(path: Path) -> None
     assert path.stem not in sys.stdlib_module_names - {"__init__", "__main__"}, name_of(path)
 
 
+DOOR = {"workflows/storage/connection.py"}
+"""The one place that makes connections, so that every process reads URLs and meets outages in the same way."""
+
+MAKERS = {"Redis", "StrictRedis", "from_url", "from_pool", "ConnectionPool", "BlockingConnectionPool", "Connection"}
+
+
+def connections_made(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of every call that makes a connection to Redis, or a pool of them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in MAKERS:
+                yield node.lineno, called
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if name_of(path) not in DOOR], ids=name_of)
+def test_connections_are_made_at_the_door(path: Path) -> None:
+    wrong = [f"{name_of(path)}:{line} calls {called}" for line, called in connections_made(parse(path))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_reader_of_connections_sees_those_of_the_door() -> None:
+    assert all(list(connections_made(parse(ROOT / door))) for door in DOOR)
+
+
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and text of every string; what an f-string fills in shows as ``*``."""
     for node in ast.walk(tree):

@@ -32,11 +32,11 @@ from workflows.process.load import load_app
 from workflows.process.logs import configure, configure_others
 from workflows.process.parent import named, patiently
 from workflows.storage import processes as registry
-from workflows.storage.connection import URL_VARIABLES
+from workflows.storage.connection import URL_VARIABLES, connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import Publication
 from workflows.storage.outage import server_errors
-from workflows.storage.store import Store, connection, open_keyspace
+from workflows.storage.store import Store, open_keyspace
 
 # A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
 # even give itself up. Others have its work since the first of them.

@@ -23,8 +23,9 @@ from workflows.authoring.app import App
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.process.stop import Stop
+from workflows.storage.connection import connection
 from workflows.storage.keys import Held, Keyspace
-from workflows.storage.store import Store, connection
+from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
 

@@ -30,8 +30,9 @@ from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
 from workflows.process.stop import Stop
 from workflows.storage import manifest
+from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Store, connection
+from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
 SWITCH_SECONDS = 0.0005

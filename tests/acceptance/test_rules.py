@@ -29,7 +29,8 @@ from workflows import (
 )
 from workflows.client import Client, WorkflowInstance
 from workflows.client.binding import bindings_of
-from workflows.storage.store import Store, connection, open_keyspace
+from workflows.storage.connection import connection
+from workflows.storage.store import Store, open_keyspace
 
 PATIENCE_SECONDS = 20.0
 

@@ -40,10 +40,11 @@ from workflows.errors import (
     ServerUnavailable,
     UnknownWorkflow,
 )
+from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.status import Status
-from workflows.storage.store import Store, connection
+from workflows.storage.store import Store
 from workflows.values import codec
 
 

@@ -21,7 +21,8 @@ from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, ServerUnavailable
 from workflows.process import parent
 from workflows.storage import outage
-from workflows.storage.store import connection, open_keyspace
+from workflows.storage.connection import connection
+from workflows.storage.store import open_keyspace
 
 APP = """
 from workflows import App, WorkflowEntrypoint

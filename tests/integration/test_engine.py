@@ -16,8 +16,9 @@ from worker.engine import Engine, Settings
 from workflows import App, Retry, WorkflowEntrypoint, WorkflowTimeoutError
 from workflows.client import Client
 from workflows.clock import monotonic
+from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Call, Store, connection, open_keyspace
+from workflows.storage.store import Call, Store, open_keyspace
 
 PATIENCE_SECONDS = 10.0
 

@@ -22,9 +22,10 @@ from workflows.client import WorkflowHandle
 from workflows.errors import CorruptPayload, InstanceAlreadyExists, InstanceError
 from workflows.health import namespace as diagnosis
 from workflows.storage import aside, doorbell, keys
+from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import publish_manifest
-from workflows.storage.store import Store, connection, packb
+from workflows.storage.store import Store, packb
 
 app = App("shop")
 

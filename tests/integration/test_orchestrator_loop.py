@@ -16,8 +16,9 @@ from orchestrator.shards import LEASE_MS, RENEW_SECONDS
 from tests.driving import HandWorker, sleep, store_of
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.storage import processes
+from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace, rq_queue
-from workflows.storage.store import Store, connection, open_keyspace
+from workflows.storage.store import Store, open_keyspace
 
 app = App("shop")
 

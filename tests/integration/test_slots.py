@@ -16,8 +16,9 @@ from worker import engine as engine_module
 from worker.attempt import Outcome
 from worker.engine import Engine, Settings
 from workflows import App, Client, WorkflowEntrypoint
+from workflows.storage.connection import connection
 from workflows.storage.keys import Intent
-from workflows.storage.store import Store, connection
+from workflows.storage.store import Store
 from workflows.values import codec
 
 app = App("slots")

@@ -12,8 +12,9 @@ import pytest
 import redis as redis_py
 
 from workflows.dev.embedded import EmbeddedRedis
+from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Store, connection
+from workflows.storage.store import Store
 
 
 def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> None:

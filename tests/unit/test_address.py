@@ -10,7 +10,7 @@ import redis as redis_py
 
 from workflows.errors import ConfigError
 from workflows.storage import connection as address
-from workflows.storage.store import async_producer, connection, producer
+from workflows.storage.connection import async_producer, connection, producer
 
 SECRET = "xyzzy"
 

@@ -12,8 +12,8 @@ import click
 from workflows.cli.frame import Settings, Verb, json_option, pass_settings
 from workflows.cli.showing import one_line
 from workflows.health import namespace, server
+from workflows.storage.connection import connection
 from workflows.storage.outage import server_errors
-from workflows.storage.store import connection
 
 
 @click.command(cls=Verb, short_help="Say what is wrong, and what to do about it.")

@@ -28,12 +28,12 @@ from workflows.client.requests import End, Request
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
-from workflows.storage.connection import redis_url
+from workflows.storage.connection import producer, redis_url
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import load_manifest
 from workflows.storage.outage import server_errors
 from workflows.storage.removal import unring_calls
-from workflows.storage.store import Store, producer
+from workflows.storage.store import Store
 from workflows.values import durations, names
 from workflows.values.codec import InstanceRef
 

@@ -40,6 +40,7 @@ import redis
 
 from workflows.dev import keeper as keeper_process
 from workflows.errors import ConfigError, ServerUnavailable
+from workflows.storage.connection import connection
 from workflows.storage.private import why_not_private
 
 SERVER_VERSION_MIN = (6, 2)
@@ -53,6 +54,8 @@ LOADING_TIMEOUT_S = 300.0
 """A server that reads its data back has proved that it works; it may take this long."""
 LOCK_TIMEOUT_S = keeper_process.GRACE_S + 5
 """How long to wait for the server of an owner that has died, which its keeper is still stopping."""
+ANSWER_TIMEOUT_S = 5
+"""How long one answer of a server that is starting may take."""
 POLL_S = 0.01
 PORT_ATTEMPTS = 5
 LOG_BYTES_MAX = 4 * 1024 * 1024
@@ -338,7 +341,7 @@ class EmbeddedRedis:
         deadline = time.monotonic() + START_TIMEOUT_S
         loading = False
         error: Exception | None = None
-        client = redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=5, retry=None)
+        client = connection(self.url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S)
         with client:
             while status["pid"] is not None and time.monotonic() < deadline:
                 try:

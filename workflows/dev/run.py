@@ -24,10 +24,11 @@ from workflows.dev.embedded import EmbeddedRedis
 from workflows.process import parent
 from workflows.process.logs import SHOW_INSTANCES
 from workflows.process.stop import Stop
+from workflows.storage.connection import connection
 from workflows.storage.dev_state import FOLDER, STATE_FILE, find_running, prepare
 from workflows.storage.manifest import Described, Publication
 from workflows.storage.outage import server_errors
-from workflows.storage.store import Store, connection, open_keyspace
+from workflows.storage.store import Store, open_keyspace
 
 # Children get this long to end politely; workers drain within less.
 GRACE_SECONDS: Final = 10.0

@@ -1,4 +1,7 @@
-"""Where Redis is: reads a URL into the options of a connection, and says in one line what is wrong with one.
+"""The door to Redis: every connection of every process is made here, from a URL that is read here.
+
+``connection`` is for the processes, which must know of every reply that was lost; ``producer`` and ``async_producer``
+are for clients, whose calls are repeated. What is wrong with a URL is said in one line.
 
 A URL may hold a password, so no message repeats it, nor the client library's own complaint, which quotes it. What
 an option of the client library would change behind the engine's back is refused by name.
@@ -14,7 +17,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
 
+from workflows import limits
 from workflows.errors import ConfigError
 from workflows.storage import dev_state
 
@@ -24,6 +31,12 @@ URL_VARIABLES: Final = ("WORKFLOWS_REDIS_URL", "REDIS_URL")
 SOCKET_TIMEOUT_SECONDS: Final = 10.0
 SOCKET_TIMEOUT_SECONDS_MIN: Final = 3.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+
+# A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
+RESENDS: Final = 3
+RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
+
+_PRODUCER: Final = {"max_connections": limits.CONNECTIONS, "timeout": limits.CONNECTION_WAIT_SECONDS}
 
 _FORMS: Final = "redis://user:password@host:6379/0, rediss://… for TLS, or unix:///path/to/redis.sock?db=0"
 _ESCAPE: Final = "percent-encode what stands between '://' and '@' (Python: urllib.parse.quote(password, safe=''))"
@@ -89,6 +102,49 @@ def kind(url: str, library: Any = redis) -> Any:
     if scheme == "unix":
         return library.UnixDomainSocketConnection
     return library.SSLConnection if scheme == "rediss" else library.Connection
+
+
+def connection(url: str, **options: Any) -> redis.Redis:
+    """A connection pool for the processes, which must know of every reply that was lost: nothing is sent again.
+
+    Args:
+        url: see ``read``.
+        options: of the client library's pool; they win over the URL.
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    # What is meant for the clients' pools is left out: here each thread keeps one connection and waits for nobody.
+    found = {name: value for name, value in read(url).items() if name not in ("max_connections", "timeout")}
+    options = {**found, **options}
+    pool = redis.ConnectionPool(connection_class=kind(url), retry=Retry(NoBackoff(), 0), **options)
+    return redis.Redis.from_pool(pool)
+
+
+def producer(url: str) -> redis.Redis:
+    """A connection pool for producers: calls whose reply was lost are sent again, which is safe because they carry
+    ids, and calls wait for one of ``limits.CONNECTIONS`` connections.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+    retry = Retry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **read(url)}
+    pool = redis.BlockingConnectionPool(connection_class=kind(url), **options)  # type: ignore[no-untyped-call]
+    return redis.Redis.from_pool(pool)
+
+
+def _resent_errors(url: str) -> tuple[type[redis.RedisError], ...]:
+    # A handshake of TLS with a port that does not speak it ends in a timeout, and another one would too.
+    return (redis.ConnectionError,) if url.startswith("rediss:") else (redis.ConnectionError, redis.TimeoutError)
+
+
+def async_producer(url: str) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    retry = AsyncRetry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
+    options = {**_PRODUCER, "retry": retry, **read(url)}
+    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind(url, redis.asyncio), **options)
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
+    return client
 
 
 def _wrong(reason: str) -> ConfigError:

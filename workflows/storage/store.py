@@ -25,27 +25,17 @@ import hiredis
 import msgpack
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from workflows import limits
 from workflows.clock import Clock, ServerClock, monotonic
 from workflows.errors import ConfigError
-from workflows.storage import connection as address
 from workflows.storage import nonces
 from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import DEFAULT_SHARDS, Instance, Keyspace
 from workflows.storage.outage import server_errors
 
 _HERE = Path(__file__).parent
-
-# A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
-RESENDS: Final = 3
-RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
-
-_PRODUCER: Final = {"max_connections": limits.CONNECTIONS, "timeout": limits.CONNECTION_WAIT_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,50 +535,6 @@ class AsyncStore:
 
     async def close(self) -> None:
         await self._redis.aclose()
-
-
-def connection(url: str, **options: Any) -> redis.Redis:
-    """A connection pool for the processes, which must know of every reply that was lost: nothing is sent again.
-
-    Args:
-        url: see ``address.read``.
-        options: of the client library's pool; they win over the URL.
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    # What is meant for the clients' pools is left out: here each thread keeps one connection and waits for nobody.
-    found = {name: value for name, value in address.read(url).items() if name not in ("max_connections", "timeout")}
-    options = {**found, **options}
-    pool = redis.ConnectionPool(connection_class=address.kind(url), retry=Retry(NoBackoff(), 0), **options)
-    return redis.Redis.from_pool(pool)
-
-
-def producer(url: str) -> redis.Redis:
-    """A connection pool for producers: calls whose reply was lost are sent again, which is safe because they carry
-    ids, and calls wait for one of ``limits.CONNECTIONS`` connections.
-
-    Raises:
-        ConfigError: the URL cannot be read.
-    """
-    retry = Retry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
-    options = {**_PRODUCER, "retry": retry, **address.read(url)}
-    pool = redis.BlockingConnectionPool(connection_class=address.kind(url), **options)  # type: ignore[no-untyped-call]
-    return redis.Redis.from_pool(pool)
-
-
-def _resent_errors(url: str) -> tuple[type[redis.RedisError], ...]:
-    # A handshake of TLS with a port that does not speak it ends in a timeout, and another one would too.
-    return (redis.ConnectionError,) if url.startswith("rediss:") else (redis.ConnectionError, redis.TimeoutError)
-
-
-def async_producer(url: str) -> redis.asyncio.Redis:
-    """The same for asyncio."""
-    retry = AsyncRetry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
-    options = {**_PRODUCER, "retry": retry, **address.read(url)}
-    kind = address.kind(url, redis.asyncio)
-    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind, **options)
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
-    return client
 
 
 def keyspace_call(namespace: str, shards: int | None = None) -> Call:

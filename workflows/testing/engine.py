@@ -35,10 +35,11 @@ from workflows.client.requests import End
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
+from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import load_manifest, publish_call
 from workflows.storage.removal import SEND_EVENT
-from workflows.storage.store import Store, call_on, call_one, connection, keyspace_call, script
+from workflows.storage.store import Store, call_on, call_one, keyspace_call, script
 from workflows.testing.clock import TestClock
 from workflows.testing.env import TestEnv
 from workflows.testing.introspection import TIMEOUT_SECONDS
