@@ -1,32 +1,33 @@
+-- uses: decision
 -- Goes on with what a call has left over in an instance, by one slice (I12): the records of an ended life, a walk over
 -- those of one that was paused or resumed, parts of a decision, mail, steps that are due, those who wait for its end.
 -- ARGV   m = unfinished member, g generation, stopped = failure blob for who waits for a terminated one
 -- Reply  1 there is more | 0. Sent twice: one slice more. Crash right after: the instance says how far it has come.
-local I = instance(1)
+local I = instance.load(1)
 if not I or I.gen ~= A.g then
-  redis.call('ZREM', UNFINISHED, A.m)
+  redis.call('ZREM', shard.unfinished, A.m)
   return reply(0)
 end
 if I.rest.told then
-  local e = body_of(I.j, -1)
-  tell_some(I, {v = e.v, x = I.st == 'terminated' and A.stopped or e.x, st = I.st})
+  local e = journal.body_of(I.j, -1)
+  ending.tell_some(I, {v = e.v, x = I.st == 'terminated' and A.stopped or e.x, st = I.st})
 end
 if I.rest.clear then
   -- What it ended with stays behind its last entry.
-  local ending = redis.call('RPOP', I.j)
-  withdraw_some(I)
-  if ending then redis.call('RPUSH', I.j, ending) end
+  local last = redis.call('RPOP', I.j)
+  ending.withdraw_some(I)
+  if last then redis.call('RPUSH', I.j, last) end
 elseif not FINAL[I.st] then
-  if I.rest.walk then walk(I) end
-  if I.rest.at and budget > 0 then take_part(I) end
-  match(I)
+  if I.rest.walk then pausing.walk(I) end
+  if I.rest.at and budget > 0 then decision.take_part(I) end
+  mailbox.match(I)
   pump(I)
 end
 flush()
-if not is_unfinished(I) then
-  redis.call('ZREM', UNFINISHED, A.m)
+if not instance.is_unfinished(I) then
+  redis.call('ZREM', shard.unfinished, A.m)
   return reply(0)
 end
 -- Others first, before the next slice of this one.
-redis.call('ZADD', UNFINISHED, 'XX', REAL, A.m)
+redis.call('ZADD', shard.unfinished, 'XX', REAL, A.m)
 return reply(1)

@@ -1,3 +1,4 @@
+-- uses: aside
 -- What there is to do in one shard: one look for everything.
 -- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again, of a
 --        backlog longer: `rate` of them a second, up to `again_max` ms;
@@ -7,23 +8,23 @@
 --         mend = when a key of the shard was lost, so that it has to be derived anew, or '',
 --         members that are unfinished}
 -- Nothing is popped: what is handed out stays until it is claimed (M4), so a crash here costs `again` ms.
-if redis.call('HGET', OWNER, 'token') ~= A.t then return reply({'lost'}) end
-if redis.call('LLEN', WAKE) > 0 then redis.call('DEL', WAKE) end
-if A.mended and redis.call('HGET', OWNER, 'mend') == A.mended then redis.call('HDEL', OWNER, 'mend') end
+if redis.call('HGET', shard.owner, 'token') ~= A.t then return reply({'lost'}) end
+if redis.call('LLEN', shard.wake) > 0 then redis.call('DEL', shard.wake) end
+if A.mended and redis.call('HGET', shard.owner, 'mend') == A.mended then redis.call('HDEL', shard.owner, 'mend') end
 -- Of another type, they are noticed here, even in a shard in which nothing moves (aside.lua).
-redis.call('ZCARD', INDEX)
-redis.call('ZCARD', HELD)
-local intents = redis.call('ZRANGEBYSCORE', INTENTS, '-inf', REAL, 'LIMIT', 0, A.n)
-local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', INTENTS) * 1000 / (A.rate or 1000)))
-for _, member in ipairs(intents) do redis.call('ZADD', INTENTS, math.floor(REAL + again), member) end
-local timers = redis.call('ZRANGEBYSCORE', TIMERS, '-inf', NOW, 'LIMIT', 0, A.n)
-local following = redis.call('ZRANGEBYSCORE', TIMERS, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local later = redis.call('ZRANGE', INTENTS, 0, 0, 'WITHSCORES')
+redis.call('ZCARD', shard.index)
+redis.call('ZCARD', shard.held)
+local intents = redis.call('ZRANGEBYSCORE', shard.intents, '-inf', REAL, 'LIMIT', 0, A.n)
+local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', shard.intents) * 1000 / (A.rate or 1000)))
+for _, member in ipairs(intents) do redis.call('ZADD', shard.intents, math.floor(REAL + again), member) end
+local timers = redis.call('ZRANGEBYSCORE', shard.timers, '-inf', NOW, 'LIMIT', 0, A.n)
+local following = redis.call('ZRANGEBYSCORE', shard.timers, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local later = redis.call('ZRANGE', shard.intents, 0, 0, 'WITHSCORES')
 -- A moment that no clock reaches is not one to wait for.
 local next_due = tonumber(following[2])
 return reply({NOW, intents, timers, next_due and next_due < 1e15 and next_due or '',
-  redis.call('ZRANGEBYSCORE', WORKERS, '-inf', REAL, 'LIMIT', 0, 10),
-  redis.call('HLEN', RELAY) > 0 and 1 or 0,
-  redis.call('ZRANGEBYSCORE', RETIRE, '-inf', NOW, 'LIMIT', 0, 100),
-  later[2] and math.max(0, tonumber(later[2]) - REAL) or '', redis.call('HGET', OWNER, 'mend') or '',
-  redis.call('ZRANGE', UNFINISHED, 0, A.u - 1)})
+  redis.call('ZRANGEBYSCORE', shard.workers, '-inf', REAL, 'LIMIT', 0, 10),
+  redis.call('HLEN', shard.relay) > 0 and 1 or 0,
+  redis.call('ZRANGEBYSCORE', shard.retire, '-inf', NOW, 'LIMIT', 0, 100),
+  later[2] and math.max(0, tonumber(later[2]) - REAL) or '', redis.call('HGET', shard.owner, 'mend') or '',
+  redis.call('ZRANGE', shard.unfinished, 0, A.u - 1)})

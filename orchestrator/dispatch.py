@@ -16,7 +16,7 @@ from workflows.storage.keys import Intent
 from workflows.storage.store import Call, Store, script
 
 HERE = Path(__file__).parent
-_RING = script(HERE / "ring.lua", pump=False)
+_RING = script(HERE / "ring.lua")
 
 # A doorbell that nobody answered is looked for in its queue only when it is this old: the search is linear.
 SEARCH_AFTER_MS = 60_000

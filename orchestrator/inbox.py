@@ -27,8 +27,8 @@ from workflows.storage.removal import CREATE, SEND_EVENT
 from workflows.storage.store import Call, Store, call_one, script
 from workflows.values import codec, names
 
-_INBOX = script(Path(__file__).with_name("inbox.lua"), pump=False)
-_APPLIED = script(Path(__file__).with_name("applied.lua"), pump=False)
+_INBOX = script(Path(__file__).with_name("inbox.lua"))
+_APPLIED = script(Path(__file__).with_name("applied.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 # Of one round of the loop: timers, wake-ups and leases have their turn in between.
 BATCH = 100

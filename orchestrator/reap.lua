@@ -1,3 +1,4 @@
+-- uses: pump ending
 -- Takes what a dead worker held, in batches, and hands it out again under new tokens (F14, F15, F22).
 -- ARGV   w worker, items: list of {i, m held member, k, g, s, t}, failure blobs: poison, lost and stalled
 -- Reply  how many are left, or -1 when the worker's lease is alive
@@ -5,7 +6,7 @@
 -- processes of its own ('t...'), whose deaths have one cause. A death that nobody saw may be that of a whole machine and
 -- says little about any step, so only many of them count.
 -- The lease record goes last: a worker that comes back in between must find itself dead, not half alive.
-local score = tonumber(redis.call('ZSCORE', WORKERS, A.w) or GONE)
+local score = tonumber(redis.call('ZSCORE', shard.workers, A.w) or GONE)
 if score > REAL then return reply(-1) end
 local alone = string.sub(A.w, 1, 1) == 't'
 local function charge(deaths, losses)
@@ -14,32 +15,30 @@ local function charge(deaths, losses)
   return deaths, losses + 1
 end
 for _, a in ipairs(A.items) do
-  redis.call('ZREM', HELD, a.m)
-  local I = instance(a.i)
+  redis.call('ZREM', shard.held, a.m)
+  local I = instance.load(a.i)
   if I and I.gen == a.g and not FINAL[I.st] then
     if a.k == 't' then
-      if I.turn == 'h|' .. A.w .. '|' .. a.t then
+      if turn.is_held_by(I, A.w, a.t) then
         local strikes, lost = charge(I.strikes, I.lost)
-        close_turn(I)
-        if strikes ~= I.strikes then set(I, 'strikes', strikes) end
-        if lost ~= I.lost then set(I, 'lost', lost) end
-        if strikes >= STRIKES_MAX or lost >= LOSSES_MAX then finish(I, 'errored', {x = A.stalled}) end
+        turn.close(I)
+        if strikes ~= I.strikes then instance.set(I, 'strikes', strikes) end
+        if lost ~= I.lost then instance.set(I, 'lost', lost) end
+        if strikes >= limits.STRIKES or lost >= limits.LOSSES then ending.finish(I, 'errored', {x = A.stalled}) end
       end
     else
-      local r = record(I, a.s)
-      if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
-        set(I, 'act', I.act - 1)
-        local deaths, losses = charge(r.d, r.u or 0)
+      local r = record.get(I, a.s)
+      if r and r.state == 'held' and r.token == a.t and r.by == A.w then
+        record.disarm(I, r)
+        local deaths, losses = charge(r.deaths, r.losses)
         -- What a worker holds that left by itself is a claim whose reply was lost: it never ran.
-        if score == LEFT then r.a = r.a - 1 end
-        if deaths >= DEATHS_MAX or losses >= LOSSES_MAX then
-          redis.call('HDEL', I.o, r.s)
-          answer(I, 'S', r, {x = deaths >= DEATHS_MAX and A.poison or A.lost, f = r.e})
+        if score == LEFT then r.attempts = r.attempts - 1 end
+        if deaths >= limits.DEATHS or losses >= limits.LOSSES then
+          redis.call('HDEL', I.o, r.seq)
+          record.answer(I, 'S', r, {x = deaths >= limits.DEATHS and A.poison or A.lost, f = r.failures})
         else
-          r.st, r.tok, r.by, r.d = 'due', nil, nil, deaths
-          if losses > 0 then r.u = losses end
-          I.due[#I.due + 1] = r.s
-          save(I, r)
+          r.deaths, r.losses = deaths, losses
+          record.back_to_due(I, r)
         end
       end
     end
@@ -47,6 +46,6 @@ for _, a in ipairs(A.items) do
   end
 end
 flush()
-local left = redis.call('ZLEXCOUNT', HELD, '[' .. A.w .. '|', '[' .. A.w .. '|\255')
-if left == 0 then redis.call('ZREM', WORKERS, A.w) end
+local left = redis.call('ZLEXCOUNT', shard.held, '[' .. A.w .. '|', '[' .. A.w .. '|\255')
+if left == 0 then redis.call('ZREM', shard.workers, A.w) end
 return reply(left)

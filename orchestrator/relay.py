@@ -16,10 +16,10 @@ from workflows.storage.removal import CREATE
 from workflows.storage.store import Call, Store, call_on, script, unpackb
 from workflows.values import failure
 
-_RELAY = script(Path(__file__).with_name("relay.lua"), pump=False)
+_RELAY = script(Path(__file__).with_name("relay.lua"))
 _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))
 _WATCH = script(Path(__file__).with_name("watch.lua"))
-_ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"), pump=False)
+_ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"))
 
 BATCH = 100
 

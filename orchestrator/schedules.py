@@ -23,7 +23,7 @@ from workflows.storage.removal import CREATE
 from workflows.storage.store import Call, Store, call_one, packb, script
 from workflows.values import codec
 
-_SCHEDULE = script(Path(__file__).with_name("schedule.lua"), pump=False)
+_SCHEDULE = script(Path(__file__).with_name("schedule.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 
 CATCH_UP_MS = 60_000

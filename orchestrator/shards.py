@@ -14,7 +14,7 @@ from pathlib import Path
 from workflows.storage.store import Call, Store, call_on, script
 
 _OWN = script(Path(__file__).with_name("own.lua"))
-_ALIVE = script(Path(__file__).with_name("alive.lua"), pump=False)
+_ALIVE = script(Path(__file__).with_name("alive.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 
 LEASE_MS = 5_000

@@ -1,3 +1,4 @@
+-- uses: decision
 -- Anti-entropy for live instances (M8): rebuilds everything that can be derived, then pumps. Finds nothing on a
 -- healthy shard; repairs lost timers, intents, wake-ups and claims after a lost second of Redis or manual damage.
 -- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]};
@@ -7,82 +8,68 @@
 --        are left to this call is looked at slice by slice, and alone
 local answers, stopped = {}, false
 for at, a in ipairs(A.items) do
-  local I = instance(a.i)
+  local I = instance.load(a.i)
   local live = I and not FINAL[I.st]
   local whole = not live or redis.call('HLEN', I.o) <= budget
   stopped = stopped or not whole and at > 1
   answers[at] = {0, stopped and a.c or ''}
-  if a.m and not (I and a.m == index_member(I)) then redis.call('ZREM', INDEX, a.m) end
+  if a.m and not (I and a.m == instance.index_member(I)) then redis.call('ZREM', shard.index, a.m) end
   if I and FINAL[I.st] and A.all then
-    redis.call('ZADD', INDEX, 0, index_member(I))
-    local keep = tonumber(I.st == 'complete' and I.keep_ok or I.keep_err) or 0
+    redis.call('ZADD', shard.index, 0, instance.index_member(I))
     local ended = tonumber(redis.call('HGET', I.h, 'ended')) or NOW
-    answers[at][1] = redis.call('ZADD', RETIRE, 'NX', ended + keep, I.wf .. '|' .. I.id .. '|' .. I.gen)
+    answers[at][1] = redis.call('ZADD', shard.retire, 'NX', ended + instance.retention(I, I.st), instance.retire_member(I))
   end
   if live and not stopped then
     local act, fixed = 0, false
-    local found, more = some_of(I, a.c)
+    local found, more = record.some(I, a.c)
     answers[at][2] = more or ''
-    redis.call('ZADD', INDEX, 0, index_member(I))
+    redis.call('ZADD', shard.index, 0, instance.index_member(I))
     for _, r in ipairs(found) do
-      if r.st == 'ready' then
+      if r.state == 'ready' then
         act = act + 1
-        if not I.rest.walk and not redis.call('ZSCORE', INTENTS, intent_member(I, 'a', r.s, r.i, r.qu)) then
-          add_intent(I, 'a', r.s, r.i, r.qu)
+        if not I.rest.walk and not redis.call('ZSCORE', shard.intents, record.intent_member(I, 'a', r.seq, r.intent, r.queue)) then
+          record.add_intent(I, 'a', r.seq, r.intent, r.queue)
           fixed = true
         end
-      elseif r.st == 'held' then
-        local member = held_member(I, r.by, 'a', r.s, r.tok)
-        if redis.call('ZSCORE', WORKERS, r.by) and redis.call('ZSCORE', HELD, member) then
+      elseif r.state == 'held' then
+        local member = record.held_member(I, r.by, 'a', r.seq, r.token)
+        if redis.call('ZSCORE', shard.workers, r.by) and redis.call('ZSCORE', shard.held, member) then
           act = act + 1
         else
-          redis.call('ZREM', HELD, member)
-          r.st, r.tok, r.by = 'due', nil, nil
-          save(I, r)
-          if not whole then set(I, 'act', I.act - 1) end
-          I.due[#I.due + 1] = r.s
+          record.give_back(I, r)
           fixed = true
         end
-      elseif r.st == 'due' then
-        if redis.call('ZADD', I.q, 0, 'd|' .. ordered(r.s)) == 1 or not I.rest.due then fixed = true end
+      elseif r.state == 'due' then
+        if redis.call('ZADD', I.q, 0, 'd|' .. queue.ordered(r.seq)) == 1 or not I.rest.due then fixed = true end
         I.rest.due = 1
-      elseif r.k == 'child' then
+      elseif r.kind == 'child' then
         -- What was asked of the child is lost with the message. If there is one, its end will be told all the same.
-        if A.all and redis.call('HEXISTS', RELAY, 'c|' .. who(I) .. r.s) == 0 then
-          redis.call('HSET', RELAY, 'c|' .. who(I) .. r.s, cmsgpack.pack({op = 'watch', wf = r.wf, id = r.id, pgen = I.gen,
-            pseq = r.s, pwf = I.wf, pid = I.id}))
+        if A.all and redis.call('HEXISTS', shard.relay, 'c|' .. instance.who(I) .. r.seq) == 0 then
+          redis.call('HSET', shard.relay, 'c|' .. instance.who(I) .. r.seq, cmsgpack.pack({op = 'watch', wf = r.workflow, id = r.id, pgen = I.gen,
+            pseq = r.seq, pwf = I.wf, pid = I.id}))
           wake()
         end
-      elseif I.want == '' and not I.rest.walk
-          and tonumber(redis.call('ZSCORE', TIMERS, timer_member(I, r)) or -1) ~= moment_of(I, r) then
-        arm(I, r)
+      elseif record.is_timed(r) and I.want == '' and not I.rest.walk
+          and tonumber(redis.call('ZSCORE', shard.timers, record.timer_member(I, r)) or -1) ~= record.moment(I, r) then
+        record.arm(I, r)
         fixed = true
       end
-      if r.k == 'wait' and not redis.call('ZSCORE', I.q, waiter(r)) then
-        enqueue(I, waiter(r))
-        look_for_mail(I, r.ty, select(2, first_number(I, 'm|' .. r.ty .. '|')))
+      if r.kind == 'wait' and not redis.call('ZSCORE', I.q, mailbox.waiter(r)) then
+        queue.add(I, mailbox.waiter(r))
+        mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
         fixed = true
       end
     end
-    match(I)
+    mailbox.match(I)
     -- Each script keeps the counter together with the records; only all of them at once can show it wrong.
     if whole and act ~= I.act then
-      set(I, 'act', act)
+      instance.set(I, 'act', act)
       fixed = true
     end
-    local held, worker, token = string.match(I.turn, '^(h)|([^|]*)|(.*)$')
-    if held then
-      local member = held_member(I, worker, 't', 0, token)
-      if not (redis.call('ZSCORE', WORKERS, worker) and redis.call('ZSCORE', HELD, member)) then
-        close_turn(I)
-        fixed = true
-      end
-    elseif I.turn ~= '' then
-      local n = string.sub(I.turn, 3)
-      if not redis.call('ZSCORE', INTENTS, intent_member(I, 't', 0, n, I.queue)) then
-        add_intent(I, 't', 0, n, I.queue)
-        fixed = true
-      end
+    local member, key, worker = turn.member(I)
+    if member and not (redis.call('ZSCORE', key, member) and (not worker or redis.call('ZSCORE', shard.workers, worker))) then
+      turn.close(I)  -- `pump` opens it again
+      fixed = true
     end
     pump(I)
     if fixed then answers[at][1] = 1 end

@@ -1,26 +1,27 @@
+-- uses: pump ending
 -- Makes an existing instance report its end to one that waits for it. Repeating adds nothing.
 -- ARGV   parent {sh wf id gen seq}, missing = failure blob when there is no such instance,
 --        stopped = the same for a terminated one, most = how many may wait for one, full = failure blob for one more
 -- Reply  'watching' | 'told' | 'unknown' | 'full'
-local I = instance(1)
+local I = instance.load(1)
 if not I then
-  tell({A.parent}, A.wf, A.id, {x = A.missing, st = 'unknown'})
+  ending.tell({A.parent}, A.wf, A.id, {x = A.missing, st = 'unknown'})
   return reply('unknown')
 end
 if FINAL[I.st] then
-  local e = body_of(I.j, -1)
+  local e = journal.body_of(I.j, -1)
   local outcome = {st = I.st, v = e.v, x = e.x}
   if I.st == 'terminated' then outcome.x = A.stopped end
-  tell({A.parent}, I.wf, I.id, outcome)
+  ending.tell({A.parent}, I.wf, I.id, outcome)
   return reply('told')
 end
-local parents = parents_of(I)
-if is_among(parents, A.parent) then return reply('watching') end
+local parents = ending.parents(I)
+if ending.is_among(parents, A.parent) then return reply('watching') end
 if #parents >= A.most then
-  tell({A.parent}, I.wf, I.id, {x = A.full, st = 'full'})
+  ending.tell({A.parent}, I.wf, I.id, {x = A.full, st = 'full'})
   return reply('full')
 end
 parents[#parents + 1] = A.parent
-set(I, 'parents', cmsgpack.pack(parents))
+instance.set(I, 'parents', cmsgpack.pack(parents))
 flush()
 return reply('watching')

@@ -9,9 +9,10 @@ from typing import Any
 import redis as redis_py
 
 from workflows.clock import Clock
-from workflows.replay.decision import events_among
+from workflows.replay.decision import events_among, told_by_record
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.records import Asked, Decision, End, open_record
 from workflows.storage.store import Store, call_on, call_one, open_keyspace, script, unpackb
 from workflows.values import codec, failure
 
@@ -62,11 +63,10 @@ class HandWorker:
         members = self.store.redis.zrange(self.keys.shard_key(instance.shard, "intents"), 0, -1)
         return [m.decode() for m in members if f"|{instance.workflow}|{instance.id}|" in m.decode()]
 
-    def record(self, instance: Instance, seq: int) -> dict[bytes, Any]:
+    def record(self, instance: Instance, seq: int) -> Any:
         blob = self.store.redis.hget(self.keys.of_instance(instance)[2], str(seq))
         assert isinstance(blob, bytes)
-        found: dict[bytes, Any] = unpackb(blob)
-        return found
+        return open_record(unpackb(blob))
 
     def entries(self, instance: Instance) -> list[journal.Entry]:
         blobs = self.store.redis.lrange(self.keys.journal(instance), 0, -1)
@@ -90,17 +90,17 @@ class HandWorker:
         return token
 
     def commit(self, instance: Instance, token: str, *, fed: int | None = None, **decision: Any) -> int:
-        """Commit a turn over the journal or its first entries: ``o`` to open, ``w`` to withdraw, ``e`` to end."""
+        """Commit a turn over the journal or its first entries: ``opened``, ``withdrawn``, ``end``."""
         end = -1 if fed is None else fed - 1
         blobs = self.store.redis.lrange(self.keys.journal(instance), 0, end)
         item = {
             "i": 1,
             "g": self.header(instance, "gen"),
             "t": token,
-            "b": int(self.header(instance, "pos")),
+            "b": int(self.header(instance, "pos") or 0),
             "f": len(blobs),
             "n": journal.nonce_of(blobs[-1]),
-            "d": decided(blobs, int(self.header(instance, "pos")), {"o": [], "w": [], **decision}),
+            "d": decided(blobs, int(self.header(instance, "pos") or 0), Decision(**decision)),
         }
         code: int = self.store.call(call_one(self.keys, COMMIT, instance, {"w": self.name, "items": [item]}))[0][0]
         return code
@@ -109,13 +109,14 @@ class HandWorker:
         return self.commit(instance, self.claim(instance), **decision)
 
     def complete(self, instance: Instance, output: Any = None, warnings: list[str] | None = None) -> None:
-        end: dict[str, Any] = {"st": "complete", "v": codec.encode(output, what="the output")}
+        asked = [told_by_record(record) for record in self.store.open_records(instance)]
+        end = End("complete", codec.encode(output, what="the output"), asked=asked)
         if warnings:
-            end["w"] = codec.encode(warnings, what="the warnings")
-        assert self.turn(instance, e=end) == 2
+            end.warnings = codec.encode(warnings, what="the warnings")
+        assert self.turn(instance, end=end) == 2
 
     def fail(self, instance: Instance, error: BaseException) -> None:
-        assert self.turn(instance, e={"st": "errored", "x": failure.capture(error)}) == 2
+        assert self.turn(instance, end=End("errored", error=failure.capture(error), asked=[])) == 2
 
     def park(self, instance: Instance, reason: str) -> None:
         item = {
@@ -136,7 +137,7 @@ class HandWorker:
         item: dict[str, Any] = {"i": 1, "g": self.header(instance, "gen"), "s": seq, "t": token}
         if "retry" in outcome:
             delay_ms, error = outcome["retry"]
-            item["r"] = [delay_ms, [record[b"a"], now, now, failure.capture(error)]]
+            item["r"] = [delay_ms, [record.attempts, now, now, failure.capture(error)]]
         else:
             error = outcome.get("error")
             item["e"] = journal.encode_settled(
@@ -146,31 +147,32 @@ class HandWorker:
                 count=1,
                 at_ms=now,
                 started_at_ms=now,
-                attempts=record[b"a"],
+                attempts=record.attempts,
                 value=None if error else codec.encode(outcome.get("value"), what="a result"),
                 error=failure.capture(error) if error else None,
-                failures=record.get(b"e"),
+                failures=list(record.failures),
             )
         code: int = self.store.call(call_one(self.keys, SETTLE, instance, {"w": self.name, "items": [item]}))[0][0]
         return code
 
 
-def step(seq: int, name: str, **more: Any) -> dict[str, Any]:
+def step(seq: int, name: str, *, count: int = 1, queue: str = "default", config: bytes = b"") -> Asked:
     """What a decision says of a ``do`` step to open."""
-    return {"s": seq, "k": "do", "n": name, "c": 1, "qu": "default", "g": "", "to": 600_000, **more}
+    return Asked(["do", seq, name, count, False, False, queue, 600_000, config])
 
 
-def wait(seq: int, name: str, type: str, ms: int = 86_400_000) -> dict[str, Any]:
-    return {"s": seq, "k": "wait", "n": name, "c": 1, "ty": type, "ms": ms}
+def wait(seq: int, name: str, type: str, ms: int = 86_400_000) -> Asked:
+    return Asked(["wait", seq, name, 1, False, False, ms, type])
 
 
-def sleep(seq: int, name: str, ms: int) -> dict[str, Any]:
-    return {"s": seq, "k": "sleep", "n": name, "c": 1, "ms": ms}
+def sleep(seq: int, name: str, ms: int) -> Asked:
+    return Asked(["sleep", seq, name, 1, False, False, ms, False])
 
 
-def decided(blobs: list[bytes], base: int, decision: dict[str, Any]) -> dict[str, Any]:
+def decided(blobs: list[bytes], base: int, decision: Decision) -> dict[str, Any]:
     """A decision over these entries, as a worker sends it."""
-    return {**decision, "g": events_among(blobs[base:], base, decision)}
+    decision.events = events_among(blobs[base:], base, decision)
+    return decision.wire()
 
 
 def store_of(

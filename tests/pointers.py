@@ -70,7 +70,7 @@ def names_in(path: Path) -> frozenset[str]:
     """What a file defines: ``function``, ``Class``, ``Class.method``, ``VARIABLE``."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".lua":
-        return frozenset(re.findall(r"^local (?:function )?(\w+)", text, re.MULTILINE))
+        return frozenset(re.findall(r"^(?:local |function \w+\.)(?:function )?(\w+)", text, re.MULTILINE))
     found = set()
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -13,9 +13,10 @@ from workflows.storage import doorbell, keys, nonces
 from workflows.storage.aside import readable
 from workflows.storage.batches import numbered
 from workflows.storage.keys import Held, Instance, Intent
+from workflows.storage.records import OpenStep
 from workflows.storage.store import Call, Store, call_on, call_one, script, unpackb
 
-_POP = script(Path(__file__).with_name("pop.lua"), pump=False)
+_POP = script(Path(__file__).with_name("pop.lua"))
 _CLAIM = script(Path(__file__).with_name("claim.lua"))
 _DECLINE = script(Path(__file__).with_name("decline.lua"))
 
@@ -52,7 +53,8 @@ class Task:
         upto: how many entries to feed.
         position: how many entries are decided; the base of a turn.
         blobs: entries from ``start`` on, up to ``upto`` where that is not too much.
-        record: the open record of an attempt; of a turn the deaths it has seen, if any.
+        record: the open record of an attempt.
+        deaths, losses: processes that were seen to end, and workers that were found gone, while they had it.
         nonce: nonce of entry ``upto - 1``.
         hinted: the claim said what this worker knew of the instance; if ``start`` is 0 all the same, that was of
             another timeline.
@@ -68,7 +70,9 @@ class Task:
     upto: int
     position: int
     blobs: list[bytes]
-    record: dict[bytes, Any] | None
+    record: OpenStep | None
+    deaths: int
+    losses: int
     nonce: str
     hinted: bool
 
@@ -81,8 +85,7 @@ class Task:
     @property
     def is_suspect(self) -> bool:
         """Whether it may be what killed a worker: it had part in a death that was seen, or in several others (F22)."""
-        record = self.record or {}
-        return int(record.get(b"d", 0)) >= 1 or int(record.get(b"u", 0)) >= SUSPICIOUS_LOSSES
+        return self.deaths >= 1 or self.losses >= SUSPICIOUS_LOSSES
 
 
 def pop_call(namespace: str, queue_name: str, most: int) -> Call:
@@ -222,7 +225,8 @@ def _arguments(worker: str, items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any]) -> Task:
-    _, start, upto, blobs, record, nonce, position = reply
+    _, start, upto, blobs, blob, nonce, position, strikes, lost = reply
+    record = OpenStep.of(unpackb(blob)) if blob else None
     return Task(
         kind=item["k"],
         instance=instance,
@@ -234,7 +238,9 @@ def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any
         upto=int(upto),
         position=int(position),
         blobs=blobs,
-        record=unpackb(record) if record else None,
+        record=record,
+        deaths=int(strikes) if record is None else record.deaths,
+        losses=int(lost) if record is None else record.losses,
         nonce=nonce.decode(),
         hinted=item["h"] > 0,
     )

@@ -1,3 +1,4 @@
+-- uses: decision
 -- Commits a turn: what `run` asked for after being fed the journal up to `f`.
 -- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, [z its bytes],
 --        d decision, [ea]}
@@ -8,19 +9,19 @@
 -- Two commits of one position cannot both pass: the first removes the token (I4). Sent twice: stale.
 local answers = {}
 for at, a in ipairs(A.items) do
-  local I, code, more = instance(a.i), 0, nil
-  if I and I.gen == a.g and I.turn == 'h|' .. A.w .. '|' .. a.t and I.pos == a.b and a.f <= I.len
+  local I, code, more = instance.load(a.i), 0, nil
+  if I and I.gen == a.g and turn.is_held_by(I, A.w, a.t) and I.pos == a.b and a.f <= I.len
       and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n
       and (not a.d.n or I.rest.token == a.t and I.rest.parts == a.d.n) then
-    more = unasked(I, a.d.e, a.f)
+    more = decision.unasked(I, a.d.e, a.f)
     if more then
       code = more == LOOK and 5 or 4
     else
       if a.d.n then I.rest.at, I.rest.token = 1, nil end
-      close_turn(I)
-      set(I, 'strikes', 0)
-      if I.lost > 0 then set(I, 'lost', 0) end
-      local eager = apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
+      turn.close(I)
+      instance.set(I, 'strikes', 0)
+      if I.lost > 0 then instance.set(I, 'lost', 0) end
+      local eager = decision.apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
       pump(I)
       code = eager and 3 or FINAL[I.st] and 2 or 1
     end

@@ -41,7 +41,6 @@ from workflows.authoring.context import StepContext, StepName, idempotency_key
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.decision import (
-    Decision,
     contradiction,
     decide,
     events_among,
@@ -55,6 +54,7 @@ from workflows.replay.replay import RunStalled
 from workflows.storage import nonces
 from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import Held, Instance, Intent
+from workflows.storage.records import Decision
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -159,6 +159,7 @@ class _Compare:
 
     task: Task
     warm: WarmReplay
+    decision: Decision
     wire: dict[str, Any]
 
 
@@ -570,36 +571,37 @@ class Engine:
     def _begin(self, task: Task, round: Round) -> bool:
         """Replay up to a claimed attempt's step and start its callback. Returns: whether it was started."""
         warm = self._replays.reach(task, task.upto)
-        record = task.record or {}
-        name, count = record[b"n"].decode(), int(record[b"c"])
+        record = task.record
+        assert record is not None
         replay = warm.replay
         callback = replay.callback(task.seq)
         command = replay.command(task.seq) if callback is not None else None
-        if callback is None or not isinstance(command, Do) or (command.name, command.count) != (name, count):
+        known = (command.name, command.count) if isinstance(command, Do) else None
+        if callback is None or not isinstance(command, Do) or known != (record.name, record.count):
             if replay.position > task.upto:
                 # This replay has gone on since the claim and given the step up; the record is gone, or goes now.
                 round.release(task.instance, task.held)
                 self._replays.keep(task.instance, warm)
                 return False
             replay.close()
-            raise NonDeterminismError(f'step "{name}-{count}" is open, but this code does not ask for it')
-        config = retries.with_live_delay(_config(record[b"g"]), command.config)
+            raise NonDeterminismError(f'step "{record.name}-{record.count}" is open, but this code does not ask for it')
+        config = retries.with_live_delay(_config(record.config), command.config)
         attempt = Attempt(
             instance=task.instance,
             generation=task.generation,
             seq=task.seq,
             token=task.token,
             worker=task.worker,
-            name=name,
-            count=count,
+            name=record.name,
+            count=record.count,
             config=config,
-            config_blob=record[b"g"],
+            config_blob=record.config,
             callback=callback,
-            context=_context(task.instance, task.generation, command, config, int(record[b"a"])),
-            started_ms=int(record[b"sa"]),
-            number=int(record[b"a"]),
-            fails=int(record[b"f"]),
-            failures=[list(one) for one in record.get(b"e", [])],
+            context=_context(task.instance, task.generation, command, config, record.attempts),
+            started_ms=record.begun,
+            number=record.attempts,
+            fails=record.failed,
+            failures=[list(one) for one in record.failures],
         )
         warm.streak = 0
         self._replays.keep(task.instance, warm)
@@ -625,7 +627,7 @@ class Engine:
             fused = None
         if fused is not None:
             warm, decision = fused
-            wire |= {"b": warm.replay.position - 1, "d": decision}
+            wire["b"] = warm.replay.position - 1
             token = self._eager_token(warm, decision, attempt)
             if token:
                 wire["ea"] = token
@@ -649,7 +651,7 @@ class Engine:
                 # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
                 warm.replay.close()
 
-        round.settle(attempt.worker, attempt.instance, wire, answered)
+        round.settle(attempt.worker, attempt.instance, wire, answered, None if fused is None else fused[1])
 
     def _decide_ahead(self, attempt: Attempt, entry: bytes) -> tuple[WarmReplay, Decision] | None:
         """Feed an outcome that is not in the journal yet, hoping that nothing comes before it; the script decides.
@@ -685,10 +687,10 @@ class Engine:
         now_ms: int,
     ) -> None:
         """Start the step that was opened and claimed in one script."""
-        spec = only_step(decision)
-        if spec is None:
+        asked = only_step(decision)
+        if asked is None:
             raise AssertionError("a step was born that nobody asked for")
-        command, callback = warm.replay.command(spec["s"]), warm.replay.callback(spec["s"])
+        command, callback = warm.replay.command(asked.seq), warm.replay.callback(asked.seq)
         if callback is None or not isinstance(command, Do):
             raise AssertionError("a step was born without a callback")
         attempt = Attempt(
@@ -700,7 +702,7 @@ class Engine:
             name=command.name,
             count=command.count,
             config=command.config,
-            config_blob=spec["g"],
+            config_blob=asked.config,
             callback=callback,
             context=_context(instance, generation, command, command.config, 1),
             started_ms=now_ms,
@@ -716,8 +718,8 @@ class Engine:
             before: the attempt that is settled together with the decision. The step takes its slot, unless its code
                 goes on although it has timed out.
         """
-        spec = only_step(decision)
-        if spec is None or self.draining.is_set() or spec["qu"] not in self.settings.queues:
+        asked = only_step(decision)
+        if asked is None or self.draining.is_set() or asked.queue not in self.settings.queues:
             return ""
         now = monotonic()
         if warm.streak == 0:
@@ -753,7 +755,7 @@ class Engine:
     def _turn(self, task: Task, round: Round) -> None:
         """Feed the journal up to where it stood at the claim, and commit what ``run`` asks for."""
         warm, decision = self._decide(task)
-        if self.settings.recheck and warm.resumed and "e" in decision:
+        if self.settings.recheck and warm.resumed and decision.end is not None:
             warm.replay.close()
             warm, decision = self._decide(task, live=False)
         warm.streak = 0
@@ -765,15 +767,14 @@ class Engine:
             "f": task.upto,
             "n": warm.nonce,
             "z": warm.weight,
-            "d": decision,
         }
         if token:
             wire["ea"] = token
 
-        self._commit(task, warm, wire, round)
+        self._commit(task, warm, decision, wire, round)
 
-    def _commit(self, task: Task, warm: WarmReplay, wire: dict[str, Any], round: Round) -> None:
-        decision, token = wire["d"], wire.get("ea", "")
+    def _commit(self, task: Task, warm: WarmReplay, decision: Decision, wire: dict[str, Any], round: Round) -> None:
+        token = wire.get("ea", "")
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
@@ -787,7 +788,7 @@ class Engine:
                 warm.replay.close()
                 return
             if code == LOOK:
-                self._queue.put(_Compare(task, warm, wire))
+                self._queue.put(_Compare(task, warm, decision, wire))
                 return
             reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
             self._cancel_withdrawn(task.instance, task.generation, decision)
@@ -795,7 +796,7 @@ class Engine:
                 self._born(task.instance, task.generation, task.worker, warm, decision, token, int(answer[1]))
             self._replays.keep(task.instance, warm)
 
-        round.commit(task.worker, task.instance, wire, answered)
+        round.commit(task.worker, task.instance, wire, answered, decision)
 
     def _compare(self, item: _Compare, round: Round) -> None:
         """Compare what is open or answered with what the code that ends the instance has asked for, page by page.
@@ -819,9 +820,10 @@ class Engine:
             self._park(task, round, contradiction(found))
             item.warm.replay.close()
             return
-        decision = item.wire["d"]
-        wire = {**item.wire, "d": {**decision, "e": {**decision["e"], "l": at}}}
-        self._commit(task, item.warm, wire, round)
+        decision = item.decision
+        assert decision.end is not None
+        decision.end.asked, decision.end.compared = None, at
+        self._commit(task, item.warm, decision, item.wire, round)
 
     def _decide(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
         warm = self._replays.reach(task, task.position)
@@ -829,7 +831,7 @@ class Engine:
         blobs = self._replays.blobs(task, task.position, task.upto)
         self._replays.feed(task.instance, warm, blobs, live=live)
         decision = decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
-        decision["g"] = events_among(blobs, task.position, decision)
+        decision.events = events_among(blobs, task.position, decision)
         return warm, decision
 
     # Giving back ------------------------------------------------------------------------------------------------------
@@ -875,12 +877,12 @@ class Engine:
 
     def _cancel_withdrawn(self, instance: Instance, generation: str, decision: Decision) -> None:
         """The same for those that a decision of this worker has withdrawn; an end withdraws all."""
-        if not (decision["w"] or "e" in decision):
+        if not (decision.withdrawn or decision.end):
             return
-        withdrawn = {item["s"] for item in decision["w"]}
+        withdrawn = {one.seq for one in decision.withdrawn}
         for attempt in self.attempts():
             of_this_life = attempt.instance == instance and attempt.generation == generation
-            if of_this_life and ("e" in decision or attempt.seq in withdrawn):
+            if of_this_life and (decision.end or attempt.seq in withdrawn):
                 self._dismiss(attempt)
 
     def _dismiss(self, attempt: Attempt) -> None:

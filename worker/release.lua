@@ -1,3 +1,4 @@
+-- uses: pump ending
 -- Gives back what a worker holds without a result.
 -- ARGV   w worker; x failure blob of a stalled instance;
 --        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason]} with how =
@@ -8,31 +9,28 @@
 -- Reply  list of 0 (not mine any more) | 1. Sent twice: 0.
 local answers = {}
 for at, a in ipairs(A.items) do
-  local I, done = instance(a.i), 0
+  local I, done = instance.load(a.i), 0
   if I and I.gen == a.g and not FINAL[I.st] then
-    if a.k == 't' and I.turn == 'h|' .. A.w .. '|' .. a.t then
-      close_turn(I)
+    if a.k == 't' and turn.is_held_by(I, A.w, a.t) then
+      turn.close(I)
       done = 1
     elseif a.k == 'a' then
-      local r = record(I, a.s)
-      if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
-        disarm(I, r)
-        r.st, r.tok, r.by = 'due', nil, nil
-        if a.how ~= 'drain' then r.a = r.a - 1 end
-        I.due[#I.due + 1] = r.s
-        save(I, r)
+      local r = record.get(I, a.s)
+      if r and r.state == 'held' and r.token == a.t and r.by == A.w then
+        if a.how ~= 'drain' then r.attempts = r.attempts - 1 end
+        record.give_back(I, r)
         done = 1
       end
     end
   end
   if done == 1 then
     if a.how == 'park' and I.want == '' then
-      hold(I, 'park')
-      set(I, 'reason', a.reason)
+      pausing.hold(I, 'park')
+      instance.set(I, 'reason', a.reason)
     elseif a.how == 'strike' then
-      set(I, 'strikes', I.strikes + 1)
-      set(I, 'reason', a.reason)
-      if I.strikes >= STRIKES_MAX then finish(I, 'errored', {x = A.x}) end
+      instance.set(I, 'strikes', I.strikes + 1)
+      instance.set(I, 'reason', a.reason)
+      if I.strikes >= limits.STRIKES then ending.finish(I, 'errored', {x = A.x}) end
     end
     pump(I)
   end

@@ -11,9 +11,9 @@ from typing import Any
 
 from worker.attempt import Attempt, Outcome
 from workflows.process.logs import INSTANCES
-from workflows.replay.decision import Decision
 from workflows.replay.replay import Raised, Returned
 from workflows.storage.keys import Instance
+from workflows.storage.records import Decision
 from workflows.values.durations import format_ms
 from workflows.values.failure import Failure
 
@@ -35,17 +35,17 @@ def attempt_ended(attempt: Attempt, outcome: Outcome) -> None:
 
 def turn_committed(instance: Instance, decision: Decision, end: Returned | Raised | None, *, first: bool) -> None:
     """Its instance has begun, or ended."""
-    if not first and "e" not in decision:
+    if not first and decision.end is None:
         return
     fields = {"workflow": instance.workflow, "instance": instance.id}
     if first:
         _instances.info("instance begun", extra=fields)
-    if "e" not in decision:
+    if decision.end is None:
         return
-    if decision["e"]["st"] != "errored":
-        _instances.info(f"instance {decision['e']['st']}", extra=fields)
+    if decision.end.error is None:
+        _instances.info(f"instance {decision.end.status}", extra=fields)
         return
-    failure = Failure.from_blob(decision["e"]["x"])
+    failure = Failure.from_blob(decision.end.error)
     raised = end.exception if isinstance(end, Raised) else None
     if raised is None or not _comes_from_a_step(raised):
         fields["traceback"] = failure.traceback

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from workflows import limits
 from workflows.errors import StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
+from workflows.storage.records import Asked, Decision, Withdrawn
 from workflows.storage.store import Script, Store, call_on, packb, script
 from workflows.values import failure
 
@@ -23,29 +24,49 @@ _STAGE = script(_HERE / "stage.lua")
 
 Item = dict[str, Any]
 Answered = Callable[[Any], None]
+
+
+class _Addressed(NamedTuple):
+    instance: Instance
+    item: Item
+    answered: Answered
+    elements: int = 1
+    bytes: int = 0
+
+
 # By shard and by the identity the worker had when it claimed: a script call speaks for one of each.
-_Items = dict[tuple[int, str], list[tuple[Instance, Item, Answered]]]
+_Items = dict[tuple[int, str], list[_Addressed]]
 
 
-def is_large(decision: dict[str, Any]) -> bool:
+def is_large(decision: Decision) -> bool:
     """Whether a decision is too large to be applied by one call."""
-    return _elements(decision) > limits.SCRIPT_ELEMENTS or _bytes(decision) > limits.SCRIPT_BYTES
+    values = sum(map(_weight, decision.opened))
+    return _elements(decision) > limits.SCRIPT_ELEMENTS or values > limits.SCRIPT_BYTES
 
 
-def _elements(decision: dict[str, Any]) -> int:
-    return len(decision["w"]) + len(decision["o"])
+def _elements(decision: Decision) -> int:
+    return len(decision.withdrawn) + len(decision.opened)
 
 
-def _bytes(decision: dict[str, Any]) -> int:
+def _bytes(decision: Decision) -> int:
     """What the values in it weigh; an end has one at most, which is never split."""
-    return sum(len(spec["m"].get("p") or b"") for spec in decision["o"] if "m" in spec)
+    end = decision.end
+    of_end = len(end.value or b"") + len(end.error or b"") if end is not None else 0
+    return sum(map(_weight, decision.opened)) + of_end
 
 
-def _parts(decision: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _weight(one: Asked | Withdrawn) -> int:
+    message = one.message if isinstance(one, Asked) else None
+    return len(message.get("p") or b"") if message else 0
+
+
+def _parts(decision: Decision) -> Iterator[Decision]:
     """What is withdrawn first, each part small enough for one call."""
-    changes = [("w", item) for item in decision["w"]] + [("o", item) for item in decision["o"]]
-    for batch in portions(changes, lambda one: 1, lambda one: _bytes({"o": [one[1]]}) if one[0] == "o" else 0):
-        yield {kind: [item for its, item in batch if its == kind] for kind in ("w", "o")}
+    changes: list[Asked | Withdrawn] = [*decision.withdrawn, *decision.opened]
+    for batch in portions(changes, lambda one: 1, _weight):
+        yield Decision(
+            [one for one in batch if isinstance(one, Withdrawn)], [one for one in batch if isinstance(one, Asked)]
+        )
 
 
 def _no_answer(answer: Any) -> None:
@@ -66,20 +87,31 @@ class Round:
     _commits: _Items = field(default_factory=lambda: defaultdict(list))
     _releases: _Items = field(default_factory=lambda: defaultdict(list))
 
-    def settle(self, worker: str, instance: Instance, item: Item, answered: Answered) -> None:
-        """Add an outcome; answered with ``[code, now]``."""
-        self._settles[instance.shard, worker].append((instance, item, answered))
+    def settle(
+        self, worker: str, instance: Instance, item: Item, answered: Answered, decision: Decision | None = None
+    ) -> None:
+        """Add an outcome, and what follows from it if that is known; answered with ``[code, now]``."""
+        elements, weight = 1, len(item.get("e") or b"")
+        if decision is not None:
+            item["d"] = decision.wire()
+            elements += _elements(decision)
+            weight += _bytes(decision)
+        self._settles[instance.shard, worker].append(_Addressed(instance, item, answered, elements, weight))
 
-    def commit(self, worker: str, instance: Instance, item: Item, answered: Answered) -> None:
+    def commit(self, worker: str, instance: Instance, item: Item, answered: Answered, decision: Decision) -> None:
         """Add a turn's decision; answered with ``[code, now]``. A large one is sent in parts beforehand."""
-        decision = item["d"]
         if is_large(decision):
             parts = list(_parts(decision))
             for n, part in enumerate(parts, 1):
-                staged = {"g": item["g"], "t": item["t"], "n": n, "d": packb(part)}
-                self._stages[instance.shard, worker].append((instance, staged, _no_answer))
-            item["d"] = {**decision, "w": [], "o": [], "n": len(parts)}
-        self._commits[instance.shard, worker].append((instance, item, answered))
+                staged = {"g": item["g"], "t": item["t"], "n": n, "d": packb(part.wire())}
+                self._stages[instance.shard, worker].append(
+                    _Addressed(instance, staged, _no_answer, bytes=len(staged["d"]))
+                )
+            decision = Decision(end=decision.end, events=decision.events, parts=len(parts))
+        item = {**item, "d": decision.wire()}
+        # The last entry that it was decided over is compared, and so read once more.
+        elements, weight = 1 + _elements(decision), _bytes(decision) + item["z"]
+        self._commits[instance.shard, worker].append(_Addressed(instance, item, answered, elements, weight))
 
     def release(
         self, instance: Instance, held: Held, how: str = "back", reason: str = "", answered: Answered = _no_answer
@@ -94,7 +126,7 @@ class Round:
             "how": how,
             "reason": reason[:4_000],
         }
-        self._releases[instance.shard, held.worker].append((instance, item, answered))
+        self._releases[instance.shard, held.worker].append(_Addressed(instance, item, answered))
 
     def send(self, store: Store) -> None:
         """Settles first, so that a commit of the same instance sees them.
@@ -104,21 +136,21 @@ class Round:
         """
         calls, waiting = [], []
         for script_, shard, worker, items in self._calls():
-            instances, places = numbered([instance for instance, _, _ in items])
-            for place, (_, item, _) in zip(places, items, strict=True):
-                item["i"] = place
-            arguments: dict[str, Any] = {"w": worker, "items": [item for _, item, _ in items]}
+            instances, places = numbered([one.instance for one in items])
+            for place, one in zip(places, items, strict=True):
+                one.item["i"] = place
+            arguments: dict[str, Any] = {"w": worker, "items": [one.item for one in items]}
             if script_ is RELEASE:
                 arguments["x"] = failure.make("StalledError", StalledError.__doc__ or "")
             calls.append(call_on(store.keys, script_, shard, instances, arguments))
-            waiting.append([answered for _, _, answered in items])
+            waiting.append([one.answered for one in items])
         for answers, handlers in zip(store.execute(calls), waiting, strict=True):
             if isinstance(answers, Exception):
                 raise answers
             for answer, answered in zip(answers, handlers, strict=True):
                 answered(answer)
 
-    def _calls(self) -> Iterator[tuple[Script, int, str, list[tuple[Instance, Item, Answered]]]]:
+    def _calls(self) -> Iterator[tuple[Script, int, str, list[_Addressed]]]:
         for script_, grouped in (
             (SETTLE, self._settles),
             (_STAGE, self._stages),
@@ -126,23 +158,5 @@ class Round:
             (RELEASE, self._releases),
         ):
             for (shard, worker), items in grouped.items():
-                for batch in portions(items, _items_elements, _items_bytes):
+                for batch in portions(items, lambda one: one.elements, lambda one: one.bytes):
                     yield script_, shard, worker, batch
-
-
-def _items_elements(one: tuple[Instance, Item, Answered]) -> int:
-    decision = one[1].get("d")
-    return 1 + _elements(decision) if isinstance(decision, dict) else 1
-
-
-def _items_bytes(one: tuple[Instance, Item, Answered]) -> int:
-    item = one[1]
-    # The last entry that a commit was decided over is compared, and so read once more.
-    weight: int = len(item.get("e") or b"") + item.get("z", 0)
-    decision = item.get("d")
-    if isinstance(decision, bytes):
-        weight += len(decision)
-    elif decision:
-        end = decision.get("e") or {}
-        weight += _bytes(decision) + len(end.get("v") or b"") + len(end.get("x") or b"")
-    return weight

@@ -1,3 +1,4 @@
+-- uses: decision
 -- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
 -- ARGV   w worker; items: list of {i, g generation, s seq, t token, and one of
 --          e entry blob (final result)  |  r {delay ms, [attempt, started, ended, failure blob]} (will be retried),
@@ -6,35 +7,34 @@
 -- Sent twice: stale, nothing written (F17). After timeout, reap, pause-withdraw, restart or end: stale (F18, F19, F36).
 local answers = {}
 for at, a in ipairs(A.items) do
-  local I, code = instance(a.i), 0
-  local r = I and I.gen == a.g and not FINAL[I.st] and record(I, a.s)
-  if r and r.st == 'held' and r.tok == a.t and r.by == A.w then
+  local I, code = instance.load(a.i), 0
+  local r = I and I.gen == a.g and not FINAL[I.st] and record.get(I, a.s)
+  if r and r.state == 'held' and r.token == a.t and r.by == A.w then
     code = 1
-    disarm(I, r)
+    record.disarm(I, r)
     if a.r then
-      r.f, r.tok, r.by = r.f + 1, nil, nil
-      r.e = r.e or {}
-      r.e[#r.e + 1] = a.r[2]
+      r.failed, r.token, r.by = r.failed + 1, nil, nil
+      r.failures = r.failures or {}
+      r.failures[#r.failures + 1] = a.r[2]
       local weight = 0
-      for _, failed in ipairs(r.e) do weight = weight + #failed[4] end
-      while #r.e > FAILURES_KEPT or weight > FAILURES_BYTES and #r.e > 1 do weight = weight - #table.remove(r.e, 1)[4] end
+      for _, failed in ipairs(r.failures) do weight = weight + #failed[4] end
+      while #r.failures > limits.FAILURES_KEPT or weight > limits.FAILURES_BYTES and #r.failures > 1 do weight = weight - #table.remove(r.failures, 1)[4] end
       -- Time stands still while pausing: a back-off is kept then, not armed.
       if a.r[1] <= 0 and I.want == '' then
-        r.st = 'due'
-        I.due[#I.due + 1] = r.s
+        record.back_to_due(I, r)
       else
-        r.st, r.due = 'back', own_time(I) + a.r[1]
-        arm(I, r)
+        r.state, r.due = 'back', instance.own_time(I) + a.r[1]
+        record.arm(I, r)
+        record.save(I, r)
       end
-      save(I, r)
     else
       redis.call('HDEL', I.o, a.s)
       local alone = a.d and I.len == I.pos and I.pos == a.b and I.turn == '' and I.st == 'running' and I.want == ''
         and not I.rest.at
       redis.call('RPUSH', I.j, a.e)
       I.len = I.len + 1
-      if alone and not unasked(I, a.d.e, I.len) then
-        code = apply(I, a.d, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
+      if alone and not decision.unasked(I, a.d.e, I.len) then
+        code = decision.apply(I, a.d, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
       end
     end
     pump(I)

@@ -46,9 +46,19 @@ MAILBOX_EVENTS: Final = (
 WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long
-SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up; SLICE in pump.lua says the same
+SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up
 SCRIPT_BYTES: Final = 1024 * 1024  # values it carries, beyond the first
 TURN_ENTRIES: Final = 256  # journal entries that one turn is decided over; the next turn begins behind them
+
+# What becomes of an attempt or a turn whose worker was lost (decision 0016)
+DEATHS: Final = 3  # processes that were seen to end while they ran it: it is what killed them
+LOSSES: Final = 10  # workers that were found gone while they held it: says little about any one step
+STRIKES: Final = 3  # processes that ended in `run`, or interrupted it, one after the other
+
+# What is kept of what was
+COMMAND_IDS: Final = 256  # ids of commands and events an instance remembers; beyond that the older half goes
+ASIDE_KEPT: Final = 1_000  # notes on what could not be read, of one shard
+ASIDE_MS: Final = 30 * DAY_MS  # they go after so long
 
 # Requests in the inbox
 REQUEST_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # one entry with all its fields: a full payload and what is around it

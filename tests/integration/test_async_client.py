@@ -104,7 +104,7 @@ def test_an_instance_from_create_to_delete(run: Run, worker: HandWorker) -> None
         await instance.pause()
         assert (await instance.status()).status == "paused"
         await instance.resume()
-        worker.turn(instance._instance, o=[wait(1, "w", "approved"), step(2, "s")])
+        worker.turn(instance._instance, opened=[wait(1, "w", "approved"), step(2, "s")])
         status = await instance.status()
         assert [(one.name, one.status) for one in await status.steps.all()] == [("w", "complete"), ("s", "pending")]
         assert [one.name async for one in status.steps] == ["w", "s"]
@@ -271,7 +271,7 @@ def test_a_forked_process_is_refused_and_does_not_disturb_its_parent(run: Run) -
 def test_a_status_is_dumped_with_the_steps_that_were_read(run: Run, worker: HandWorker) -> None:
     async def body(client: AsyncClient) -> None:
         instance = await client.workflow("order").create("a1", {"n": 1})
-        worker.turn(instance._instance, o=[step(seq, f"s{seq}") for seq in range(1, 251)])
+        worker.turn(instance._instance, opened=[step(seq, f"s{seq}") for seq in range(1, 251)])
         for seq in range(1, 251):
             worker.settle(instance._instance, seq, f"s{seq}", worker.claim(instance._instance, "a", seq), value=seq)
         status = await instance.status()

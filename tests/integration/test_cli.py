@@ -111,7 +111,7 @@ def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> No
     worker = HandWorker(client.store)
     instance = client.workflow("order").create("a1")
     at = instance._instance
-    worker.turn(at, o=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
+    worker.turn(at, opened=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
     worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), value={"n": 1})
     worker.settle(at, 2, "charge", worker.claim(at, "a", 2), retry=(60_000, OSError("card\x1b[31m\nrefused")))
     lines = run("instances", "describe", "order", "latest").output.splitlines()
@@ -131,7 +131,7 @@ def test_a_description_shows_where_a_failed_step_raised(run: Run, client: Client
     """Below the timeline, also when the error went through ``run``; its characters are as harmless as elsewhere."""
     worker = HandWorker(client.store)
     at = client.workflow("order").create("a1")._instance
-    worker.turn(at, o=[step(1, "charge")])
+    worker.turn(at, opened=[step(1, "charge")])
     with pytest.raises(OSError, match="refused") as raised:
         charge()
     worker.settle(at, 1, "charge", worker.claim(at, "a", 1), error=raised.value)
@@ -148,7 +148,7 @@ def test_a_description_shows_where_a_failed_step_raised(run: Run, client: Client
 def test_outputs_are_truncated_or_left_out(run: Run, client: Client) -> None:
     worker = HandWorker(client.store)
     at = client.workflow("order").create("a1")._instance
-    worker.turn(at, o=[step(1, "fetch")])
+    worker.turn(at, opened=[step(1, "fetch")])
     worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), value="x" * 100)
     assert (
         '-> "xxxxxxxxx… (102 characters)'
@@ -206,7 +206,7 @@ def test_deleting_names_what_was_not_there(run: Run, client: Client) -> None:
 def test_publishing_says_delivered_buffered_or_no_such_instance(run: Run, client: Client) -> None:
     at = client.workflow("order").create("a1")._instance
     assert run("publish", "order", "a1", "approved", '{"by": "ann"}').output == "buffered\n"
-    HandWorker(client.store).turn(at, o=[wait(1, "first", "approved"), wait(2, "second", "approved")])
+    HandWorker(client.store).turn(at, opened=[wait(1, "first", "approved"), wait(2, "second", "approved")])
     assert run("publish", "order", "a1", "approved").output == "delivered\n"
     assert run("publish", "order", "a2", "approved", code=1).output == "no such instance\n"
 

@@ -43,6 +43,7 @@ from workflows.errors import (
 from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.records import Asked
 from workflows.storage.status import Status
 from workflows.storage.store import Store
 from workflows.values import codec
@@ -280,7 +281,7 @@ def test_a_listing_refuses_what_it_cannot_read(client: Client, wrong: dict[str, 
 def test_an_event_is_buffered_until_somebody_waits(client: Client, worker: HandWorker) -> None:
     instance = client.workflow("order").create()
     assert instance.send_event("approved", {"by": "ann"}) == "buffered"
-    worker.turn(of(instance), o=[wait(1, "approval", "approved"), wait(2, "second", "approved")])
+    worker.turn(of(instance), opened=[wait(1, "approval", "approved"), wait(2, "second", "approved")])
     assert instance.send_event("approved", {"by": "bob"}) == "delivered"
     assert [(step.name, step.output, step.event_type) for step in instance.status().steps] == [
         ("approval", {"by": "ann"}, "approved"),
@@ -454,7 +455,7 @@ def test_status_tells_every_kind_of_step(client: Client, worker: HandWorker, clo
     at = of(instance)
     worker.turn(
         at,
-        o=[
+        opened=[
             step(1, "ok"),
             step(2, "again"),
             step(3, "never"),
@@ -523,7 +524,7 @@ def test_a_long_history_is_read_in_pages(client: Client, worker: HandWorker, mon
     monkeypatch.setattr("workflows.client.reading.PAGE_ENTRIES", 3)
     instance = client.workflow("order").create()
     at = of(instance)
-    worker.turn(at, o=[step(seq, f"s{seq}") for seq in range(1, 12)])
+    worker.turn(at, opened=[step(seq, f"s{seq}") for seq in range(1, 12)])
     for seq in (5, 3, 1, 2, 4, 6, 8, 9, 10):
         worker.settle(at, seq, f"s{seq}", worker.claim(at, "a", seq), value=seq)
     status = instance.status()
@@ -818,7 +819,7 @@ def json_of(instance: WorkflowInstance) -> Any:
 def rich(client: Client, worker: HandWorker) -> WorkflowInstance:
     """An instance with one of everything, and values that are no text."""
     instance = client.workflow("order").create("a1", {"when": datetime(2030, 1, 2, tzinfo=UTC), "raw": b"\xff\xfe"})
-    worker.turn(of(instance), o=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
+    worker.turn(of(instance), opened=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
     worker.settle(of(instance), 1, "fetch", worker.claim(of(instance), "a", 1), value={"n": (1, 2)})
     worker.settle(of(instance), 2, "charge", worker.claim(of(instance), "a", 2), retry=(60_000, OSError("refused")))
     return instance
@@ -866,8 +867,8 @@ def test_a_child_that_is_not_there_yet_is_starting(client: Client, worker: HandW
     """Its creation is on its way to another shard, and is carried out by an orchestrator."""
     instance = client.workflow("order").create("a1")
     message = {"op": "invoke", "wf": "parcel", "id": "p1", "gen": "g", "p": b"", "qu": "gpu", "ok": 1, "err": 1}
-    asked = {"s": 1, "k": "child", "n": "pack", "c": 1, "wf": "parcel", "id": "p1", "m": message}
-    worker.turn(of(instance), o=[asked])
+    asked = Asked(["child", 1, "pack", 1, False, "parcel", "p1"], message)
+    worker.turn(of(instance), opened=[asked])
     (step_of,) = instance.status().steps
     assert (step_of.status, step_of.child) == ("starting", codec.InstanceRef("parcel", "p1"))
     with pytest.raises(InstanceNotFound):

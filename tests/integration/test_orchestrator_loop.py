@@ -80,7 +80,7 @@ def test_a_sweep_goes_on_until_everything_is_repaired(
     monkeypatch.setattr(sweep, "BATCH", 2)
     worker = HandWorker(store)
     for place in _instances(client, store, 5):
-        worker.turn(place, o=[sleep(1, "nap", 86_400_000)])
+        worker.turn(place, opened=[sleep(1, "nap", 86_400_000)])
     timers = store.keys.shard_key(0, "timers")
     store.redis.delete(timers)
 

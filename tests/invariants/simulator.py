@@ -46,6 +46,7 @@ from workflows.errors import NonDeterminismError
 from workflows.replay.replay import Raised, Replay, Returned
 from workflows.storage import aside, journal, nonces, processes
 from workflows.storage.keys import INSTANCE_KEY_NAMES, Held, Instance, Intent, Keyspace, Timer, Unfinished
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait, open_record
 from workflows.storage.removal import CREATE, SEND_EVENT, restart_call
 from workflows.storage.status import FINAL, TRANSITIONS, Status
 from workflows.storage.store import Call, Script, Store, call_on, call_one, script, unpackb
@@ -383,7 +384,7 @@ class Seen:
     instance: Instance
     header: dict[str, bytes]
     journal: list[bytes]
-    records: dict[int, dict[bytes, Any]]
+    records: dict[int, Open]
     mail: dict[str, bytes]
     queues: list[str]
     outcome: dict[bytes, Any]
@@ -401,7 +402,7 @@ class Seen:
 
     @property
     def position(self) -> int:
-        return int(self.text("pos"))
+        return int(self.text("pos") or 0)
 
     @property
     def ended(self) -> bool:
@@ -409,7 +410,7 @@ class Seen:
 
     @property
     def rest(self) -> dict[str, Any]:
-        """What is left over, by the names that ``pump.lua`` has for it."""
+        """What is left over, by the names that ``parts/instance.lua`` has for it."""
         stored = self.header.get("rest", b"")
         return (
             {name: value for name, value in zip(_REST, unpackb(stored), strict=True) if value != b""} if stored else {}
@@ -425,13 +426,15 @@ class Seen:
         withdrawn, opened = {}, set()
         for n in range(self.rest.get("at", 1), self.rest.get("parts", 0) + 1) if "at" in self.rest else ():
             part = unpackb(self.mail[f"p:{n}"])
-            withdrawn |= {item[b"s"]: item for item in part[b"w"]}
-            opened |= {spec[b"s"] for spec in part[b"o"]}
+            withdrawn |= {one[0]: one for one in part[b"w"]}
+            opened |= {one[0][1] for one in part[b"o"]}
         return withdrawn, opened
 
-    def moment_of(self, record: dict[bytes, Any]) -> int:
+    def moment_of(self, record: Open) -> int:
         """When a record is due by the server's clock, unless time stands still."""
-        return int(record[b"due"] + (0 if record.get(b"ab") else float(self.text("stood") or 0)))
+        assert not isinstance(record, OpenChild)
+        is_absolute = isinstance(record, OpenSleep) and record.absolute
+        return int((record.due or 0) + (0 if is_absolute else float(self.text("stood") or 0)))
 
     def queue(self, *prefix: str) -> list[int]:
         """The numbers that stand behind a prefix in the queues, in their order there."""
@@ -589,6 +592,10 @@ class CodeMutant(Mutant):
 
     def changed(self) -> AbstractContextManager[Any]:
         return mock.patch.object(self.owner, self.attribute, self.replacement)
+
+
+def _state(record: Open) -> str:
+    return record.state if isinstance(record, OpenStep) else "wait"
 
 
 @cache
@@ -871,7 +878,7 @@ class World:
         if self.events_left and live:
             yield 1.5 * self.events_left, "event", lambda: self._event(rng.choice(live).instance)
         for seen in live:
-            waits = any(record[b"k"] == b"wait" for record in seen.records.values())
+            waits = any(record.kind == "wait" for record in seen.records.values())
             if self.events_left and waits and seen.position and seen.text("turn").startswith("h|"):
                 # Between a turn's claim and its commit an event may reach a wait that is being given up.
                 yield 10, "event", partial(self._event, seen.instance)
@@ -1231,7 +1238,7 @@ class World:
             self.client.hset(keys["o"], seq, blob)
             return f"record {seq} of {seen.instance.id} is {blob[:8]!r}"
         if how == "header":
-            name = self.rng.choice(("st", "gen", "wf", "id", "pos", "turn", "act", "queue", "created", "rest"))
+            name = self.rng.choice(("st", "gen", "pos", "turn", "act", "queue", "created", "rest"))
             self.client.hset(keys["h"], name, b"\xff|")
             return f"{name} of {seen.instance.id}"
         name = self.rng.choice(("h", "j", "o", "m", "q"))
@@ -1468,7 +1475,7 @@ class World:
             instance,
             {name.decode(): value for name, value in header.items()},
             entries,
-            {int(seq): unpackb(blob) for seq, blob in records.items()},
+            {int(seq): open_record(unpackb(blob)) for seq, blob in records.items()},
             {name.decode(): value for name, value in mail.items()},
             [member.decode() for member in queues],
             outcome,
@@ -1522,7 +1529,7 @@ class World:
             one = Unfinished.parse(member)
             if one.kind == "x":
                 key = self.keys.remains(self.keys.instance(one.workflow, one.id), one.token)
-                records = {int(seq): unpackb(blob) for seq, blob in self.client.hgetall(key).items()}
+                records = {int(seq): open_record(unpackb(blob)) for seq, blob in self.client.hgetall(key).items()}
                 demand(records, f"nothing is there to be cleaned: {member}")
                 state.remains[one.workflow, one.id, one.generation] = records
         parts = [key.decode().split(":") for key in answers[-1]]
@@ -1546,7 +1553,7 @@ class World:
             record = state.record(timer.workflow, timer.id, timer.generation, timer.seq)
             demand(record, f"timer without its record: {member}")
             assert record
-            demand(record[b"st"] in (b"wait", b"back"), f"timer of a record that does not wait: {member}")
+            demand(_state(record) in ("wait", "back"), f"timer of a record that does not wait: {member}")
             seen = instances[timer.workflow, timer.id]
             if seen.generation == timer.generation and not seen.ended and "walk" not in seen.rest:
                 demand(seen.moment_of(record) == due, f"timer at another moment than its record: {member}")
@@ -1562,9 +1569,9 @@ class World:
                 demand(seen.text("turn") == f"r|{intent.nonce}", f"intent without its turn: {member}")
             else:
                 record = state.record(intent.workflow, intent.id, intent.generation, intent.seq)
-                demand(record and record[b"st"] == b"ready", f"intent without its record: {member}")
-                assert record
-                demand(record[b"i"].decode() == intent.nonce, f"intent with another nonce: {member}")
+                demand(record and _state(record) == "ready", f"intent without its record: {member}")
+                assert isinstance(record, OpenStep)
+                demand(record.intent == intent.nonce, f"intent with another nonce: {member}")
         for member in state.held:
             if self._of_spoilt(member):
                 continue
@@ -1576,10 +1583,10 @@ class World:
                 demand(seen.text("turn") == f"h|{held.worker}|{held.token}", f"held without its turn: {member}")
             else:
                 record = state.record(held.workflow, held.id, held.generation, held.seq)
-                demand(record and record[b"st"] == b"held", f"held without its record: {member}")
-                assert record
+                demand(record and _state(record) == "held", f"held without its record: {member}")
+                assert isinstance(record, OpenStep)
                 demand(
-                    (record[b"by"].decode(), record[b"tok"].decode()) == (held.worker, held.token),
+                    (record.by, record.token) == (held.worker, held.token),
                     f"held under another token: {member}",
                 )
             shard = seen.instance.shard
@@ -1630,15 +1637,16 @@ class World:
             demand(self.clock.ms >= due, f"timer {entry.name} fired {due - self.clock.ms} ms early")
         if isinstance(entry, journal.Settled) and entry.value is not None:
             # Between two looks nobody can claim a step and settle it too.
-            token = codec.decode(entry.value)["by"].encode()
+            token = codec.decode(entry.value)["by"]
             demand(
-                before.records.get(entry.seq, {}).get(b"tok") == token, f"step {entry.seq}: a result nobody waits for"
+                getattr(before.records.get(entry.seq), "token", None) == token,
+                f"step {entry.seq}: a result nobody waits for",
             )
 
     def _check_instance(self, state: State, seen: Seen) -> None:
         records, want, turn = seen.records, seen.text("want"), seen.text("turn")
         oracle = self._oracle(seen)
-        by_state = Counter(record[b"st"].decode() for record in records.values())
+        by_state = Counter(_state(record) for record in records.values())
         active = by_state["ready"] + by_state["held"]
         prefix = self._check_journal(seen, oracle)
         self._check_mail(seen, oracle)
@@ -1672,11 +1680,11 @@ class World:
         for seq, record in records.items():
             if seq not in wanted:
                 continue
-            told = (record[b"k"].decode(), record[b"n"].decode(), record[b"c"])
+            told = (record.kind, record.name, record.count)
             demand(told == wanted[seq][:3], f"record {seq} is {told}, run() asked for {wanted[seq]}")
             self._check_record(state, seen, seq, record)
-        demand(int(seen.text("act")) == active, f"act is {seen.text('act')}, {active} are ready or held")
-        due = sorted(seq for seq, record in records.items() if record[b"st"] == b"due")
+        demand(int(seen.text("act") or 0) == active, f"act is {seen.text('act')}, {active} are ready or held")
+        due = sorted(seq for seq, record in records.items() if _state(record) == "due")
         demand(due == seen.queue("d"), f"due are {due}, queued are {seen.queue('d')}")
         self._check_unfinished(state, seen)
         demand(want or not due or "due" in seen.rest, f"{due} are due and nobody hands them out")
@@ -1695,7 +1703,8 @@ class World:
         token = seen.rest.get("token", b"").decode()
         demand(not token or turn.endswith(token), "parts of a decision whose turn is lost")
         demand("at" not in seen.rest or not turn, "a turn beside a decision that is not applied whole")
-        member = f"t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{turn[2:]}|{seen.text('queue')}"
+        queue = seen.text("queue") or "default"
+        member = f"t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{turn[2:]}|{queue}"
         if turn.startswith("r|"):
             demand(member in state.intents, "a turn without its intent")
         elif turn:
@@ -1703,23 +1712,21 @@ class World:
             holds = f"{worker}|t|{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|0|{token}"
             demand(holds in state.held, "a turn without its holder")
 
-    def _check_record(self, state: State, seen: Seen, seq: int, record: dict[bytes, Any]) -> None:
+    def _check_record(self, state: State, seen: Seen, seq: int, record: Open) -> None:
         who = f"{seen.instance.workflow}|{seen.instance.id}|{seen.generation}|{seq}"
-        match record[b"st"]:
-            case b"ready":
-                nonce, queue = record[b"i"].decode(), record[b"qu"].decode()
-                rung = f"a|{who}|{nonce}|{queue}" in state.intents
+        match record:
+            case OpenStep(state="ready"):
+                rung = f"a|{who}|{record.intent}|{record.queue}" in state.intents
                 demand(rung or "walk" in seen.rest, f"step {seq} is ready without an intent")
-            case b"held":
+            case OpenStep(state="held"):
                 blamed = self.blamed[seen.instance.workflow, seen.instance.id, seen.generation, seq]
                 demand(
-                    record[b"d"] <= 1 + blamed,
-                    f"step {seq} has {record[b'd']} deaths to its name, {blamed} of them its own",
+                    record.deaths <= 1 + blamed,
+                    f"step {seq} has {record.deaths} deaths to its name, {blamed} of them its own",
                 )
-                worker, token = record[b"by"].decode(), record[b"tok"].decode()
-                demand(f"{worker}|a|{who}|{token}" in state.held, f"step {seq} is held by nobody")
-            case b"wait" | b"back" if record[b"k"] != b"child":
-                kind = {b"sleep": "s", b"wait": "w", b"do": "b"}[record[b"k"]]
+                demand(f"{record.by}|a|{who}|{record.token}" in state.held, f"step {seq} is held by nobody")
+            case OpenSleep() | OpenWait() | OpenStep(state="back"):
+                kind = {"sleep": "s", "wait": "w", "do": "b"}[record.kind]
                 armed = f"{kind}|{who}" in state.timers
                 demand(armed or seen.text("want") or "walk" in seen.rest, f"step {seq} waits without a timer")
 
@@ -1788,8 +1795,8 @@ class World:
         for ev in self.answered.get((seen.instance.workflow, seen.instance.id, seen.generation), ()):
             demand(ev in names, f"{ev} was acknowledged and is gone")
         for kind in EVENT_TYPES:
-            waits = [record for record in seen.records.values() if record[b"k"] == b"wait"]
-            waiters = sorted(int(record[b"s"]) for record in waits if record[b"ty"].decode() == kind)
+            waits = [record for record in seen.records.values() if isinstance(record, OpenWait)]
+            waiters = sorted(record.seq for record in waits if record.type == kind)
             listed = seen.queue("w", kind)
             demand(waiters == listed, f"{waiters} wait for {kind}, the queue says {listed}")
             if waiters and seen.queue("m", kind):

@@ -16,6 +16,7 @@ from workflows.client import Client, WorkflowInstance
 from workflows.storage.journal import EventReceived
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.records import Withdrawn
 from workflows.storage.status import TRANSITIONS, Status
 from workflows.storage.store import Store, call_one
 from workflows.values import codec
@@ -58,7 +59,7 @@ def timers(store: Store, place: Instance) -> Any:
 def test_i1_an_outcome_is_accepted_once(client: Client, worker: HandWorker) -> None:
     """The same settle again, and another one under the same token, change nothing."""
     _, place = create(client)
-    worker.turn(place, o=[step(1, "charge")])
+    worker.turn(place, opened=[step(1, "charge")])
     token = worker.claim(place, "a", 1)
     record = worker.record(place, 1)
     assert worker.settle(place, 1, "charge", token, value="first") > 0
@@ -77,7 +78,7 @@ def test_i2_every_move_of_a_status_is_in_the_table(client: Client, worker: HandW
     def look() -> None:
         seen.append(instance.status().status)
 
-    worker.turn(place, o=[step(1, "charge"), wait(2, "wait", "go")])
+    worker.turn(place, opened=[step(1, "charge"), wait(2, "wait", "go")])
     look()
     token = worker.claim(place, "a", 1)
     instance.pause()
@@ -112,7 +113,7 @@ def test_i3_the_journal_only_grows(client: Client, worker: HandWorker, clock: Ha
         assert now[: len(before)] == before
         before[:] = now
 
-    worker.turn(place, o=[step(1, "charge"), wait(2, "wait", "go")])
+    worker.turn(place, opened=[step(1, "charge"), wait(2, "wait", "go")])
     check()
     worker.settle(place, 1, "charge", worker.claim(place, "a", 1), value=1)
     check()
@@ -130,15 +131,15 @@ def test_i4_a_turn_is_committed_once(client: Client, worker: HandWorker) -> None
     """The second of two equal commits is stale and opens nothing."""
     _, place = create(client)
     token = worker.claim(place)
-    assert worker.commit(place, token, o=[sleep(1, "nap", 1000)]) == 1
-    assert worker.commit(place, token, o=[sleep(2, "nap", 1000)]) == 0
+    assert worker.commit(place, token, opened=[sleep(1, "nap", 1000)]) == 1
+    assert worker.commit(place, token, opened=[sleep(2, "nap", 1000)]) == 0
     assert client.store.redis.hkeys(client.store.keys.of_instance(place)[2]) == [b"1"]
 
 
 @pytest.mark.parametrize("verb", ["terminate", "restart", "delete", "pause"])
 def test_i5_the_end_of_an_instance_takes_its_timers_with_it(client: Client, worker: HandWorker, verb: str) -> None:
     instance, place = create(client)
-    worker.turn(place, o=[sleep(1, "nap", 1000), wait(2, "wait", "go")])
+    worker.turn(place, opened=[sleep(1, "nap", 1000), wait(2, "wait", "go")])
     assert len(timers(client.store, place)) == 2
     getattr(instance, verb)()
     assert timers(client.store, place) == []
@@ -147,10 +148,10 @@ def test_i5_the_end_of_an_instance_takes_its_timers_with_it(client: Client, work
 def test_i6_an_event_of_an_abandoned_wait_goes_to_the_next_one(client: Client, worker: HandWorker) -> None:
     """A step wins a race, then the event comes, and only then is the loser's wait withdrawn: the event is not lost."""
     instance, place = create(client)
-    worker.turn(place, o=[step(1, "fast"), wait(2, "first wait", "go")])
+    worker.turn(place, opened=[step(1, "fast"), wait(2, "first wait", "go")])
     worker.settle(place, 1, "fast", worker.claim(place, "a", 1), value=1)
     assert instance.send_event("go", {"n": 1}) == "delivered"
-    worker.turn(place, w=[{"s": 2, "k": "wait"}], o=[wait(3, "second wait", "go")])
+    worker.turn(place, withdrawn=[Withdrawn(2, "wait")], opened=[wait(3, "second wait", "go")])
     received = [entry for entry in worker.entries(place) if isinstance(entry, EventReceived)]
     assert [(entry.seq, codec.decode(entry.payload)) for entry in received] == [(2, {"n": 1}), (3, {"n": 1})]
 
@@ -163,7 +164,7 @@ def test_i6_events_of_several_types_are_answered_in_the_order_of_their_acceptanc
     types = ["refused", "paid", "assign", "b", "a", "shutdown", "c", "delete"]
     for number, type in enumerate(types):
         instance.send_event(type, number)
-    worker.turn(place, o=[wait(seq, type, type) for seq, type in enumerate(sorted(types), 1)])
+    worker.turn(place, opened=[wait(seq, type, type) for seq, type in enumerate(sorted(types), 1)])
     received = [entry for entry in worker.entries(place) if isinstance(entry, EventReceived)]
     assert [codec.decode(entry.payload) for entry in received] == list(range(len(types)))
 
@@ -190,7 +191,7 @@ def test_i10_the_sweep_brings_back_lost_intents_and_timers(
     client: Client, worker: HandWorker, clock: HandClock
 ) -> None:
     _, place = create(client)
-    worker.turn(place, o=[step(1, "charge"), sleep(2, "nap", 1000)])
+    worker.turn(place, opened=[step(1, "charge"), sleep(2, "nap", 1000)])
     before = (worker.intents(place), timers(client.store, place))
     for lost in ("intents", "timers", "wake"):
         client.store.redis.delete(client.store.keys.shard_key(place.shard, lost))

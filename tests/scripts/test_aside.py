@@ -13,6 +13,7 @@ from tests.driving import PAGE
 from tests.scripts.world import LEASE_MS, World, child, do, load, sleep, wait
 from workflows.storage import keys
 from workflows.storage.keys import Instance, Timer
+from workflows.storage.records import Decision
 from workflows.storage.store import call_on, unpackb
 
 MANY = b"\x91" * 10_000
@@ -50,7 +51,7 @@ def both_asleep(world: World) -> tuple[Instance, list[dict[str, Any]]]:
     a, world.a = world.a, b
     (turn,) = [m for m in world.intents() if m.startswith("t|job|b|")]
     token = world.call("claim", [b], w="w1", items=[world.claim_item(turn)], **PAGE) and f"token{world.tokens}"
-    assert world.commit(token, d={"o": [sleep(1, 1)], "w": []}) == 1
+    assert world.commit(token, d=Decision(opened=[sleep(1, 1)])) == 1
     world.a = a
     world.open(sleep(1, 1))
     world.clock.ms += 1_000
@@ -79,13 +80,10 @@ def test_an_open_record_that_cannot_be_read_parks_its_instance_and_no_other(worl
     [
         ("st", "asleep"),
         ("gen", "a|b"),
-        ("wf", "other"),
-        ("id", "b"),
         ("pos", "many"),
         ("turn", "\x00"),
         ("act", "1e99"),
         ("queue", "a|b"),
-        ("queue", ""),
         ("strikes", "-"),
         ("created", "yesterday"),
         ("keep_ok", "\n"),

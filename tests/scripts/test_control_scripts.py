@@ -13,6 +13,7 @@ from workflows.client.requests import Request
 from workflows.storage.journal import EventReceived, Withdrawn
 from workflows.storage.keys import Instance, held_channel
 from workflows.storage.manifest import KnownWorkflow
+from workflows.storage.records import End
 from workflows.storage.removal import SEND_EVENT, delete_call
 from workflows.storage.store import Store, call_one
 from workflows.values import codec, failure
@@ -62,7 +63,7 @@ def shard(store: Store, name: str) -> str:
 def test_whoever_holds_a_step_of_an_instance_that_is_taken_away_is_told(
     store: Store, worker: HandWorker, instance: Instance, verb: str
 ) -> None:
-    worker.turn(instance, o=[step(1, "charge")])
+    worker.turn(instance, opened=[step(1, "charge")])
     worker.claim(instance, "a", 1)
     (held,) = store.members(shard(store, "held"), f"{worker.name}|a")
     with store.redis.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
@@ -94,7 +95,7 @@ def test_the_same_call_twice_happens_once(
     store: Store, redis: redis_py.Redis, worker: HandWorker, instance: Instance, verb: str
 ) -> None:
     """M2: a reply may be lost, and the call is then sent again."""
-    worker.turn(instance, o=[step(1, "s"), wait(2, "w", "other")])
+    worker.turn(instance, opened=[step(1, "s"), wait(2, "w", "other")])
     if verb == "resume":
         ask(store, requests.pause(store.keys, instance))
     request = request_of(store, instance, verb)
@@ -124,14 +125,14 @@ def test_events_of_one_type_arrive_in_the_order_sent(store: Store, worker: HandW
     """More than ten of them: the model sorts these as text."""
     for number in range(12):
         assert send(store, instance, "t", number, f"e{number}", max=100) == "buffered"
-    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, 13)])
+    worker.turn(instance, opened=[wait(seq, f"w{seq}", "t") for seq in range(1, 13)])
     received = [entry for entry in worker.entries(instance) if isinstance(entry, EventReceived)]
     assert [(entry.seq, codec.decode(entry.payload)) for entry in received] == [(n + 1, n) for n in range(12)]
 
 
 def test_an_event_goes_to_the_wait_that_asked_first(store: Store, worker: HandWorker, instance: Instance) -> None:
     """I6."""
-    worker.turn(instance, o=[wait(1, "first", "t"), wait(2, "second", "t"), wait(3, "other", "u")])
+    worker.turn(instance, opened=[wait(1, "first", "t"), wait(2, "second", "t"), wait(3, "other", "u")])
     assert send(store, instance, "t", "x", "e1") == "delivered"
     assert [entry.name for entry in worker.entries(instance) if isinstance(entry, EventReceived)] == ["first"]
     assert worker.header(instance, "st") == "running"
@@ -154,7 +155,7 @@ def test_the_bridge_acts_only_while_it_owns_the_shard(store: Store, redis: redis
 def test_an_event_is_kept_while_paused_and_there_after_resume(
     store: Store, worker: HandWorker, instance: Instance
 ) -> None:
-    worker.turn(instance, o=[wait(1, "w", "t")])
+    worker.turn(instance, opened=[wait(1, "w", "t")])
     ask(store, requests.pause(store.keys, instance))
     assert send(store, instance, "t", 1, "e1") == "delivered"
     assert worker.header(instance, "st") == "paused"
@@ -169,7 +170,7 @@ def test_an_event_is_kept_while_paused_and_there_after_resume(
 def test_pausing_takes_back_what_nobody_claimed_and_lets_the_rest_finish(
     store: Store, worker: HandWorker, instance: Instance
 ) -> None:
-    worker.turn(instance, o=[step(1, "held"), step(2, "ready")])
+    worker.turn(instance, opened=[step(1, "held"), step(2, "ready")])
     token = worker.claim(instance, "a", 1)
     assert ask(store, requests.pause(store.keys, instance)) == b"waitingForPause"
     assert worker.intents(instance) == []
@@ -180,7 +181,7 @@ def test_pausing_takes_back_what_nobody_claimed_and_lets_the_rest_finish(
 
 
 def test_resuming_while_pausing_cancels_the_pause(store: Store, worker: HandWorker, instance: Instance) -> None:
-    worker.turn(instance, o=[step(1, "held")])
+    worker.turn(instance, opened=[step(1, "held")])
     token = worker.claim(instance, "a", 1)
     ask(store, requests.pause(store.keys, instance))
     assert ask(store, requests.resume(store.keys, instance)) == b"running"
@@ -190,7 +191,7 @@ def test_resuming_while_pausing_cancels_the_pause(store: Store, worker: HandWork
 def test_a_paused_sleep_keeps_what_is_left_of_it(
     store: Store, redis: redis_py.Redis, worker: HandWorker, instance: Instance, clock: HandClock
 ) -> None:
-    worker.turn(instance, o=[sleep(1, "nap", 10_000)])
+    worker.turn(instance, opened=[sleep(1, "nap", 10_000)])
     clock.ms += 4_000
     ask(store, requests.pause(store.keys, instance))
     assert redis.zcard(shard(store, "timers")) == 0
@@ -206,7 +207,7 @@ def test_a_turn_that_was_open_at_the_pause_is_stale(
     token = worker.claim(instance)
     ask(store, requests.pause(store.keys, instance))
     before = dump(redis)
-    assert worker.commit(instance, token, o=[step(1, "s")]) == 0
+    assert worker.commit(instance, token, opened=[step(1, "s")]) == 0
     assert dump(redis) == before
 
 
@@ -216,7 +217,7 @@ def test_a_turn_that_was_open_at_the_pause_is_stale(
 def test_termination_closes_everything_and_says_so_in_the_journal(
     store: Store, redis: redis_py.Redis, worker: HandWorker, instance: Instance
 ) -> None:
-    worker.turn(instance, o=[step(1, "s"), sleep(2, "nap", 5_000), wait(3, "w", "t")])
+    worker.turn(instance, opened=[step(1, "s"), sleep(2, "nap", 5_000), wait(3, "w", "t")])
     token = worker.claim(instance, "a", 1)
     assert ask(store, requests.terminate(store.keys, instance)) == b"terminated"
     withdrawn = [entry.name for entry in worker.entries(instance) if isinstance(entry, Withdrawn)]
@@ -235,7 +236,7 @@ def test_a_result_that_comes_after_termination_changes_nothing(
     token = worker.claim(instance)
     ask(store, requests.terminate(store.keys, instance))
     before = dump(redis)
-    assert worker.commit(instance, token, e={"st": "complete"}) == 0
+    assert worker.commit(instance, token, end=End("complete", asked=[])) == 0
     assert dump(redis) == before
 
 
@@ -244,7 +245,7 @@ def test_a_restart_begins_a_new_life(
 ) -> None:
     created = worker.header(instance, "created")
     generation = worker.header(instance, "gen")
-    worker.turn(instance, o=[step(1, "s"), wait(2, "w", "t")])
+    worker.turn(instance, opened=[step(1, "s"), wait(2, "w", "t")])
     send(store, instance, "u", 1, "e1")
     token = worker.claim(instance, "a", 1)
     clock.ms += 1_000
@@ -274,7 +275,7 @@ def test_a_deleted_instance_leaves_no_key(
 ) -> None:
     """I8, F56: whatever it was doing."""
     if how != "queued":
-        worker.turn(instance, o=[step(1, "a"), step(2, "b"), sleep(3, "nap", 5_000), wait(4, "w", "t")])
+        worker.turn(instance, opened=[step(1, "a"), step(2, "b"), sleep(3, "nap", 5_000), wait(4, "w", "t")])
         worker.claim(instance, "a", 1)
         send(store, instance, "u", 1, "e1")
     if how == "paused":
@@ -289,7 +290,7 @@ def test_a_deleted_instance_leaves_no_key(
 
 
 def test_a_delete_names_the_doorbells_that_still_stand(store: Store, worker: HandWorker, instance: Instance) -> None:
-    worker.turn(instance, o=[step(1, "a", qu="gpu"), step(2, "b")])
+    worker.turn(instance, opened=[step(1, "a", queue="gpu"), step(2, "b")])
     nonces = {member.split("|")[6]: member.split("|")[5] for member in worker.intents(instance)}
     request = requests.delete(store.keys, instance)
     assert sorted(request.parse(ask(store, request))) == sorted(nonces.items())

@@ -5,13 +5,11 @@ Each limit is played in full. Elements are counted, not milliseconds: they are t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_py
 
-import workflows
 from orchestrator import relay, sweep, timers, unfinished
 from tests.driving import HandClock, HandWorker, decided, keys_of, sleep, step, wait
 from tests.scripts.touching import TouchingStore
@@ -27,6 +25,7 @@ from workflows.client.requests import Request
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
+from workflows.storage.records import Decision, End, Withdrawn, open_record
 from workflows.storage.store import Call, packb, unpackb
 from workflows.values import codec
 
@@ -73,7 +72,7 @@ def test_a_full_mailbox_costs_no_event_more_than_an_empty_one(
     for _ in range(limits.MAILBOX_EVENTS):
         assert send(store, instance, "t") == "buffered"
     for seq in range(1, 4):
-        worker.turn(instance, o=[wait(seq, f"w{seq}", "t")])
+        worker.turn(instance, opened=[wait(seq, f"w{seq}", "t")])
     # Command ids are pruned by half when there are 256 of them.
     assert store.most["send_event"] < FEW + 4 * 256
     assert store.most["commit"] < FEW
@@ -82,7 +81,7 @@ def test_a_full_mailbox_costs_no_event_more_than_an_empty_one(
 def test_waits_of_one_type_cost_no_more_together_than_alone(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
-    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, 101)])
+    worker.turn(instance, opened=[wait(seq, f"w{seq}", "t") for seq in range(1, 101)])
     each = store.most["commit"] / 100
     for seq in range(1, 101):
         assert send(store, instance, "t", seq) == "delivered"
@@ -94,14 +93,14 @@ def test_an_event_is_put_back_without_a_look_at_the_others(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     """A thousand events come while `run` gives up one of a thousand waits."""
-    worker.turn(instance, o=[step(1, "fast"), *(wait(seq, f"w{seq}", "t") for seq in range(2, 1002))])
+    worker.turn(instance, opened=[step(1, "fast"), *(wait(seq, f"w{seq}", "t") for seq in range(2, 1002))])
     worker.settle(instance, 1, "fast", worker.claim(instance, "a", 1), value=1)
     token = worker.claim(instance)
     fed = len(worker.entries(instance))
     for seq in range(2, 1002):
         assert send(store, instance, "t", seq) == "delivered"
     store.most.clear()
-    assert worker.commit(instance, token, fed=fed, w=[{"s": 700, "k": "wait"}]) == 1
+    assert worker.commit(instance, token, fed=fed, withdrawn=[Withdrawn(700, "wait")]) == 1
     assert store.most["commit"] < FEW
 
 
@@ -111,18 +110,20 @@ def test_an_event_is_put_back_without_a_look_at_the_others(
 def commit(store: TouchingStore, worker: HandWorker, instance: Instance, **decision: Any) -> int:
     """A decision as the engine sends it, however large it is."""
     blobs: Any = store.redis.lrange(store.keys.journal(instance), 0, -1)
-    base = int(worker.header(instance, "pos"))
+    base = int(worker.header(instance, "pos") or 0)
     item = {
         "g": worker.header(instance, "gen"),
         "t": worker.claim(instance),
         "b": base,
         "f": len(blobs),
         "n": journal.nonce_of(blobs[-1]),
-        "d": decided(blobs, base, {"o": [], "w": [], **decision}),
+        "z": len(blobs[-1]),
     }
+    made = Decision(**decision)
+    decided(blobs, base, made)
     codes: list[int] = []
     round = Round()
-    round.commit(worker.name, instance, item, lambda answer: codes.append(answer[0]))
+    round.commit(worker.name, instance, item, lambda answer: codes.append(answer[0]), made)
     round.send(store)
     return codes[0]
 
@@ -147,7 +148,7 @@ def crowd(store: TouchingStore, worker: HandWorker, instance: Instance, kind: st
         "sleep": lambda seq: sleep(seq, f"s{seq}", 10_000),
         "wait": lambda seq: wait(seq, f"s{seq}", "t", 10_000),
     }[kind]
-    assert commit(store, worker, instance, o=[made(seq) for seq in range(1, CROWD + 1)]) == 1
+    assert commit(store, worker, instance, opened=[made(seq) for seq in range(1, CROWD + 1)]) == 1
     go_on(store)
     assert store.redis.hlen(own(store, instance, "o")) == CROWD
 
@@ -234,7 +235,7 @@ def test_a_life_of_which_nothing_is_kept_is_cleaned_up_slice_by_slice(
     do(store, instance, verb)
     if verb == "restart":
         assert worker.header(instance, "st") == "queued"
-        assert commit(store, worker, instance, o=[sleep(1, "nap", 1_000)]) == 1
+        assert commit(store, worker, instance, opened=[sleep(1, "nap", 1_000)]) == 1
     assert go_on(store) > 1
     left = size(store, "intents") + size(store, "timers")
     assert left == (1 if verb == "restart" else 0)
@@ -287,20 +288,12 @@ def test_a_turn_is_decided_over_a_bounded_part_of_the_journal(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     waits = limits.TURN_ENTRIES + 10
-    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, waits + 1)])
+    worker.turn(instance, opened=[wait(seq, f"w{seq}", "t") for seq in range(1, waits + 1)])
     for seq in range(waits):
         send(store, instance, "t", seq)
     intent = Intent.parse(worker.intents(instance)[0])
     (task,) = claim(store, worker.name, [intent], lambda _: None)
     assert (task.position, task.upto) == (1, 1 + limits.TURN_ENTRIES)
-
-
-def test_scripts_and_python_agree_on_the_size_of_a_slice() -> None:
-    text = (Path(workflows.__file__).parent / "storage" / "pump.lua").read_text()
-    assert f"local SLICE = {limits.SCRIPT_ELEMENTS}\n" in text
-    assert f"local SCRIPT_BYTES = {limits.SCRIPT_BYTES // 1024} * 1024\n" in text
-    assert f"local FAILURES_KEPT = {limits.FAILURES_KEPT}\n" in text
-    assert f"local FAILURES_BYTES = {limits.FAILURES_BYTES // 1024} * 1024\n" in text
 
 
 def test_what_a_call_touches_is_counted_also_where_a_script_changes_an_instance(
@@ -358,7 +351,7 @@ def test_the_claims_of_one_call_share_what_a_reply_may_hold(store: TouchingStore
 def test_outcomes_are_settled_in_calls_of_bounded_size(
     store: TouchingStore, worker: HandWorker, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker.turn(instance, o=[step(seq, f"s{seq}") for seq in range(1, 9)])
+    worker.turn(instance, opened=[step(seq, f"s{seq}") for seq in range(1, 9)])
     round, codes = Round(), list[int]()
     for seq in range(1, 9):
         token = worker.claim(instance, "a", seq)
@@ -417,7 +410,7 @@ def test_as_many_as_may_wait_for_an_end_are_told_its_value_slice_by_slice(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     assert watched(store, instance, limits.WATCHERS) == []
-    assert worker.turn(instance, e={"st": "complete", "v": BIG[:500_000]}) == 2
+    assert worker.turn(instance, end=End("complete", BIG[:500_000], asked=[])) == 2
     looks = go_on(store)
     told: Any = store.redis.hvals(store.keys.shard_key(0, "relay"))
     assert {len(unpackb(blob)[b"v"]) for blob in told} == {500_000}
@@ -443,7 +436,7 @@ def test_those_who_were_not_told_yet_hear_of_a_deletion(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     watched(store, instance, 10)
-    assert worker.turn(instance, e={"st": "complete", "v": BIG}) == 2
+    assert worker.turn(instance, end=End("complete", BIG, asked=[])) == 2
     do(store, instance, "delete")
     go_on(store)
     told = [unpackb(blob) for blob in store.redis.hvals(store.keys.shard_key(0, "relay"))]
@@ -455,7 +448,7 @@ def test_large_events_find_their_waits_slice_by_slice(
 ) -> None:
     for n in range(20):
         assert send(store, instance, "t", f"{n:02}" + "x" * 1_000_000) == "buffered"
-    worker.turn(instance, o=[wait(seq, f"w{seq}", "t") for seq in range(1, 21)])
+    worker.turn(instance, opened=[wait(seq, f"w{seq}", "t") for seq in range(1, 21)])
     assert go_on(store) > 5
     given = [entry for entry in worker.entries(instance) if isinstance(entry, journal.EventReceived)]
     assert [codec.decode(entry.payload)[:2] for entry in given] == [f"{n:02}" for n in range(20)]
@@ -466,14 +459,14 @@ def test_large_events_are_put_back_slice_by_slice_before_anybody_gets_them(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     """They come while `run` gives up the waits for them, and asks for others."""
-    worker.turn(instance, o=[step(1, "fast"), *(wait(seq, f"w{seq}", "t") for seq in range(2, 22))])
+    worker.turn(instance, opened=[step(1, "fast"), *(wait(seq, f"w{seq}", "t") for seq in range(2, 22))])
     worker.settle(instance, 1, "fast", worker.claim(instance, "a", 1), value=1)
     token, fed = worker.claim(instance), len(worker.entries(instance))
     for n in range(20):
         assert send(store, instance, "t", f"{n:02}" + "x" * 1_000_000) == "delivered"
-    given_up = [{"s": seq, "k": "wait"} for seq in range(2, 22)]
+    given_up = [Withdrawn(seq, "wait") for seq in range(2, 22)]
     again = [wait(seq, f"w{seq}", "t") for seq in range(22, 42)]
-    assert worker.commit(instance, token, fed=fed, w=given_up, o=again) == 1
+    assert worker.commit(instance, token, fed=fed, withdrawn=given_up, opened=again) == 1
     assert go_on(store) > 5
     given = [entry for entry in worker.entries(instance) if isinstance(entry, journal.EventReceived) and entry.seq > 21]
     assert [(entry.seq, codec.decode(entry.payload)[:2]) for entry in given] == [(22 + n, f"{n:02}") for n in range(20)]
@@ -485,8 +478,7 @@ def test_an_end_is_compared_by_the_worker_when_what_came_meanwhile_is_large(
 ) -> None:
     token = worker.claim(instance)
     big_journal(store, instance, 20)
-    end = {"st": "complete", "v": b"", "q": []}
-    assert worker.commit(instance, token, fed=1, e=end) == 5
+    assert worker.commit(instance, token, fed=1, end=End("complete", b"", asked=[])) == 5
     assert store.heaviest["commit"] < HEAVY
 
 
@@ -495,8 +487,8 @@ def test_commits_whose_last_entry_is_large_are_sent_apart(
 ) -> None:
     round = Round()
     for n in range(4):
-        item = {"g": "g", "t": "t", "b": 0, "f": 1, "n": "n", "z": len(BIG), "d": {"o": [], "w": []}}
-        round.commit("hand", store.keys.instance("order", f"a{n}"), item, lambda _: None)
+        item = {"g": "g", "t": "t", "b": 0, "f": 1, "n": "n", "z": len(BIG)}
+        round.commit("hand", store.keys.instance("order", f"a{n}"), item, lambda _: None, Decision())
     calls: list[Call] = []
     execute = store.execute
     monkeypatch.setattr(store, "execute", lambda some: [*map(calls.append, some)] and execute(some))
@@ -518,15 +510,15 @@ def failing(store: TouchingStore, worker: HandWorker, instance: Instance, seq: i
 def test_failures_of_an_open_step_are_kept_up_to_so_many_bytes_and_the_last_in_any_case(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
-    worker.turn(instance, o=[step(1, "s1")])
+    worker.turn(instance, opened=[step(1, "s1")])
     failing(store, worker, instance, 1, limits.FAILURES_KEPT + 2)
     record = worker.record(instance, 1)
-    assert (record[b"f"], [failed[0] for failed in record[b"e"]]) == (12, [11])
+    assert (record.failed, [failed[0] for failed in record.failures]) == (12, [11])
 
 
 def test_large_open_records_are_read_in_pages(store: TouchingStore, worker: HandWorker, instance: Instance) -> None:
     many = 100
-    worker.turn(instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)])
+    worker.turn(instance, opened=[step(seq, f"s{seq}") for seq in range(1, many + 1)])
     for seq in range(1, many + 1):
         failing(store, worker, instance, seq, 1)
     pages = History(reading.read(store.keys, instance).parse(store.call(reading.read(store.keys, instance).call)))
@@ -534,8 +526,8 @@ def test_large_open_records_are_read_in_pages(store: TouchingStore, worker: Hand
     while (mark := pages.next_page) is not None:
         request = reading.read(store.keys, instance, page=mark)
         pages.add(request.parse(store.call(request.call)))
-    assert {record[b"s"] for record in store.open_records(instance)} == set(range(1, many + 1))
-    assert {unpackb(blob)[b"s"] for blob in pages._records} == set(range(1, many + 1))
+    assert {record.seq for record in store.open_records(instance)} == set(range(1, many + 1))
+    assert {open_record(unpackb(blob)).seq for blob in pages._records} == set(range(1, many + 1))
     assert max(store.heaviest["read"], store.heaviest["records"]) < 2 * limits.SCRIPT_BYTES
 
 
@@ -556,7 +548,7 @@ def test_a_step_answered_between_two_pages_of_records_is_in_the_history(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     many = 3 * reading.PAGE_ENTRIES
-    assert commit(store, worker, instance, o=[step(seq, f"s{seq}") for seq in range(1, many + 1)]) == 1
+    assert commit(store, worker, instance, opened=[step(seq, f"s{seq}") for seq in range(1, many + 1)]) == 1
     go_on(store)
     request = reading.read(store.keys, instance)
     pages = History(request.parse(store.call(request.call)))

@@ -15,6 +15,7 @@ import workflows
 from tests.driving import PAGE, HandClock, decided, dump
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace, Timer
+from workflows.storage.records import Asked, Decision, End, open_record
 from workflows.storage.removal import CREATE, SEND_EVENT, delete_call, restart_call
 from workflows.storage.store import Call, Script, Store, call_on, call_one, script, unpackb
 from workflows.values import codec, failure
@@ -30,9 +31,9 @@ STALLED = failure.make("StalledError", "stalled")
 STOPPED = failure.make("InstanceTerminated", "stopped")
 
 
-def load(name: str, *, pump: bool = True) -> Script:
+def load(name: str) -> Script:
     (path,) = [path for folder in _FOLDERS for path in folder.rglob(f"{name}.lua")]
-    return script(path, pump=pump)
+    return script(path)
 
 
 class World:
@@ -57,7 +58,7 @@ class World:
 
     def plain(self, name: str, keys: Sequence[str], /, **arguments: Any) -> Any:
         """A script without the shared pump, on the keys it is given."""
-        return self.store.call(Call(load(name, pump=False), keys, arguments))
+        return self.store.call(Call(load(name), keys, arguments))
 
     def create(self, instance: Instance, **more: Any) -> str:
         item = {"i": 1, "wf": instance.workflow, "id": instance.id, "gen": f"g-{instance.id}", "qu": "default"}
@@ -116,19 +117,18 @@ class World:
             "i": 1,
             "g": self.header("gen"),
             "t": token,
-            "b": int(self.header("pos")),
+            "b": int(self.header("pos") or 0),
             "f": len(blobs),
             "n": journal.nonce_of(blobs[-1]),
-            "d": {"o": [], "w": []},
             **item,
         }
-        item["d"] = decided(blobs[: item["f"]], item["b"], item["d"])
+        item["d"] = decided(blobs[: item["f"]], item["b"], item.get("d") or Decision())
         code: int = self.call("commit", [self.a], w=name, items=[item])[0][0]
         return code
 
-    def open(self, *specs: dict[str, Any]) -> None:
+    def open(self, *specs: Asked) -> None:
         """A turn that asks for these."""
-        assert self.commit(self.held(), d={"o": list(specs), "w": []}) == 1
+        assert self.commit(self.held(), d=Decision(opened=list(specs))) == 1
 
     def settle_item(self, seq: int, token: str, **more: Any) -> dict[str, Any]:
         entry = journal.encode_settled(
@@ -141,6 +141,8 @@ class World:
             attempts=1,
             value=codec.encode(1, what="a result"),
         )
+        if "d" in more:
+            more["d"] = more["d"].wire()
         return {"i": 1, "g": self.header("gen"), "s": seq, "t": token, "e": entry} | more
 
     def settle(self, seq: int, token: str, name: str = "w1", **more: Any) -> int:
@@ -180,8 +182,8 @@ class World:
         return ended
 
     def complete(self) -> None:
-        end = {"st": "complete", "v": codec.encode(None, what="the output")}
-        assert self.commit(self.held(), d={"o": [], "w": [], "e": end}) == 2
+        end = End("complete", codec.encode(None, what="the output"), asked=[])
+        assert self.commit(self.held(), d=Decision(end=end)) == 2
 
     # Looking
 
@@ -200,9 +202,10 @@ class World:
         """The kinds of the journal's entries in order, ``0`` being the start."""
         return b"".join(blob[1:2] for blob in self.journal()).decode()
 
-    def record(self, seq: int) -> dict[bytes, Any]:
+    def record(self, seq: int) -> Any:
+        """An open record; None when there is none."""
         blob = self.client.hget(self.keys.of_instance(self.a)[2], str(seq))
-        return unpackb(blob) if isinstance(blob, bytes) else {}
+        return open_record(unpackb(blob)) if isinstance(blob, bytes) else None
 
     def _members(self, name: str) -> list[str]:
         return [member.decode() for member in self.client.zrange(self.key(name), 0, -1)]
@@ -234,18 +237,18 @@ class World:
         assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} == set()
 
 
-def do(seq: int = 1, **more: Any) -> dict[str, Any]:
-    return {"s": seq, "k": "do", "n": "A", "c": seq, "qu": "default", "g": b"config", "to": 600_000, **more}
+def do(seq: int = 1, queue: str = "default") -> Asked:
+    return Asked(["do", seq, "A", seq, False, False, queue, 600_000, b"config"])
 
 
-def wait(seq: int = 1, ms: int = FAR) -> dict[str, Any]:
-    return {"s": seq, "k": "wait", "n": f"w{seq}", "c": 1, "ty": "e", "ms": ms}
+def wait(seq: int = 1, ms: int = FAR) -> Asked:
+    return Asked(["wait", seq, f"w{seq}", 1, False, False, ms, "e"])
 
 
-def sleep(seq: int = 1, ms: int = FAR) -> dict[str, Any]:
-    return {"s": seq, "k": "sleep", "n": f"s{seq}", "c": 1, "ms": ms}
+def sleep(seq: int = 1, ms: int = FAR) -> Asked:
+    return Asked(["sleep", seq, f"s{seq}", 1, False, False, ms, False])
 
 
-def child(seq: int = 1) -> dict[str, Any]:
+def child(seq: int = 1) -> Asked:
     message = {"op": "invoke", "wf": "job", "id": "child", "gen": "gc", "p": b"", "qu": "default", "ok": 1, "err": 1}
-    return {"s": seq, "k": "child", "n": "c", "c": 1, "wf": "job", "id": "child", "m": message}
+    return Asked(["child", seq, "c", 1, False, "job", "child"], message)

@@ -14,55 +14,56 @@ from hypothesis import strategies as st
 
 from workflows.client.history import ErrorInfo, jsonable, moment, steps_of
 from workflows.storage.journal import ChildEnded, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values import codec, failure
 from workflows.values.codec import InstanceRef
 
 AT = 1_800_000_000_000
 
 
-def record(seq: int, kind: str, state: str, **more: Any) -> dict[bytes, Any]:
-    shape = {"s": seq, "k": kind.encode(), "n": f"s{seq}".encode(), "c": 1, "st": state.encode(), "at": AT, **more}
-    return {key.encode(): value for key, value in shape.items()}
+FAILED = [[1, AT, AT, failure.make("E", "m")]]
 
 
 @pytest.mark.parametrize(
-    ("kind", "state", "more", "status"),
+    ("record", "status"),
     [
-        ("do", "due", {}, "pending"),
-        ("do", "ready", {}, "pending"),
-        ("do", "ready", {"e": [[1, AT, AT, failure.make("E", "m")]]}, "retrying"),
-        ("do", "held", {"a": 1, "sa": AT}, "running"),
-        ("do", "back", {"due": AT + 1}, "retrying"),
-        ("sleep", "wait", {"due": AT + 1}, "sleeping"),
-        ("wait", "wait", {"due": AT + 1, "ty": b"t"}, "waiting"),
-        ("child", "wait", {"wf": b"order", "id": b"a1"}, "waiting"),
+        (OpenStep(1, "s", 1, state="due"), "pending"),
+        (OpenStep(1, "s", 1, state="ready"), "pending"),
+        (OpenStep(1, "s", 1, state="ready", failures=FAILED), "retrying"),
+        (OpenStep(1, "s", 1, state="held", attempts=1, begun=AT), "running"),
+        (OpenStep(1, "s", 1, state="back", due=AT + 1, failures=FAILED), "retrying"),
+        (OpenSleep(1, "s", 1, due=AT + 1), "sleeping"),
+        (OpenWait(1, "s", 1, due=AT + 1, type="t"), "waiting"),
+        (OpenChild(1, "s", 1, workflow="order", id="a1"), "waiting"),
     ],
 )
-def test_an_open_record_has_a_status(kind: str, state: str, more: dict[str, Any], status: str) -> None:
-    (step,) = steps_of([Start(AT)], [record(1, kind, state, **more)])
-    assert (step.kind, step.status, step.ended_at) == (kind, status, None)
+def test_an_open_record_has_a_status(record: Open, status: str) -> None:
+    (step,) = steps_of([Start(AT)], [record])
+    assert (step.kind, step.status, step.ended_at) == (record.kind, status, None)
 
 
 def test_a_paused_timer_has_no_moment() -> None:
     """Time stands still: nobody knows when the moment will be."""
-    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000)], stood_ms=None)
+    (step,) = steps_of([], [OpenSleep(1, "nap", 1, due=AT + 5_000)], stood_ms=None)
     assert step.due_at is None
 
 
 def test_time_that_stood_still_moves_a_timer_but_not_one_that_was_given_as_a_moment() -> None:
-    records = [record(1, "sleep", "wait", due=AT + 5_000), record(2, "sleep", "wait", due=AT + 5_000, ab=1)]
+    records = [OpenSleep(1, "nap", 1, due=AT + 5_000), OpenSleep(2, "nap", 1, due=AT + 5_000, absolute=True)]
     assert [step.due_at for step in steps_of([], records, stood_ms=700)] == [moment(AT + 5_700), moment(AT + 5_000)]
 
 
 def test_what_an_ended_instance_has_open_is_withdrawn() -> None:
     """Its records are taken back slice by slice."""
-    (step,) = steps_of([], [record(1, "sleep", "wait", due=AT + 5_000)], ended=True)
+    (step,) = steps_of([], [OpenSleep(1, "nap", 1, due=AT + 5_000)], ended=True)
     assert (step.status, step.due_at) == ("withdrawn", None)
 
 
 def test_steps_come_in_the_order_run_asked_for_them() -> None:
     entries = [Start(AT), Slept(3, "c", 1, AT), Settled(1, "a", 1, AT, value=codec.encode(1, what="x"))]
-    assert [step.seq for step in steps_of(entries, [record(2, "do", "held"), record(4, "do", "due")])] == [1, 2, 3, 4]
+    assert [
+        step.seq for step in steps_of(entries, [OpenStep(2, "s", 1, state="held"), OpenStep(4, "s", 1, state="due")])
+    ] == [1, 2, 3, 4]
 
 
 def test_every_kind_of_answer_is_shown() -> None:

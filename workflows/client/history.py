@@ -12,24 +12,14 @@ import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any
 
 from workflows.errors import CorruptPayload
 from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values import codec
 from workflows.values.codec import InstanceRef
 from workflows.values.failure import Failure
-
-# What is open, by kind and state of its record (pump.lua: `open`, `disarm`).
-_OPEN: Final = {
-    ("do", "due"): "pending",
-    ("do", "ready"): "pending",
-    ("do", "held"): "running",
-    ("do", "back"): "retrying",
-    ("sleep", "wait"): "sleeping",
-    ("wait", "wait"): "waiting",
-    ("child", "wait"): "waiting",
-}
 
 
 class _Serializer:
@@ -218,7 +208,7 @@ def readable(read: Callable[[], Any]) -> Any:
 
 def steps_of(
     entries: Iterable[Entry],
-    records: Iterable[Mapping[bytes, Any]],
+    records: Iterable[Open],
     starting: Container[int] = (),
     *,
     ended: bool = False,
@@ -228,7 +218,7 @@ def steps_of(
 
     Args:
         entries: its journal.
-        records: what is open, as written by ``pump.lua``.
+        records: what is open.
         starting: the steps whose child is on its way to another shard.
         ended: the instance has ended, so what is still open has been withdrawn.
         stood_ms: for how long time stood still for the instance; None while it does.
@@ -317,38 +307,45 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
     return step
 
 
-def check_record(record: Any) -> None:
-    """Raises: some exception, when what is stored as an open record is none."""
-    _open(record, 0)
+def _open(record: Open, stood_ms: int | None) -> StepStatus:
+    step = StepStatus(record.seq, record.kind, record.name, record.count, "waiting", started_at=moment(record.asked))
+    match record:
+        case OpenStep():
+            return _open_step(record, stood_ms)
+        case OpenSleep():
+            due = record.due if record.absolute else _server_time(record.due, stood_ms)
+            return dataclasses.replace(step, status="sleeping", due_at=moment(due))
+        case OpenWait():
+            due_at = moment(_server_time(record.due, stood_ms))
+            return dataclasses.replace(step, due_at=due_at, event_type=record.type)
+        case OpenChild():
+            return dataclasses.replace(step, child=InstanceRef(record.workflow, record.id))
 
 
-def _open(record: Mapping[bytes, Any], stood_ms: int | None) -> StepStatus:
-    kind, state = record[b"k"].decode(), record[b"st"].decode()
-    status = _OPEN.get((kind, state), "pending")
-    failures = _failures(record.get(b"e") or ())
-    if status == "pending" and failures:
-        status = "retrying"
+def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
+    failures = _failures(record.failures)
     started = [failure.started_at for failure in failures]
-    if record.get(b"sa"):
-        started.append(datetime.fromtimestamp(record[b"sa"] / 1000, UTC))
-    due = record.get(b"due")
-    if due is not None and not record.get(b"ab"):
-        due = None if stood_ms is None else due + stood_ms
+    if record.begun:
+        started.append(datetime.fromtimestamp(record.begun / 1000, UTC))
+    status = "running" if record.state == "held" else "retrying" if failures else "pending"
     return StepStatus(
-        seq=int(record[b"s"]),
-        kind=kind,
-        name=record[b"n"].decode(),
-        count=int(record[b"c"]),
-        status=status,
-        attempts=int(record.get(b"a") or 0),
-        started_at=min(started, default=None) if kind == "do" else moment(record.get(b"at")),
-        due_at=moment(due) if state in ("wait", "back") else None,
+        record.seq,
+        record.kind,
+        record.name,
+        record.count,
+        status,
+        attempts=record.attempts,
+        started_at=min(started, default=None),
+        due_at=moment(_server_time(record.due, stood_ms)) if record.state == "back" else None,
         error=failures[-1].error if failures else None,
         failures=failures,
-        event_type=record[b"ty"].decode() if b"ty" in record else None,
-        child=InstanceRef(record[b"wf"].decode(), record[b"id"].decode()) if kind == "child" else None,
-        queue=record[b"qu"].decode() if b"qu" in record else None,
+        queue=record.queue,
     )
+
+
+def _server_time(due: int | None, stood_ms: int | None) -> int | None:
+    """When a moment of an instance's own time comes; None while that stands still."""
+    return None if due is None or stood_ms is None else due + stood_ms
 
 
 def _failures(stored: Iterable[Any]) -> tuple[AttemptFailure, ...]:

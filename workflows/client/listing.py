@@ -16,7 +16,7 @@ from workflows.storage.keys import Keyspace
 from workflows.storage.status import Status
 from workflows.storage.store import call_on, script
 
-_LIST = script(Path(__file__).parent / "list.lua", pump=False)
+_LIST = script(Path(__file__).parent / "list.lua")
 LIST_LIMIT: Final = 100
 LIST_LIMIT_MAX: Final = 1000
 _CURSOR = re.compile(r"([0-9]{1,17}):([A-Za-z0-9_][A-Za-z0-9_-]{0,99})")

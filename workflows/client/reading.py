@@ -13,6 +13,7 @@ from workflows.client.history import StepStatus
 from workflows.client.requests import READ, Request, check_known, unreadable
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.records import Open, open_record
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import call_one, unpackb
 
@@ -135,14 +136,12 @@ def read(keys: Keyspace, instance: Instance, *, page: Mark | int | None = 0) -> 
     return Request(call_one(keys, READ, instance, arguments), parse)
 
 
-def readable_records(blobs: Iterable[bytes]) -> list[Mapping[bytes, Any]]:
+def readable_records(blobs: Iterable[bytes]) -> list[Open]:
     """The open records that can be read; one that cannot parks its instance, whose reason says so."""
     found = []
     for blob in blobs:
         with suppress(Exception):  # msgpack has no common root of what it raises
-            record = unpackb(blob)
-            history.check_record(record)
-            found.append(record)
+            found.append(open_record(unpackb(blob)))
     return found
 
 

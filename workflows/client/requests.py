@@ -42,7 +42,7 @@ _HERE = Path(__file__).parent
 _PAUSE = script(_HERE / "pause.lua")
 _RESUME = script(_HERE / "resume.lua")
 _TERMINATE = script(_HERE / "terminate.lua")
-READ = script(_HERE / "read.lua", pump=False)
+READ = script(_HERE / "read.lua")
 
 # result() lives through a restart of Redis that takes no longer than this.
 OUTAGE_SECONDS: Final = 30.0

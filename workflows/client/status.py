@@ -15,6 +15,7 @@ from workflows.client.reading import Reading, readable_records
 from workflows.errors import CorruptPayload
 from workflows.storage import journal
 from workflows.storage.keys import Keyspace
+from workflows.storage.records import OpenStep
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
 from workflows.values import codec
@@ -150,7 +151,7 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         started_at=history.moment(header["started"]),
         ended_at=history.moment(header["ended"]),
         paused_at=history.moment(header["paused_at"]) if seen.text("want") else None,
-        queue=seen.text("queue"),
+        queue=seen.text("queue") or "default",
         steps=steps,
         generation=seen.text("gen"),
         stored={name: header[name] for name in ("params", "out", "warn", "sched")},
@@ -184,11 +185,12 @@ def unclaimed_queues(seen: Reading) -> list[str]:
         moments += [entry.at_ms for entry in map(journal.decode, seen.entries[-1:])]
     queues = set()
     if seen.text("turn").startswith("r|") and seen.now_ms - max(moments) > UNCLAIMED_MS:
-        queues.add(seen.text("queue"))
+        queues.add(seen.text("queue") or "default")
     for record in records:
-        last = max([record.get(b"at") or 0, *(failed[2] for failed in record.get(b"e") or ())])
-        if record[b"st"] == b"ready" and seen.now_ms - last > UNCLAIMED_MS:
-            queues.add(record[b"qu"].decode())
+        if isinstance(record, OpenStep) and record.state == "ready":
+            last = max([record.asked, *(ended for _, _, ended, _ in record.failures)])
+            if seen.now_ms - last > UNCLAIMED_MS:
+                queues.add(record.queue)
     return sorted(queues)
 
 

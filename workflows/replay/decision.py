@@ -15,11 +15,11 @@ from workflows.errors import CorruptPayload
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
-from workflows.storage.journal import EventReceived, Start, Withdrawn
+from workflows.storage.journal import EventReceived, Start
 from workflows.storage.keys import Instance
+from workflows.storage.records import Asked, Decision, End, Open, Withdrawn
 from workflows.values import codec, failure
 
-Decision = dict[str, Any]
 _NAMED = 10
 
 
@@ -34,25 +34,23 @@ def decide(
     """What has to be committed after feeding: relative to the last decision, so that a step whose result is already in
     the journal but not yet fed is never opened again.
 
-    Returns: ``w`` commands withdrawn, ``o`` commands opened, ``e`` the end, as ``apply`` in ``pump.lua`` reads them; an
-    end says with ``q`` what was asked for and not answered, so that a script finds what never was, or with ``l`` that
-    this is too much for one. A turn adds the
-    events it was decided over: ``g``, see ``events_among``.
+    An end says what was asked for and not answered, so that a script finds what never was. A turn adds the events it
+    was decided over, see ``events_among``.
     """
     if replay.end is not None:
-        return {"w": [], "o": [], "e": _end(replay)}
+        return Decision(end=_end(replay))
     opened, withdrawn = delta(before, replay.snapshot())
-    return {
-        "w": [_withdraw(replay, seq) for seq in withdrawn],
-        "o": [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
-    }
+    return Decision(
+        [Withdrawn(seq, replay.command(seq).kind, not replay.is_cancelled(seq)) for seq in withdrawn],
+        [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
+    )
 
 
 def events_among(blobs: Sequence[bytes], start: int, decision: Decision) -> list[tuple[int, int]]:
     """Events that a decision has made use of: seq of the wait and index of the entry. ``start`` is the index of the
     first blob. Those it gives up are left out; they go back to the mailbox.
     """
-    given_up = {item["s"] for item in decision["w"]}
+    given_up = {one.seq for one in decision.withdrawn}
     found = []
     for index, blob in enumerate(blobs, start):
         entry = journal.decode(blob) if journal.kind_of(blob) == journal.EVENT else None
@@ -61,42 +59,39 @@ def events_among(blobs: Sequence[bytes], start: int, decision: Decision) -> list
     return found
 
 
-def only_step(decision: Decision) -> dict[str, Any] | None:
+def only_step(decision: Decision) -> Asked | None:
     """The one step a decision opens, if it opens just that and ends nothing: it can be born held."""
-    opened = decision["o"]
-    return opened[0] if "e" not in decision and len(opened) == 1 and opened[0]["k"] == "do" else None
+    opened = decision.opened
+    return opened[0] if decision.end is None and len(opened) == 1 and opened[0].kind == "do" else None
 
 
-def _end(replay: Replay) -> dict[str, Any]:
-    end: dict[str, Any]
+def _end(replay: Replay) -> End:
     match replay.end:
         case Returned(value):
             try:
-                end = {"st": "complete", "v": codec.encode(value, what="what run() returned")}
+                end = End("complete", value=codec.encode(value, what="what run() returned"))
             except BaseException as error:  # the value's own methods ran, on the engine's thread
-                end = {"st": "errored", "x": failure.capture(error)}
+                end = End("errored", error=failure.capture(error))
         case Raised(exception):
-            end = {"st": "errored", "x": failure.capture(exception)}
+            end = End("errored", error=failure.capture(exception))
         case None:
             raise AssertionError("a replay that has not ended has no end")
     asked = replay.unanswered()
-    if len(asked) > limits.SCRIPT_ELEMENTS:
-        end["l"] = -1  # a length that no journal has: the script sends it back to be compared
-    else:
-        end["q"] = list(map(told, asked))
+    if len(asked) <= limits.SCRIPT_ELEMENTS:
+        end.asked = list(map(told, asked))
     if replay.warnings:
-        end["w"] = codec.encode(list(replay.warnings), what="the warnings of an instance")
+        end.warnings = codec.encode(list(replay.warnings), what="the warnings of an instance")
     return end
 
 
 def told(command: Command) -> str:
-    """A command as ``unasked`` in ``pump.lua`` puts it."""
+    """A command as ``unasked`` in ``parts/decision.lua`` puts it."""
     return f"{command.seq}|{command.kind}|{command.count}|{command.name}"
 
 
-def told_by_record(record: dict[bytes, Any]) -> str:
+def told_by_record(record: Open) -> str:
     """The command that an open record belongs to, in the same form."""
-    return f"{record[b's']}|{record[b'k'].decode()}|{record[b'c']}|{record[b'n'].decode()}"
+    return f"{record.seq}|{record.kind}|{record.count}|{record.name}"
 
 
 def told_by_entry(blob: bytes) -> str:
@@ -104,7 +99,7 @@ def told_by_entry(blob: bytes) -> str:
     entry = journal.decode(blob)
     if isinstance(entry, Start):
         raise CorruptPayload("the journal holds a second start of the instance")
-    kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+    kind = entry.command if isinstance(entry, journal.Withdrawn) else entry.kind
     return f"{entry.seq}|{kind}|{entry.count}|{entry.name}"
 
 
@@ -123,37 +118,25 @@ def contradiction(unasked: Sequence[str]) -> str:
 
 def _open(
     replay: Replay, seq: int, app: App, instance: Instance, generation: str, overrides: Overrides | None
-) -> dict[str, Any]:
+) -> Asked:
     command = replay.command(seq)
     if overrides is not None:
         command = overrides.opening(instance, generation, command)
-    spec: dict[str, Any] = {"s": seq, "k": command.kind, "n": command.name, "c": command.count}
+    values: list[Any] = [command.kind, seq, command.name, command.count, False]
     match command:
         case Do():
-            spec |= {
-                "qu": command.queue or app.definition(instance.workflow).queue,
-                "g": _wire(command.config),
-                "to": command.config.timeout_ms,
-            }
+            queue = command.queue or app.definition(instance.workflow).queue
+            return Asked([*values, False, queue, command.config.timeout_ms, _wire(command.config)])
         case Sleep():
-            if command.until_ms is not None:
-                spec |= {"due": command.until_ms, "ms": 0, "ab": 1}
-            else:
-                spec |= {"ms": command.duration_ms or 0}
-            _keep_due(replay, seq, spec)
+            # A command that was detached and is awaited again keeps the moment it was due at first.
+            due = replay.reopen_due(seq) or command.until_ms or False
+            return Asked([*values, due, command.duration_ms or 0, command.until_ms is not None])
         case Wait():
-            spec |= {"ty": command.type, "ms": command.timeout_ms}
-            _keep_due(replay, seq, spec)
+            return Asked([*values, replay.reopen_due(seq) or False, command.timeout_ms, command.type])
         case Child():
-            spec |= _child(command, app, generation)
-    return spec
-
-
-def _withdraw(replay: Replay, seq: int) -> dict[str, Any]:
-    item: dict[str, Any] = {"s": seq, "k": replay.command(seq).kind}
-    if not replay.is_cancelled(seq):
-        item["d"] = True
-    return item
+            # The default id contains the parent's generation, so that a restarted parent gets new children.
+            id = command.id or f"{generation}-{seq}"
+            return Asked([*values, command.workflow, id], _message(command, id, app))
 
 
 @lru_cache(maxsize=1024)
@@ -161,16 +144,7 @@ def _wire(config: retries.StepConfig) -> bytes:
     return retries.to_wire(config)
 
 
-def _keep_due(replay: Replay, seq: int, spec: dict[str, Any]) -> None:
-    """A command that was detached and is awaited again keeps the moment it was due at first."""
-    due = replay.reopen_due(seq)
-    if due is not None:
-        spec["due"] = due
-
-
-def _child(command: Child, app: App, generation: str) -> dict[str, Any]:
-    # The default id contains the parent's generation, so that a restarted parent gets new children.
-    id = command.id or f"{generation}-{command.seq}"
+def _message(command: Child, id: str, app: App) -> dict[str, Any]:
     message: dict[str, Any] = {"op": "watch" if command.join else "invoke", "wf": command.workflow, "id": id}
     if not command.join:
         definition = app.definition(command.workflow)
@@ -181,4 +155,4 @@ def _child(command: Child, app: App, generation: str) -> dict[str, Any]:
             "ok": definition.retention_success_ms,
             "err": definition.retention_error_ms,
         }
-    return {"wf": command.workflow, "id": id, "m": message}
+    return message

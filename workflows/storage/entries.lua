@@ -1,4 +1,5 @@
+-- uses: journal
 -- Reads a page of a journal; writes nothing.
 -- KEYS   journal        ARGV   from, upto, page = most entries, bytes = no further entries once there are so many bytes
 -- Reply  list of entries
-return reply((page_of(KEYS[1], A.from, A.upto, A.page, A.bytes)))
+return reply((journal.page(KEYS[1], A.from, A.upto, A.page, A.bytes)))

@@ -25,7 +25,7 @@ from workflows.values import names
 RENEW_SECONDS: Final = 60
 STALE_RENEWALS: Final = 3
 
-_MANIFEST = script(Path(__file__).with_name("manifest.lua"), pump=False)
+_MANIFEST = script(Path(__file__).with_name("manifest.lua"))
 
 
 class Described(Protocol):

@@ -20,7 +20,7 @@ from typing import Literal
 from workflows.storage.store import Call, Store, call_on, packb, script, unpackb
 
 _BURY = script(Path(__file__).with_name("bury.lua"))
-_PROCESS = script(Path(__file__).with_name("process.lua"), pump=False)
+_PROCESS = script(Path(__file__).with_name("process.lua"))
 
 _PROC = Path("/proc")
 # Where a process's line of /proc/…/stat has its start, counted from behind its name.

@@ -1,4 +1,5 @@
+-- uses: journal
 -- Reads a page of an instance's open records; writes nothing.
 -- KEYS   open records   ARGV   cursor, page = about the most records, bytes = no further ones once there are so many bytes
 -- Reply  {records, cursor of the next page or ''}
-return reply({values_of(KEYS[1], A.cursor, A.page, A.bytes)})
+return reply({journal.values(KEYS[1], A.cursor, A.page, A.bytes)})

@@ -15,7 +15,7 @@ CREATE = script(Path(__file__).with_name("create.lua"))
 _DELETE = script(Path(__file__).with_name("delete.lua"))
 _RESTART = script(Path(__file__).with_name("restart.lua"))
 SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
-_UNRING = script(Path(__file__).with_name("unring.lua"), pump=False)
+_UNRING = script(Path(__file__).with_name("unring.lua"))
 
 
 def delete_call(keyspace: Keyspace, instance: Instance, arguments: Mapping[str, Any]) -> Call:

@@ -1,18 +1,19 @@
+-- uses: pump mailbox command
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of {i, ev, ty, p}: instance, event id, type, payload blob; max: events kept per mailbox;
 --        [owner]: only act while this owner holds the shard for at least a second (the pub/sub bridge)
 -- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then
-  local o = redis.call('HMGET', OWNER, 'token', 'since')
+  local o = redis.call('HMGET', shard.owner, 'token', 'since')
   if o[1] ~= A.owner or (tonumber(o[2]) or REAL) + 1000 > REAL then return reply({'not-owner'}) end
 end
 local answers = {}
 for at, a in ipairs(A.items) do
-  local I = instance(a.i)
-  local before = I and remembered(I, a.ev)
+  local I = instance.load(a.i)
+  local before = I and command.remembered(I, a.ev)
   if not I then
-    answers[at] = absent(a.i)
+    answers[at] = instance.absent(a.i)
   elseif before then
     answers[at] = before
   elseif FINAL[I.st] then
@@ -22,17 +23,17 @@ for at, a in ipairs(A.items) do
   else
     local number = redis.call('HINCRBY', I.m, 'n', 1)
     local e = {p = a.p, et = NOW, ev = a.ev}
-    local r = waiting_for(I, a.ty)
+    local r = mailbox.waiting_for(I, a.ty)
     if r and not I.rest.at and not I.rest.mail then
-      give(I, r, a.ty, number, e)
+      mailbox.give(I, r, a.ty, number, e)
     else
-      keep_event(I, a.ty, number, e)
+      mailbox.keep(I, a.ty, number, e)
       -- Others that came before it have not been looked at yet.
-      if r then look_for_mail(I, a.ty, number) end
+      if r then mailbox.look_for(I, a.ty, number) end
       r = nil
     end
     pump(I)
-    answers[at] = remember(I, a.ev, r and 'delivered' or 'buffered')
+    answers[at] = command.remember(I, a.ev, r and 'delivered' or 'buffered')
   end
 end
 flush()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import select
 import threading
 import time
@@ -34,6 +35,7 @@ from workflows.storage import nonces
 from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import DEFAULT_SHARDS, Instance, Keyspace
 from workflows.storage.outage import server_errors
+from workflows.storage.records import Open, open_record
 
 _HERE = Path(__file__).parent
 
@@ -47,17 +49,42 @@ class Script:
     sha: str
 
 
-@cache
-def script(path: Path, *, pump: bool = True) -> Script:
-    """Load a ``.lua`` file, with the shared texts it needs put before it.
+PARTS: Final = (
+    *("prelude", "shard", "aside", "waking", "journal", "instance", "queue", "record", "turn", "mailbox", "ending"),
+    *("pausing", "pump", "decision", "command"),
+)
+"""The parts that scripts are made of, in ``parts/``, each behind those it uses."""
 
-    Args:
-        path: the script's own file.
-        pump: True for scripts that change instances, False for those that only need the common arguments.
+
+@cache
+def script(path: Path) -> Script:
+    """Load a ``.lua`` file, with the parts it uses put before it.
+
+    A script names them in a line ``-- uses: pump mailbox``, and so do parts; ``limits.NAME`` stands for a number of
+    ``limits.py``.
+
+    Raises:
+        KeyError, ValueError: it names a part or a limit that is not there.
     """
-    parts = ["prelude.lua", "aside.lua", "pump.lua"] if pump else ["prelude.lua"]
-    text = "\n".join([*((_HERE / part).read_text() for part in parts), path.read_text()])
+    used = {"prelude"}
+    waiting = [_read(path)]
+    while waiting:
+        for name in re.findall(r"^-- uses:(.*)$", waiting.pop(), flags=re.MULTILINE):
+            new = set(name.split()) - used
+            used |= new
+            waiting += [_read(_part(one)) for one in new]
+    text = "\n".join(_read(one) for one in (*map(_part, sorted(used, key=PARTS.index)), path))
+    text = re.sub(r"\blimits\.([A-Z_]+)\b", lambda found: str(vars(limits)[found[1]]), text)
     return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _part(name: str) -> Path:
+    return Path(__file__).parent / "parts" / f"{name}.lua"
+
+
+@cache
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def packb(value: Any) -> bytes:
@@ -302,17 +329,17 @@ class Store:
     def entries(self, instance: Instance, start: int, end: int) -> list[bytes]:
         """Journal entries from ``start`` up to, not including, ``end``: as many of them as one reply may hold."""
         arguments = {"from": start, "upto": end, "page": end - start, "bytes": limits.SCRIPT_BYTES}
-        page = script(_HERE / "entries.lua", pump=False)
+        page = script(_HERE / "entries.lua")
         return cast("list[bytes]", self.call(Call(page, [self.keys.journal(instance)], arguments)))
 
-    def open_records(self, instance: Instance) -> Iterator[dict[bytes, Any]]:
+    def open_records(self, instance: Instance) -> Iterator[Open]:
         """The open records of an instance, page by page; one that comes or goes meanwhile may be among them."""
-        records = script(_HERE / "records.lua", pump=False)
+        records = script(_HERE / "records.lua")
         key, cursor = self.keys.of_instance(instance)[2], b"0"
         while cursor:
             arguments = {"cursor": cursor, "page": limits.SCRIPT_ELEMENTS, "bytes": limits.SCRIPT_BYTES}
             page, cursor = self.call(Call(records, [key], arguments))
-            yield from map(unpackb, page)
+            yield from (open_record(unpackb(blob)) for blob in page)
 
     def header_fields(self, instance: Instance, *names: str) -> list[bytes | None]:
         """Fields of an instance's header; None for those it does not have."""
@@ -539,7 +566,7 @@ class AsyncStore:
 
 def keyspace_call(namespace: str, shards: int | None = None) -> Call:
     """The call that fixes the number of shards at the first use of a namespace, and answers with the one in force."""
-    meta = script(_HERE / "meta.lua", pump=False)
+    meta = script(_HERE / "meta.lua")
     return Call(meta, [Keyspace(namespace).meta], {"shards": shards or DEFAULT_SHARDS})
 
 

@@ -1,0 +1,105 @@
+"""Do scripts and Python mean the same structures, and is every script made of the parts it names?"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orchestrator
+import worker
+import workflows
+from workflows import limits
+from workflows.errors import CorruptPayload
+from workflows.storage import store
+from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES
+from workflows.storage.records import HEADER, OPEN, OpenStep, open_record
+from workflows.storage.store import PARTS, packb, script, unpackb
+
+PACKAGES = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
+PART_FOLDER = Path(store.__file__).parent / "parts"
+SCRIPTS = sorted(path for folder in PACKAGES for path in folder.rglob("*.lua") if path.parent != PART_FOLDER)
+
+
+def part(name: str) -> str:
+    return (PART_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def table(text: str, name: str) -> str:
+    """What stands in the braces of ``local name = {…}``."""
+    begin = text.index(f"local {name} = {{")
+    depth, at = 0, text.index("{", begin)
+    for end, character in enumerate(text[at:], at):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0:
+            return text[at : end + 1]
+    raise AssertionError(f"{name} does not end")
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"'(\w+)'", text)
+
+
+@pytest.mark.parametrize("kind", OPEN)
+def test_an_open_record_has_the_same_values_on_both_sides(kind: str) -> None:
+    declared = ["kind", *(one.name for one in dataclasses.fields(OPEN[kind]))]
+    rows = dict(re.findall(r"\[?'?(\w+)'?\]? = \{([^{}]*)\}", table(part("record"), "OPEN")))
+    assert words(rows[kind]) == declared
+
+
+def test_scripts_read_no_field_of_a_header_that_is_not_declared() -> None:
+    assert set(words(table(part("instance"), "HEADER"))) <= HEADER.keys()
+    written = {
+        field
+        for path in [*SCRIPTS, *PART_FOLDER.glob("*.lua")]
+        for field in re.findall(r"instance\.set\(I, '(\w+)'", path.read_text(encoding="utf-8"))
+    }
+    assert written <= HEADER.keys()
+
+
+def test_the_keys_of_a_shard_and_of_an_instance_are_those_of_keys_py() -> None:
+    named = re.findall(r"(\w+) = KEYS\[(\d+)\]", part("shard"))
+    assert [name for name, _ in named] == list(SHARD_KEY_NAMES)
+    assert [int(place) for _, place in named] == list(range(1, len(SHARD_KEY_NAMES) + 1))
+    assert f"SHARD_KEYS, INSTANCE_KEYS = {len(SHARD_KEY_NAMES)}, {len(INSTANCE_KEY_NAMES)}" in part("shard")
+
+
+def test_every_part_is_known_and_stands_behind_those_it_uses() -> None:
+    assert sorted(PARTS) == sorted(path.stem for path in PART_FOLDER.glob("*.lua"))
+    for name in PARTS:
+        for used in re.findall(r"^-- uses:(.*)$", part(name), flags=re.MULTILINE):
+            assert all(PARTS.index(one) < PARTS.index(name) for one in used.split()), name
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_hides_no_part_it_is_made_of(path: Path) -> None:
+    """A local variable with the name of a part would be asked for its functions."""
+    text = script(path).text
+    used = [name for name in PARTS if re.search(rf"^local {name}\b", text, flags=re.MULTILINE)]
+    own = path.read_text(encoding="utf-8")
+    hidden = [name for name in used if re.search(rf"\blocal (?:\w+, )*{name}\b", own)]
+    assert not hidden
+
+
+def test_a_limit_that_is_not_there_is_an_error_at_load(tmp_path: Path) -> None:
+    (tmp_path / "wrong.lua").write_text("return limits.NO_SUCH_LIMIT")
+    with pytest.raises(KeyError, match="NO_SUCH_LIMIT"):
+        script(tmp_path / "wrong.lua")
+    (tmp_path / "right.lua").write_text("return limits.SCRIPT_ELEMENTS")
+    assert script(tmp_path / "right.lua").text.endswith(f"return {limits.SCRIPT_ELEMENTS}")
+
+
+@pytest.mark.parametrize("blob", [b"", b"\x00", packb([]), packb(["no"]), packb(["do"]), packb({}), packb(["do", 1])])
+def test_what_is_no_open_record_is_said_to_be_none(blob: bytes) -> None:
+    with pytest.raises((CorruptPayload, ValueError)):
+        open_record(unpackb(blob))
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers() | st.binary(), max_size=30))
+def test_values_of_a_later_version_are_passed_over(more: list[object]) -> None:
+    known = [b"do", 1, b"a", 1, 5, b"due", b"default", 60, b"c", 0, 0, 0, 0, *[False] * 6]
+    assert open_record([*known, *more]) == OpenStep(1, "a", 1, asked=5, state="due", timeout=60, config=b"c")

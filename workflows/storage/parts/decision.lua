@@ -1,0 +1,134 @@
+-- uses: pump mailbox ending
+-- What `run` has decided, applied: DECISION in records.py describes its fields.
+local decision = {}
+
+-- Opens what was asked: {the first values of an open record, [a message to the child's shard]}. `born` = {worker, token}
+-- makes the one new step start held by its asker (eager continuation).
+function decision.open(I, asked, born)
+  local r = record.of(asked[1])
+  r.asked = NOW
+  if r.kind == 'do' then
+    r.attempts, r.failed, r.deaths, r.losses = 0, 0, 0, 0
+    if born then
+      r.attempts = 1
+      instance.set(I, 'act', I.act + 1)
+      record.hold(I, r, born.worker, born.token)
+    else
+      record.back_to_due(I, r)
+    end
+  elseif r.kind == 'child' then
+    record.save(I, r)
+    local message = asked[2]
+    message.pgen, message.pseq, message.pwf, message.pid = I.gen, r.seq, I.wf, I.id
+    redis.call('HSET', shard.relay, 'c|' .. instance.who(I) .. r.seq, cmsgpack.pack(message))
+    wake()
+  else
+    r.due = r.due or instance.own_time(I) + r.ms
+    if r.kind == 'wait' then
+      queue.add(I, mailbox.waiter(r))
+      mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
+    end
+    record.save(I, r)
+    record.arm(I, r)
+  end
+end
+
+-- Gives up what a decision gives up. Returns how many were withdrawn, and whether nothing came back to the mailbox by
+-- that; and what of the decision is left, when as many bytes came back as one call may carry.
+function decision.change(I, D, f)
+  local withdrawn, alone = 0, true
+  for at, one in ipairs(D.w) do
+    if returned >= limits.SCRIPT_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
+    local seq, kind, is_detached = one[1], one[2], one[3]
+    local r = record.get(I, seq)
+    if r then
+      record.disarm(I, r)
+      if r.kind == 'wait' then redis.call('ZREM', I.q, mailbox.waiter(r)) end
+      redis.call('HDEL', I.o, seq)
+      record.answer(I, 'W', r, {k = r.kind, due = r.due})
+      withdrawn = withdrawn + 1
+    elseif kind == 'wait' then
+      alone = not mailbox.put_back(I, seq, is_detached and f or I.len) and alone
+    end
+  end
+  return withdrawn, alone
+end
+
+-- The next part of a decision that was too large for one call.
+function decision.take_part(I)
+  local name = turn.part_name(I.rest.at)
+  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
+  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
+    local _, _, left = decision.change(I, D, I.pos)
+    if left then
+      redis.call('HSET', I.m, name, cmsgpack.pack(left))
+      return
+    end
+    for _, spec in ipairs(D.o) do decision.open(I, spec) end
+    budget = math.max(0, budget - #D.w - #D.o)
+  else
+    aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
+  end
+  redis.call('HDEL', I.m, name)
+  I.rest.at = I.rest.at + 1
+  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
+end
+
+local LOOK = {}
+local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
+
+-- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
+-- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`
+-- when that is more elements or bytes than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
+-- while it holds the turn, what is open can only become entries.
+function decision.unasked(I, e, f)
+  if not e then return nil end
+  if e.l then return I.len ~= e.l and LOOK or nil end
+  local count = e.q and redis.call('HLEN', I.o) + I.len - f or 0
+  if count == 0 then return nil end
+  if count + #e.q > SLICE then return LOOK end
+  local asked, found = {}, {}
+  for _, one in ipairs(e.q) do asked[one] = true end
+  local function look(seq, kind, n, name)
+    local one = string.format('%.0f|%s|%.0f|%s', tonumber(seq) or 0, kind, tonumber(n) or 0, name)
+    if not asked[one] then found[#found + 1] = one end
+  end
+  local open = redis.call('HGETALL', I.o)
+  for at = 1, #open, 2 do
+    local r = record.decode(I, open[at], open[at + 1])
+    if r then look(r.seq, r.kind, r.count, r.name) end
+  end
+  local entries = journal.page(I.j, f, I.len, SLICE, limits.SCRIPT_BYTES)
+  if #entries < I.len - f then return LOOK end
+  for _, blob in ipairs(entries) do
+    local entry = journal.body(blob)
+    look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
+  end
+  return found[1] and found
+end
+
+-- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
+-- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
+-- stands in the mailbox in `n` parts by then, and is applied by and by.
+-- Returns true when the one opened step was born held.
+function decision.apply(I, D, f, born)
+  if D.e then
+    instance.set(I, 'pos', f)
+    ending.finish(I, D.e.st, D.e)
+    return false
+  end
+  local tail = I.len == f
+  local withdrawn, alone, left = decision.change(I, D, f)
+  for _, note in ipairs(D.g or {}) do redis.call('ZREM', I.q, 'g|' .. queue.ordered(note[1]) .. '|' .. note[2]) end
+  instance.set(I, 'pos', tail and f + withdrawn or f)
+  if left then
+    redis.call('HSET', I.m, turn.part_name(1), cmsgpack.pack(left))
+    I.rest.at, I.rest.parts = 1, 1
+    return false
+  end
+  -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
+  local eager = born and alone and #D.o == 1 and D.o[1][1][1] == 'do' and I.len == I.pos and record.lease_is_live(born.worker)
+  for _, spec in ipairs(D.o) do decision.open(I, spec, eager and born) end
+  mailbox.match(I)
+  return eager or false
+end

@@ -1,0 +1,101 @@
+-- uses: turn
+-- How a life ends, and who hears of it.
+local ending = {}
+
+-- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
+function ending.parents(I)
+  if I.parents == '' then return {} end
+  if I.parents == 'creator' then return {journal.body_of(I.j, 0).pa} end
+  local ok, parents = pcall(cmsgpack.unpack, I.parents)
+  if ok and type(parents) == 'table' then return parents end
+  aside.note(I.h, 'parents', 'who waits for its end cannot be read')
+  return {}
+end
+
+function ending.is_among(parents, parent)
+  for _, p in ipairs(parents) do
+    if p.wf == parent.wf and p.id == parent.id and p.gen == parent.gen and p.seq == parent.seq then return true end
+  end
+  return false
+end
+
+function ending.tell(parents, wf, id, outcome)
+  if #parents == 0 then return end
+  for _, p in ipairs(parents) do
+    local message = {op = 'outcome', sh = p.sh, wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = wf, cid = id}
+    for field, value in pairs(outcome) do message[field] = value end
+    redis.call('HSET', shard.relay, 'o|' .. p.wf .. '|' .. p.id .. '|' .. p.gen .. '|' .. p.seq, cmsgpack.pack(message))
+  end
+  wake()
+end
+
+-- Tells those who wait for the end and have not been told yet.
+function ending.tell_all(I, outcome)
+  local parents = ending.parents(I)
+  ending.tell({unpack(parents, (I.rest.told or 0) + 1)}, I.wf, I.id, outcome)
+end
+
+-- The same for as many as one call may tell: each of them is sent the value.
+function ending.tell_some(I, outcome)
+  local parents, told = ending.parents(I), I.rest.told or 0
+  local bearable = math.floor(limits.SCRIPT_BYTES / (#(outcome.v or outcome.x or '') + 1))
+  local upto = math.min(#parents, told + math.max(1, math.min(SLICE, bearable)))
+  ending.tell({unpack(parents, told + 1, upto)}, I.wf, I.id, outcome)
+  I.rest.told = upto < #parents and upto or nil
+end
+
+-- Tells those who wait for the end to look; channels are shared by all databases (Keyspace.ended_channel).
+function ending.announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
+
+-- Takes back open records of a life that has ended, and says so in its journal.
+function ending.withdraw_some(I)
+  local found, more, fields = record.some(I, '0')
+  for _, r in ipairs(found) do
+    record.unlist(I, r)
+    record.answer(I, 'W', r, {k = r.kind})
+  end
+  if #fields > 0 then redis.call('HDEL', I.o, unpack(fields)) end
+  I.bad, I.rest.clear = nil, more and 1 or nil
+end
+
+-- What makes a life end at once, however much of it is open: no turn, no mail, and no token counts any more.
+local function stop(I)
+  if I.turn ~= '' then turn.close(I) end
+  I.due, I.rest, I.bad = {}, {}, nil
+  instance.set(I, 'act', 0)
+  redis.call('UNLINK', I.m, I.q)
+end
+
+-- Ends a life of which nothing is kept. More open records than one call can take back are put aside under another key,
+-- for `clean.lua`. Returns the doorbells of those taken back, as {queue, nonce}.
+function ending.abandon(I, remains, token)
+  local bells = {}
+  if string.sub(I.turn, 1, 1) == 'r' then bells[1] = {I.queue, string.sub(I.turn, 3)} end
+  if redis.call('HLEN', I.o) > budget then
+    redis.call('RENAME', I.o, remains)
+    redis.call('ZADD', shard.unfinished, REAL, 'x|' .. instance.who(I) .. token)
+    wake()
+  else
+    for _, r in ipairs((record.some(I, '0'))) do
+      record.unlist(I, r)
+      if r.state == 'ready' then bells[#bells + 1] = {r.queue, r.intent} end
+    end
+    redis.call('UNLINK', I.o)
+  end
+  redis.call('ZREM', shard.unfinished, instance.unfinished_member(I))
+  stop(I)
+  return bells
+end
+
+-- `x` is what those who wait are told of a termination, which itself has no outcome.
+function ending.finish(I, status, outcome, x)
+  stop(I)
+  ending.withdraw_some(I)
+  instance.set_status(I, status)
+  instance.set(I, 'ended', NOW)
+  instance.set(I, 'want', '')
+  journal.append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, t = NOW})
+  redis.call('ZADD', shard.retire, NOW + instance.retention(I, status), instance.retire_member(I))
+  ending.tell_some(I, {v = outcome.v, x = x or outcome.x, st = status})
+  ending.announce(I, status)
+end

@@ -1,0 +1,180 @@
+-- uses: aside waking
+-- The instances of a call: their headers, read once and written once, at the end (`pump.lua:flush`).
+--
+-- A field that is not there has its default: text '' or number 0, `queue` 'default', retentions of limits.RETENTION_MS.
+-- HEADER in records.py says the same.
+local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'keep_ok',
+  'keep_err', 'stood', 'parents', 'rest'}
+-- What the first of them look like, one line each.
+local SHAPED = 14
+local SHAPE = '%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*'
+local STATUSES = ' queued running waiting waitingForPause paused complete errored terminated '
+local FINAL = {complete = true, errored = true, terminated = true}
+
+local instance, unreadable = {}, {}
+
+-- Why these values are no header; nil when they are.
+local function fault_of(v)
+  if not v[1] then return 'its header has no field st' end
+  local known = string.find(STATUSES, ' ' .. v[1] .. ' ', 1, true)
+  if not known or not string.match(table.concat(v, '\n', 1, SHAPED), '^' .. SHAPE .. '$') then
+    local f = 0
+    for shape in string.gmatch(SHAPE, '[^\n]+') do
+      f = f + 1
+      if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not known then
+        return 'the field ' .. HEADER[f] .. " of its header is '" .. aside.shortened(v[f]) .. "'"
+      end
+    end
+  end
+  -- Longer numbers are exact nowhere: created, pos, started.
+  if #v[3] > 15 or #v[5] > 9 or #v[11] > 15 then return 'a number in its header has too many digits' end
+end
+
+-- Takes an instance for absent, because nothing can be said about it.
+local function disregard(n, key, why)
+  unreadable[n] = true
+  aside.note(key, '', why)
+  return nil
+end
+
+function instance.is_unreadable(n) return unreadable[n] or false end
+
+-- What to answer about an instance that `load` did not find.
+function instance.absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
+
+-- What is left over in an instance, by place in the header's field `rest`; a pattern stands for text, else it is a number:
+--   due     steps are queued to be handed out
+--   walk    cursor of a walk over the open records, which brings each in line with whether time stands still
+--   mail    events may have found a wait that has not been looked at
+--   at      the part of a decision that is to be applied next, of `parts` parts kept in the mailbox
+--   token   the parts are those of this turn, which has not committed them (yet)
+--   clear   open records of a life that has ended
+--   told    how many of those who wait for its end have been told
+local function rest_parts()
+  return {{'due'}, {'walk', '^%d+$'}, {'mail'}, {'at'}, {'parts'}, {'token', '^[%w_-]+$'}, {'clear'}, {'told'}}
+end
+
+-- The same as a table; nil when it cannot be read.
+local function rest_of(blob)
+  if blob == '' then return {} end
+  local ok, values = pcall(cmsgpack.unpack, blob)
+  local parts = rest_parts()
+  if not ok or type(values) ~= 'table' or #values ~= #parts then return nil end
+  local rest = {}
+  for at, part in ipairs(parts) do
+    local value = values[at]
+    if value ~= '' then
+      if part[2] and not (type(value) == 'string' and string.match(value, part[2])) then return nil end
+      if not part[2] and not (type(value) == 'number' and value > 0 and value < 1e6) then return nil end
+      rest[part[1]] = value
+    end
+  end
+  return (not rest.at or rest.parts) and rest or nil
+end
+
+-- Where the keys of the n-th instance begin.
+function instance.place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
+
+-- The n-th instance of this call, loaded once; nil when it does not exist, or its header or journal cannot be read.
+function instance.load(n)
+  local I = loaded[n]
+  if I ~= nil then return I or nil end
+  local k = instance.place(n)
+  I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], q = KEYS[k + 5], changed = {}, due = {}}
+  loaded[n] = false
+  local v = server.pcall('HMGET', I.h, unpack(HEADER))
+  if v.err then return disregard(n, I.h, 'its header is a ' .. server.call('TYPE', I.h).ok) end
+  if not v[1] and server.call('EXISTS', I.h) == 0 then return nil end
+  for f = 2, #HEADER do v[f] = v[f] or '' end
+  local fault = fault_of(v)
+  if fault then return disregard(n, I.h, fault) end
+  for f = 1, #HEADER do I[HEADER[f]] = v[f] end
+  I.wf, I.id = string.match(I.h, '^[^}]*}:i:([^:]*):([^:]*):h$')
+  I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
+  I.lost, I.stood = tonumber(I.lost) or 0, tonumber(I.stood) or 0
+  if I.queue == '' then I.queue = 'default' end
+  I.left, I.rest = I.rest, rest_of(I.rest)
+  I.len = server.pcall('LLEN', I.j)
+  if type(I.len) == 'table' then return disregard(n, I.j, 'its journal is a ' .. server.call('TYPE', I.j).ok) end
+  if I.pos > I.len then aside.spoil(I, I.j, '', 'its journal ends at ' .. I.len .. ', and ' .. I.pos .. ' entries were decided') end
+  if not I.rest then
+    I.rest = {}
+    aside.spoil(I, I.h, 'rest', 'what is left over in it cannot be read')
+  end
+  loaded[n] = I
+  return I
+end
+
+-- Makes the n-th instance of this call, which `load` did not find.
+function instance.create(n, generation, queue, keep_ok, keep_err)
+  loaded[n] = nil
+  local fields = {'st', 'queued', 'gen', generation, 'created', NOW}
+  local function put(field, value, default)
+    if value ~= default then
+      fields[#fields + 1] = field
+      fields[#fields + 1] = value
+    end
+  end
+  put('queue', queue, 'default')
+  put('keep_ok', keep_ok, limits.RETENTION_MS)
+  put('keep_err', keep_err, limits.RETENTION_MS)
+  redis.call('HSET', KEYS[instance.place(n)], unpack(fields))
+  return instance.load(n)
+end
+
+function instance.set(I, field, value)
+  I[field] = value
+  I.changed[field] = value
+end
+
+function instance.who(I) return I.wf .. '|' .. I.id .. '|' .. I.gen .. '|' end
+
+function instance.index_member(I) return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id end
+
+function instance.set_status(I, status)
+  if I.st == status then return end
+  redis.call('ZREM', shard.index, instance.index_member(I))
+  instance.set(I, 'st', status)
+  redis.call('ZADD', shard.index, 0, instance.index_member(I))
+end
+
+-- How long it stays readable once it has ended like this, in ms.
+function instance.retention(I, status) return tonumber(status == 'complete' and I.keep_ok or I.keep_err) or limits.RETENTION_MS end
+
+function instance.retire_member(I) return I.wf .. '|' .. I.id .. '|' .. I.gen end
+
+-- An instance has a time of its own, which stands still while it is paused: records hold moments of it, timers those of
+-- the server. So a pause leaves the records as they are.
+function instance.own_time(I)
+  if I.want == '' then return NOW - I.stood end
+  return (tonumber(I.paused_at or redis.call('HGET', I.h, 'paused_at')) or NOW) - I.stood
+end
+
+function instance.unfinished_member(I) return 'i|' .. instance.retire_member(I) end
+
+function instance.is_unfinished(I)
+  local rest = I.rest
+  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
+end
+
+-- Writes the header, with what is left over in it, so that this does not depend on anybody's memory.
+function instance.write(I)
+  local text = ''
+  if next(I.rest) then
+    local values = {}
+    for at, part in ipairs(rest_parts()) do values[at] = I.rest[part[1]] or '' end
+    text = cmsgpack.pack(values)
+  end
+  if text ~= I.left then I.changed.rest = text end
+  if instance.is_unfinished(I) then
+    if redis.call('ZADD', shard.unfinished, 'NX', REAL, instance.unfinished_member(I)) == 1 then wake() end
+  elseif I.left ~= '' then
+    redis.call('ZREM', shard.unfinished, instance.unfinished_member(I))
+  end
+  local args = {}
+  for field, value in pairs(I.changed) do
+    args[#args + 1] = field
+    args[#args + 1] = value
+  end
+  if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
+end

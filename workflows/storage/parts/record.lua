@@ -1,0 +1,189 @@
+-- uses: instance queue journal
+-- Open records: what an instance has asked for and not yet got. A record's presence together with its token is the lock;
+-- removing the record is the cancellation.
+--
+-- Stored as the values of these fields in this order, `false` for what is absent; OpenStep and its like in records.py say
+-- the same. Values behind them are those of a later version, and are kept.
+--
+--   asked     ms of its instance's time            config     retries and back-off, packed by the worker
+--   state     due | ready | held | back            attempts   begun, this one included; failed: ended with an error
+--   due       ms when it fires or is tried again   deaths, losses   workers that ended while they held it
+--   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
+--   token, by who holds it since begun             absolute   due is the server's time, not its instance's
+local OPEN = {
+  ['do'] = {'kind', 'seq', 'name', 'count', 'asked', 'state', 'queue', 'timeout', 'config', 'attempts', 'failed', 'deaths',
+    'losses', 'due', 'intent', 'token', 'by', 'begun', 'failures'},
+  sleep = {'kind', 'seq', 'name', 'count', 'asked', 'due', 'ms', 'absolute'},
+  wait = {'kind', 'seq', 'name', 'count', 'asked', 'due', 'ms', 'type'},
+  child = {'kind', 'seq', 'name', 'count', 'asked', 'workflow', 'id'},
+}
+local record = {}
+
+local function is_open_step(r)
+  if r.state == 'ready' then
+    if type(r.intent) ~= 'string' then return false end
+  elseif r.state == 'held' then
+    if type(r.token) ~= 'string' or type(r.by) ~= 'string' then return false end
+  elseif r.state == 'back' then
+    if type(r.due) ~= 'number' then return false end
+  elseif r.state ~= 'due' then
+    return false
+  end
+  return type(r.attempts) == 'number' and type(r.failed) == 'number' and type(r.deaths) == 'number'
+    and type(r.losses) == 'number' and type(r.queue) == 'string' and string.find(r.queue, '^[%w_-]+$') ~= nil
+end
+
+local function is_open(r, seq)
+  if r.seq ~= seq or type(r.name) ~= 'string' or type(r.count) ~= 'number' then return false end
+  if r.kind == 'do' then return is_open_step(r) end
+  if r.kind == 'child' then return type(r.workflow) == 'string' and type(r.id) == 'string' end
+  return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
+end
+
+-- The record whose values these are.
+function record.of(values)
+  local fields, r = OPEN[values[1]], {}
+  for at = 1, #values do
+    if values[at] then r[fields[at] or at] = values[at] end
+  end
+  return r
+end
+
+-- What is stored as an open record, or nil, and then the instance is going to be parked.
+function record.decode(I, seq, blob)
+  local ok, values = pcall(cmsgpack.unpack, blob)
+  if ok and type(values) == 'table' and OPEN[values[1]] then
+    local r = record.of(values)
+    if is_open(r, tonumber(seq)) then return r end
+  end
+  aside.spoil(I, I.o, seq, 'its open record ' .. aside.shortened(seq) .. ' cannot be read')
+end
+
+function record.encode(r)
+  local fields, values, last = OPEN[r.kind], {}, 0
+  for at = 1, #fields do
+    local value = r[fields[at]]
+    values[at] = value or false
+    if value then last = at end
+  end
+  for at = #fields, last + 1, -1 do values[at] = r[at] end
+  for at = #fields + 1, #r do values[at] = r[at] end
+  return cmsgpack.pack(values)
+end
+
+function record.get(I, seq)
+  local blob = redis.call('HGET', I.o, seq)
+  return blob and record.decode(I, seq, blob) or nil
+end
+
+function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
+
+-- Open records in the order of asking, as many as this call may still take up; the cursor behind them, none when these
+-- are all there are; and the fields they stand in, those that cannot be read included.
+function record.some(I, cursor)
+  local found, fields, all, more = {}, {}, {}, nil
+  if redis.call('HLEN', I.o) <= budget then
+    found = redis.call('HGETALL', I.o)
+  elseif budget == 0 then
+    more = cursor
+  else
+    repeat
+      local page = redis.call('HSCAN', I.o, cursor, 'COUNT', budget)
+      cursor = page[1]
+      for _, one in ipairs(page[2]) do found[#found + 1] = one end
+    until #found >= budget or cursor == '0'
+    more = cursor ~= '0' and cursor or nil
+  end
+  for at = 1, #found, 2 do
+    fields[#fields + 1] = found[at]
+    all[#all + 1] = record.decode(I, found[at], found[at + 1])
+  end
+  budget = math.max(0, budget - #fields)
+  table.sort(all, function(a, b) return a.seq < b.seq end)
+  return all, more, fields
+end
+
+function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
+
+function record.held_member(I, worker, kind, seq, token)
+  return worker .. '|' .. kind .. '|' .. instance.who(I) .. seq .. '|' .. token
+end
+
+function record.add_intent(I, kind, seq, n, queue)
+  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
+  wake()
+end
+
+local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
+
+function record.timer_member(I, r) return TIMER_KIND[r.kind] .. '|' .. instance.who(I) .. r.seq end
+
+-- Whether a timer belongs to it: of steps, to those that wait for their next attempt.
+function record.is_timed(r) return r.kind ~= 'child' and (r.kind ~= 'do' or r.state == 'back') end
+
+function record.moment(I, r) return r.absolute and r.due or r.due + I.stood end
+
+function record.arm(I, r)
+  if I.want ~= '' then return end
+  local member = record.timer_member(I, r)
+  redis.call('ZADD', shard.timers, record.moment(I, r), member)
+  -- The owner sleeps until the earliest timer it knows of, so it must hear of an earlier one.
+  if redis.call('ZRANGE', shard.timers, 0, 0)[1] == member then wake() end
+end
+
+-- Writes what came of it into the journal.
+function record.answer(I, kind, r, more)
+  local body = {q = r.seq, n = r.name, c = r.count, t = NOW, s = r.begun or r.asked, a = r.attempts}
+  for field, value in pairs(more) do body[field] = value end
+  journal.append(I, kind, body)
+end
+
+-- Takes a record out of the shard, whatever its state.
+function record.unlist(I, r)
+  if r.state == 'ready' then
+    redis.call('ZREM', shard.intents, record.intent_member(I, 'a', r.seq, r.intent, r.queue))
+  elseif r.state == 'held' then
+    local member = record.held_member(I, r.by, 'a', r.seq, r.token)
+    redis.call('ZREM', shard.held, member)
+    -- Else its holder learns that nobody wants the result when it renews its lease. Who does this itself knows.
+    if r.by ~= A.w then redis.call('PUBLISH', 'workflows:held:' .. r.by, member) end
+  elseif record.is_timed(r) then
+    redis.call('ZREM', shard.timers, record.timer_member(I, r))
+  end
+end
+
+-- Takes a record out of every place that knows it, and leaves the record itself to the caller.
+function record.disarm(I, r)
+  record.unlist(I, r)
+  if r.state == 'ready' or r.state == 'held' then
+    instance.set(I, 'act', I.act - 1)
+  elseif r.state == 'due' then
+    redis.call('ZREM', I.q, 'd|' .. queue.ordered(r.seq))
+  end
+end
+
+-- Lets a step that is disarmed be handed out again, by the next `pump`, which also writes the record.
+function record.back_to_due(I, r)
+  r.state, r.due, r.intent, r.token, r.by = 'due', nil, nil, nil, nil
+  I.due[#I.due + 1] = r
+end
+
+-- Takes a step from whoever holds it.
+function record.give_back(I, r)
+  record.disarm(I, r)
+  record.back_to_due(I, r)
+end
+
+function record.lease_is_live(worker)
+  local expiry = redis.call('ZSCORE', shard.workers, worker)
+  return expiry and tonumber(expiry) > REAL
+end
+
+-- A worker takes a step. Returns the record as stored.
+function record.hold(I, r, worker, token)
+  r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
+  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', r.seq, token))
+  local blob = record.encode(r)
+  redis.call('HSET', I.o, r.seq, blob)
+  return blob
+end

@@ -1,0 +1,15 @@
+-- The keys of a shard by name, and what concerns all of it.
+--
+-- KEYS[1..11]           the shard, in the order of SHARD_KEY_NAMES in keys.py
+-- KEYS[12+6*(n-1) ..]   instance n: header, journal, open records, mailbox, command ids, queues
+local shard = {timers = KEYS[1], intents = KEYS[2], wake = KEYS[3], held = KEYS[4], workers = KEYS[5], relay = KEYS[6],
+  index = KEYS[7], retire = KEYS[8], owner = KEYS[9], aside = KEYS[10], unfinished = KEYS[11]}
+local SHARD_KEYS, INSTANCE_KEYS = 11, 6
+-- In place of the end of a lease: it left by itself; its end was seen; it was found gone. All are over at once.
+local LEFT, SEEN, GONE = 0, 1, 2
+-- Open records and queued things that one call takes up beyond what it was asked for. What is left over stands in the
+-- instance, and `continue.lua` goes on with it (I12).
+local SLICE = limits.SCRIPT_ELEMENTS
+local budget = SLICE
+-- Taking up a value counts by its bytes too: one of the largest is a slice by itself.
+local function charge_bytes(n) budget = math.max(0, budget - math.floor(n * SLICE / limits.SCRIPT_BYTES)) end

@@ -1,0 +1,233 @@
+"""The structures that scripts and Python share, each declared once: what stands where, under which name.
+
+The same tables stand at the head of the Lua part that reads them (``parts/record.lua``, ``parts/instance.lua``,
+``parts/decision.lua``); a test compares both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from workflows.errors import CorruptPayload
+
+HEADER: Mapping[str, str] = {
+    "st": "status",
+    "gen": "generation: the name of this life",
+    "created": "ms",
+    "want": "pause | park: time is to stand still; no field: it goes on",
+    "pos": "entries of the journal that a decision has been taken over",
+    "turn": "r|nonce: somebody shall take it; h|worker|token: somebody has",
+    "act": "attempts that are ready or held",
+    "queue": "of its turns; no field: default",
+    "strikes": "processes that ended in its turns, one after the other, or were interrupted there",
+    "lost": "workers that were found gone while they held its turn",
+    "started": "ms of the first claim",
+    "keep_ok": "ms it stays readable after success; no field: limits.RETENTION_MS",
+    "keep_err": "the same after an error or termination",
+    "stood": "ms its time has stood still",
+    "parents": "who waits for the end: creator, or a packed list",
+    "rest": "what a call has left over (I12), packed",
+    "cid": "id of the command that created it",
+    "paused_at": "ms",
+    "reason": "why it is paused or was struck",
+    "ended": "ms",
+    "declined": "how often a worker did not know its workflow",
+}
+"""The header of an instance, a hash. No field, or an empty one, is the default: no text, 0. Others are left alone."""
+
+Values = list[Any]
+_Record = TypeVar("_Record", bound="_Open")
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An open record, stored as the list of its kind and its values; ``False`` and what is missing at the end: absent.
+
+    Values behind those declared are those of a later version: scripts keep them, and they are passed over here.
+    """
+
+    kind: ClassVar[str]
+    seq: int
+    name: str
+    count: int
+    asked: int = 0
+    """In ms of the instance's own time."""
+
+    @classmethod
+    def of(cls: type[_Record], values: Sequence[Any]) -> _Record:
+        """From values as they come out of msgpack, with bytes for text."""
+        found = {}
+        for declared, value in zip(fields(cls), values[1:], strict=False):
+            if value is not False:
+                found[declared.name] = value.decode() if declared.type == "str" else value
+        return cls(**found)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep(_Open):
+    """A step that runs, is to run, or waits for its next attempt."""
+
+    kind: ClassVar[str] = "do"
+    state: str = ""
+    """``due``, ``ready`` (handed out under ``intent``), ``held`` (by a worker), ``back`` (off until ``due``)."""
+    queue: str = "default"
+    timeout: int = 0
+    config: bytes = b""
+    """Retries and back-off (``retries.to_wire``)."""
+    attempts: int = 0
+    failed: int = 0
+    deaths: int = 0
+    losses: int = 0
+    due: int | None = None
+    intent: str = ""
+    token: str = ""
+    by: str = ""
+    begun: int = 0
+    """In ms, of the attempt that is held or was held last."""
+    failures: Sequence[Any] = ()
+    """The last few, each attempt, begun, ended, failure blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSleep(_Open):
+    """A sleep."""
+
+    kind: ClassVar[str] = "sleep"
+    due: int = 0
+    ms: int = 0
+    absolute: bool = False
+    """``due`` is a moment of the server, else one of the instance's own time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWait(_Open):
+    """A wait for an event; ``ms`` is its timeout."""
+
+    kind: ClassVar[str] = "wait"
+    due: int = 0
+    ms: int = 0
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChild(_Open):
+    """A wait for another instance's end."""
+
+    kind: ClassVar[str] = "child"
+    workflow: str = ""
+    id: str = ""
+
+
+Open = OpenStep | OpenSleep | OpenWait | OpenChild
+OPEN: Mapping[str, type[Open]] = {one.kind: one for one in (OpenStep, OpenSleep, OpenWait, OpenChild)}
+
+
+def open_record(values: Any) -> Open:
+    """An open record, as ``unpackb`` gives it.
+
+    Raises:
+        CorruptPayload: it is none.
+    """
+    try:
+        return OPEN[values[0].decode()].of(values)
+    except (TypeError, KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
+        raise CorruptPayload(f"an open record cannot be read: {type(error).__name__}: {error}") from error
+
+
+class Asked(NamedTuple):
+    """What a decision opens: the first values of an open record, and for a child the message to its shard."""
+
+    values: Values
+    message: dict[str, Any] | None = None
+
+    @property
+    def kind(self) -> str:
+        return str(self.values[0])
+
+    @property
+    def seq(self) -> int:
+        return int(self.values[1])
+
+    @property
+    def queue(self) -> str:
+        """Of a step."""
+        return str(self.values[6])
+
+    @property
+    def config(self) -> bytes:
+        """Of a step."""
+        blob: bytes = self.values[8]
+        return blob
+
+
+class Withdrawn(NamedTuple):
+    """What a decision gives up.
+
+    Attributes:
+        is_detached: it may be awaited again, so only an entry that has been fed counts as received.
+    """
+
+    seq: int
+    kind: str
+    is_detached: bool = False
+
+
+@dataclass(slots=True)
+class End:
+    """How a decision ends the instance.
+
+    Attributes:
+        status: ``complete`` or ``errored``.
+        value, error: codec or failure blob.
+        warnings: codec blob.
+        asked: what ``run`` has asked for and not got, each ``seq|kind|count|name``; None: too much for one call.
+        compared: how long the journal was when the worker compared that itself; None: it has not.
+    """
+
+    status: str
+    value: bytes | None = None
+    error: bytes | None = None
+    warnings: bytes | None = None
+    asked: list[str] | None = None
+    compared: int | None = None
+
+    def wire(self) -> dict[str, Any]:
+        compared = -1 if self.asked is None and self.compared is None else self.compared  # -1: as long as no journal
+        every = {
+            "st": self.status,
+            "v": self.value,
+            "x": self.error,
+            "w": self.warnings,
+            "q": self.asked,
+            "l": compared,
+        }
+        return {name: value for name, value in every.items() if value is not None}
+
+
+@dataclass(slots=True)
+class Decision:
+    """What ``run`` asks for next, relative to the decision before.
+
+    Attributes:
+        events: those it was fed, as seq of the wait and index of the entry.
+        parts: in so many parts, sent beforehand, stands what it withdraws and opens.
+    """
+
+    withdrawn: list[Withdrawn] = field(default_factory=list)
+    opened: list[Asked] = field(default_factory=list)
+    end: End | None = None
+    events: list[tuple[int, int]] = field(default_factory=list)
+    parts: int = 0
+
+    def wire(self) -> dict[str, Any]:
+        """As ``apply`` in ``parts/decision.lua`` reads it."""
+        wire: dict[str, Any] = {"w": self.withdrawn, "o": self.opened}
+        if self.end is not None:
+            wire["e"] = self.end.wire()
+        if self.events:
+            wire["g"] = self.events
+        if self.parts:
+            wire["n"] = self.parts
+        return wire
