@@ -1,11 +1,14 @@
-"""Requests of producers that cannot or may not call scripts: one stream per namespace, one XADD per request.
+"""Requests of producers that cannot or may not call scripts: a stream per producer, one XADD per request.
 
-    XADD media:inbox * op create workflow approval id a1 params '{"user": 7}'
-    XADD media:inbox * op event  workflow approval id a1 type approved payload '{"by": "ann"}'
+    XADD {media/inbox}:shop * op create workflow approval id a1 params '{"user": 7}'
+    XADD {media/inbox}:shop * op event  workflow approval id a1 type approved payload '{"by": "ann"}'
+
+The app declares its producers; those that trust each other may share ``media:inbox``. Redis has no narrower right than
+XADD on a stream, and with it goes the one to trim it.
 
 The owner of shard 0 applies an entry and then removes it; a crash in between applies it again into the stored answer,
-because the entry's id serves as command id. What cannot be applied moves to
-``<namespace>:inbox:refused`` with a reason.
+because the entry's id, with its producer's name, serves as command id. What cannot be applied moves to a stream of its
+own, ``…:refused``, with a reason.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import json
 import logging
 import secrets
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,7 @@ import redis
 
 from workflows import limits
 from workflows.errors import WorkflowError
-from workflows.storage import aside
+from workflows.storage import aside, keys
 from workflows.storage.manifest import Manifest, load_manifest
 from workflows.storage.removal import CREATE, SEND_EVENT
 from workflows.storage.store import Call, Store, call_one, script
@@ -30,7 +35,8 @@ from workflows.values import codec, names
 _INBOX = script(Path(__file__).with_name("inbox.lua"))
 _APPLIED = script(Path(__file__).with_name("applied.lua"))
 _log = logging.getLogger("workflows.orchestrator")
-# Of one round of the loop: timers, wake-ups and leases have their turn in between.
+# Of one round of the loop, shared by the streams that have something: timers, wake-ups and leases have their turn in
+# between, and so has every stream, whoever fills another.
 BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
 REFUSED_KEPT = 1_000
@@ -43,13 +49,49 @@ class Refused(Exception):
     """The request cannot be applied, now or later."""
 
 
-def apply(store: Store) -> int:
-    """Apply some of what stands in the inbox. Returns: how many requests were taken off it."""
-    limit = {"n": BATCH, "bytes": BATCH_BYTES, "fields": limits.REQUEST_FIELDS, "most": limits.REQUEST_BYTES}
-    entries = store.call(Call(_INBOX, [store.keys.inbox], limit))
+class Inbox:
+    """The streams of a namespace, read in turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._last = ""  # whose stream had the last turn; the next round begins behind it
+
+    def apply(self) -> int:
+        """Apply some of what stands in the streams. Returns: how many requests were taken off them."""
+        store = self._store
+        manifest = load_manifest(store)
+        declared = store.keys.inboxes(manifest.producers)
+        there = store.commands([["EXISTS", stream.key] for stream in declared])
+        full = [stream for stream, exists in zip(declared, there, strict=True) if exists]
+        share, share_bytes = max(1, BATCH // max(1, len(full))), BATCH_BYTES // max(1, len(full))
+        taken = size = 0
+        for stream in sorted(full, key=lambda stream: (stream.producer <= self._last, stream.producer)):
+            if taken >= BATCH or size >= BATCH_BYTES:
+                break
+            self._last = stream.producer
+            with _displaced(store, stream):
+                count, weight = _apply_some(store, manifest, stream, share, share_bytes)
+                taken, size = taken + count, size + weight
+        return taken
+
+
+@contextmanager
+def _displaced(store: Store, stream: keys.Stream) -> Iterator[None]:
+    """Reading a stream, which may be none: then it is taken away, and the others have their turn (I11)."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        wanted = {stream.key: "stream", stream.refused: "stream"}
+        if not aside.is_about_data(error) or not aside.displace(store, wanted):
+            raise
+
+
+def _apply_some(store: Store, manifest: Manifest, stream: keys.Stream, most: int, most_bytes: int) -> tuple[int, int]:
+    """Apply the first requests of a stream. Returns: how many were taken off it, and their bytes."""
+    limit = {"n": most, "bytes": most_bytes, "fields": limits.REQUEST_FIELDS, "most": limits.REQUEST_BYTES}
+    entries = store.call(Call(_INBOX, [stream.key], limit))
     if not entries:
-        return 0
-    manifest = load_manifest(store)
+        return 0, 0
     done = []
     for entry_id, texts, count, size in entries:
         reason = ""
@@ -60,7 +102,8 @@ def apply(store: Store) -> int:
                     f"{limits.REQUEST_FIELDS} fields of {limits.REQUEST_BYTES:,} bytes together"
                 )
             decoded = [text.decode() for text in texts]
-            _apply(store, manifest, entry_id.decode(), dict(zip(decoded[::2], decoded[1::2], strict=True)))
+            request = dict(zip(decoded[::2], decoded[1::2], strict=True))
+            _apply(store, manifest, _request_id(stream, entry_id), request)
         except (Refused, WorkflowError, UnicodeDecodeError, redis.ResponseError) as error:
             if isinstance(error, redis.ResponseError) and not aside.is_about_data(error):
                 raise
@@ -68,25 +111,30 @@ def apply(store: Store) -> int:
             _log.warning("request refused", extra={"entry": entry_id.decode(), "reason": reason})
         done.append({"id": entry_id, "reason": reason})
     arguments = {"items": done, "keep": REFUSED_KEPT, "texts": 2 * limits.REQUEST_FIELDS, "cut": REFUSED_BYTES}
-    store.call(Call(_APPLIED, [store.keys.inbox, store.keys.inbox_refused], arguments))
-    return len(done)
+    store.call(Call(_APPLIED, [stream.key, stream.refused], arguments))
+    return len(done), sum(int(size) for *_, size in entries)
 
 
-def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, str]) -> None:
+def _request_id(stream: keys.Stream, entry_id: bytes) -> str:
+    """By which a request is known if it names no id: two streams may have entries of the same id."""
+    return f"{stream.producer}-{entry_id.decode()}" if stream.producer else entry_id.decode()
+
+
+def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str, str]) -> None:
     operation = request.get("op")
     if operation not in ("create", "event"):
         raise Refused(f"op is {operation!r}: it must be 'create' or 'event'")
     workflow = names.check_workflow_name(request.get("workflow", ""))
     if operation == "create":
         known = manifest.workflow(workflow)
-        # Without an id the entry's own serves, so that applying it twice is still one instance.
-        id = names.check_instance_id(request.get("id") or f"inbox-{entry_id}")
+        # Without an id the request's own serves, so that applying it twice is still one instance.
+        id = names.check_instance_id(request.get("id") or f"inbox-{request_id}")
         item = {
             "i": 1,
             "wf": known.name,
             "id": id,
             "gen": secrets.token_hex(6),
-            "cid": entry_id,
+            "cid": request_id,
             "p": _value(request, "params", {}),
             "qu": known.queue,
             "ok": known.retention_success_ms,
@@ -97,7 +145,7 @@ def _apply(store: Store, manifest: Manifest, entry_id: str, request: dict[str, s
         id = names.check_instance_id(request.get("id", ""))
         item = {
             "i": 1,
-            "ev": names.check_command_id(request["event_id"], "event_id") if "event_id" in request else entry_id,
+            "ev": names.check_command_id(request["event_id"], "event_id") if "event_id" in request else request_id,
             "ty": names.check_event_type(request.get("type", "")),
             "p": _value(request, "payload", None),
         }

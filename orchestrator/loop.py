@@ -71,6 +71,7 @@ class Orchestrator:
         self._lifelines = Lifelines()
         self._lost: Counter[str] = Counter()
         self._busy: set[int] = set()
+        self._inbox = inbox.Inbox(store)
         self._has_requests = False
         self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
         # What is being swept, the last first: a shard, when it lost a key if it has, and the pages still to come.
@@ -268,11 +269,11 @@ class Orchestrator:
             self._has_requests = True
 
     def _apply_requests(self) -> None:
-        """One batch a round, until the inbox is empty: whoever fills it keeps nobody from their timers."""
+        """One batch a round, until there are no requests: whoever makes many keeps nobody from their timers."""
         if self._has_requests and 0 in self.shards.since:
             self._has_requests = False
             with self._apart():
-                self._has_requests = inbox.apply(self.store) > 0
+                self._has_requests = self._inbox.apply() > 0
 
     def _wait(self) -> Iterable[int]:
         """Block until a shard wakes, a timer is due or a poll is. Returns: the shards that woke."""

@@ -63,6 +63,7 @@ ASIDE_MS: Final = 30 * DAY_MS  # they go after so long
 # Requests in the inbox
 REQUEST_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # one entry with all its fields: a full payload and what is around it
 REQUEST_FIELDS: Final = 16  # fields of one entry; a request has six at most
+PRODUCERS: Final = 100  # with a stream of their own; each is looked at once a second, and shares every round
 
 # Names, in characters
 WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
@@ -71,6 +72,7 @@ EVENT_TYPE_CHARACTERS: Final = 100  # (model)
 STEP_NAME_CHARACTERS: Final = 256  # (model)
 NAMESPACE_CHARACTERS: Final = 64  # of an app's name, which begins every key
 QUEUE_NAME_CHARACTERS: Final = 64
+PRODUCER_NAME_CHARACTERS: Final = 48  # with `inbox-` and an entry's id around it, it is still an instance's id
 COMMAND_ID_CHARACTERS: Final = 200  # ids by which repeated commands and events are known; at least 128 are kept each
 
 # Schedules

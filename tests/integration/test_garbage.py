@@ -50,7 +50,7 @@ class Parent(WorkflowEntrypoint):
 class Running:
     """An orchestrator and a worker on threads of their own, in a namespace of one shard."""
 
-    def __init__(self, redis: redis_py.Redis, url: str) -> None:
+    def __init__(self, redis: redis_py.Redis, url: str, app: App = app) -> None:
         self.redis = redis
         self.keys = Keyspace("shop", 1)
         self._stores: list[Store] = []

@@ -181,12 +181,21 @@ def test_queues_and_defaults_are_checked() -> None:
         App("a", retry_delay="soon")
 
 
+def test_producers_are_checked() -> None:
+    assert App("a", producers="shop").producers == ("shop",)
+    assert App("a").manifest()["producers"] == []
+    for producers in (("a", "a"), ("a:b",), ("",), ("x" * 49,), [f"p{n}" for n in range(101)]):
+        with pytest.raises((BadName, ConfigError)):
+            App("a", producers=producers)
+
+
 def test_manifest_is_json_and_complete() -> None:
-    app = App("media", version="v7")
+    app = App("media", version="v7", producers=("shop", "warehouse"))
     app.workflow(schedules="0 9 * * *")(Lifecycle)
     app.cron("* * * * *", name="c")(lambda event, env: None)
     manifest = json.loads(json.dumps(app.manifest()))
     assert manifest["app"] == "media" and manifest["code"] == "v7" and manifest["queues"] == ["default"]
+    assert manifest["producers"] == ["shop", "warehouse"]
     lifecycle = manifest["workflows"]["lifecycle"]
     assert lifecycle["schedules"] == ["0 9 * * *"]
     assert lifecycle["binding"] == "LIFECYCLE" and lifecycle["queue"] == "default"

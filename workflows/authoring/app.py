@@ -50,6 +50,7 @@ class App:
     Args:
         name: the namespace of all its keys in Redis.
         queues: the queues its workflows and steps may name; the first is the default.
+        producers: who gets a stream of their own for requests, ``{<name>/inbox}:<producer>``; at most 100.
         defaults: settings of steps that give none, a ``StepConfig`` or the model's mapping.
         retry_delay: the default delay before the first retry (10 seconds), for tests say.
         version: of the code, shown with instances; default ``WORKFLOWS_CODE_VERSION``, or a hash of the sources of its
@@ -64,12 +65,14 @@ class App:
         name: str,
         *,
         queues: Iterable[str] = ("default",),
+        producers: Iterable[str] = (),
         defaults: StepConfig | Mapping[str, Any] | None = None,
         retry_delay: Duration | None = None,
         version: str | None = None,
     ) -> None:
         self.name = names.check_namespace(name)
         self.queues = _checked_queues(queues)
+        self.producers = _checked_producers(producers)
         self.defaults = _step_defaults(defaults, retry_delay)
         self.findings: list[lint.Finding] = []
         self._version = version
@@ -277,6 +280,7 @@ class App:
             "app": self.name,
             "code": self.version,
             "queues": list(self.queues),
+            "producers": list(self.producers),
             "workflows": {
                 definition.name: {
                     "binding": definition.binding,
@@ -409,6 +413,17 @@ def _checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
         names.check_queue_name(queue)
     if not listed or len(set(listed)) != len(listed):
         raise ConfigError(f"An app needs at least one queue, each named once, not {listed!r}.")
+    return listed
+
+
+def _checked_producers(producers: Iterable[Any]) -> tuple[str, ...]:
+    listed = (producers,) if isinstance(producers, str) else tuple(producers)
+    for producer in listed:
+        names.check_producer_name(producer)
+    if len(set(listed)) != len(listed):
+        raise ConfigError(f"An app names each producer once, not {listed!r}.")
+    if len(listed) > bounds.PRODUCERS:
+        raise ConfigError(f"An app has {bounds.PRODUCERS} producers at most, not {len(listed)}.")
     return listed
 
 

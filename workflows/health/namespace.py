@@ -21,6 +21,7 @@ from workflows.storage.keys import (
     Intent,
     Listed,
     Retiring,
+    Stream,
     Timer,
     Unfinished,
     checked_name,
@@ -65,6 +66,21 @@ class Unclaimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """A stream of requests.
+
+    Attributes:
+        waiting: those that no orchestrator has taken yet.
+        refused: the refused ones that are kept, and where; ``reason``: that of the newest.
+    """
+
+    waiting: int
+    refused: int
+    refused_key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parked:
     """A paused instance that says why."""
 
@@ -87,6 +103,7 @@ class Report:
         instances: how many there are in each status.
         orphans: the same by workflow, for workflows that no registered app has.
         unclaimed: work that waits for a worker, by queue.
+        inboxes: the shared stream of requests and those of the producers, by key.
         parked: instances that are paused with a reason, some of them when there are many.
         notes: what could not be read, the newest of each shard.
         whole: False when some key was of the wrong type, so that nothing but ``notes`` is known.
@@ -104,6 +121,7 @@ class Report:
     instances: Mapping[str, int]
     orphans: Mapping[str, Mapping[str, int]]
     unclaimed: Mapping[str, Unclaimed]
+    inboxes: Mapping[str, Requests]
     parked: tuple[Parked, ...]
     notes: tuple[aside.Note, ...]
     channel: str
@@ -119,6 +137,7 @@ class Report:
             *self._orchestrators(),
             *self._workers(),
             Finding("ok", f"published events: channel {self.channel}, {self.listeners} listening"),
+            *self._inboxes(),
             *self._unclaimed(),
             *self._instances(),
             *self._orphans(),
@@ -184,6 +203,15 @@ class Report:
                 found.append(Finding(level, f"no worker serves queue {queue}: start `workflows worker APP -q {queue}`"))
         return found
 
+    def _inboxes(self) -> list[Finding]:
+        found = []
+        for key, requests in self.inboxes.items():
+            text = f"inbox {key}: {requests.waiting} waiting, {requests.refused} refused"
+            if requests.refused:
+                text += f" and kept in {requests.refused_key}, the newest because: {requests.reason.rstrip('.')}"
+            found.append(Finding("warning" if requests.refused else "ok", text))
+        return found
+
     def _unclaimed(self) -> list[Finding]:
         found = []
         for queue, work in sorted(self.unclaimed.items()):
@@ -218,12 +246,14 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def report(store: Store) -> Report:
     """Look at a namespace. While a key is of the wrong type, that is all it says: an orchestrator takes it away."""
-    notes = _displaced(store)
+    notes = _displaced(store, aside.types(store.keys))
     if notes:
         return _only(store, notes)
     kept = (note for shard in range(store.keys.shards) for note in aside.notes(store, shard, NOTES_PER_SHARD)[1])
-    notes = (*kept, *_unreadable(store))
     manifest = load_manifest(store)
+    streams = store.keys.inboxes(manifest.producers)
+    keys = {key: "stream" for stream in streams for key in (stream.key, stream.refused)}
+    notes = (*kept, *_unreadable(store), *_displaced(store, keys))
     seconds, microseconds = store.redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
     orchestrators: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
@@ -242,15 +272,15 @@ def report(store: Store) -> Report:
         instances=count_instances(store),
         orphans=orphans(store, manifest),
         unclaimed=unclaimed,
+        inboxes={stream.key: _requests(store, stream) for stream in streams},
         parked=tuple(_parked(store)),
         channel=store.events_channel,
         listeners=_listeners(store),
     )
 
 
-def _displaced(store: Store) -> tuple[aside.Note, ...]:
+def _displaced(store: Store, wanted: Mapping[str, str]) -> tuple[aside.Note, ...]:
     """Keys whose type is wrong at this moment."""
-    wanted = aside.types(store.keys)
     found = store.commands([["TYPE", key] for key in wanted])
     kinds = [kind.decode() if isinstance(kind, bytes) else str(kind) for kind in found]
     return tuple(
@@ -300,12 +330,24 @@ def _only(store: Store, notes: tuple[aside.Note, ...]) -> Report:
         instances=nothing,
         orphans=nothing,
         unclaimed=nothing,
+        inboxes=nothing,
         parked=(),
         channel=store.events_channel,
         listeners=0,
         whole=False,
         notes=notes,
     )
+
+
+def _requests(store: Store, stream: Stream) -> Requests:
+    try:
+        waiting, refused, newest = store.commands(
+            [["XLEN", stream.key], ["XLEN", stream.refused], ["XREVRANGE", stream.refused, "+", "-", "COUNT", 1]]
+        )
+    except redis.ResponseError:
+        return Requests(0, 0, stream.refused, "")  # of another type, as the notes say
+    reason = (newest[0][1] or {}).get(b"reason", b"") if newest else b""
+    return Requests(int(waiting), int(refused), stream.refused, aside.shown(reason))
 
 
 def _listeners(store: Store) -> int:

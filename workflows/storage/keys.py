@@ -30,7 +30,9 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
     {ns/processes}          hash    worker -> on which machine, as which process          left, buried
     <ns>:inbox              stream  requests of producers without scripts                 applied
-    <ns>:inbox:refused      stream  requests that could not be applied, at most 1,000      trimmed
+    <ns>:inbox:refused      stream  requests that could not be applied, about 1,000        trimmed
+    {ns/inbox}:<producer>   stream  requests of one producer                              applied
+    {ns/inbox}:<p>:refused  stream  those that could not be applied, about 1,000           trimmed
     {rq}… (RQ's own)        –       doorbells only; losing all of them loses nothing      popped
 """
 
@@ -38,6 +40,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -63,6 +66,14 @@ class Instance(NamedTuple):
     shard: int
     workflow: str
     id: str
+
+
+class Stream(NamedTuple):
+    """A stream of requests, and the one with those of them that could not be applied."""
+
+    producer: str
+    key: str
+    refused: str
 
 
 def held_channel(worker: str) -> str:
@@ -155,6 +166,17 @@ class Keyspace:
     def inbox_refused(self) -> str:
         """Requests that could not be applied, with the reason; the newest thousand."""
         return f"{self.namespace}:inbox:refused"
+
+    def inbox_of(self, producer: str) -> Stream:
+        """The stream of one producer, who needs the right to add to this key and to no other; '' is the shared one."""
+        if not producer:
+            return Stream("", self.inbox, self.inbox_refused)
+        key = f"{{{self.namespace}/inbox}}:{names.check_producer_name(producer)}"
+        return Stream(producer, key, f"{key}:refused")
+
+    def inboxes(self, producers: Iterable[str]) -> list[Stream]:
+        """The shared stream and those of the producers, by name."""
+        return [self.inbox_of(producer) for producer in ("", *sorted(producers))]
 
     def events_channel(self, database: int) -> str:
         """Plain ``PUBLISH`` to this channel is bridged into mailboxes.

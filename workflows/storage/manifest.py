@@ -66,12 +66,14 @@ class Manifest:
 
     Attributes:
         apps: each app's manifest as published.
+        producers: those with a stream of their own, by name.
         unreadable: apps whose manifest this version cannot read, most likely because a newer one wrote it.
     """
 
     workflows: Mapping[str, KnownWorkflow]
     apps: Mapping[str, Mapping[str, Any]]
     unreadable: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
 
     def workflow(self, name: str) -> KnownWorkflow:
         """The workflow of that name.
@@ -190,6 +192,7 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
     apps: dict[str, Mapping[str, Any]] = {}
     workflows: dict[str, KnownWorkflow] = {}
     unreadable: list[str] = []
+    producers: set[str] = set()
     for app, text in sorted(fields.items()):
         try:
             body = json.loads(text)
@@ -197,12 +200,14 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
             found = {name: _known(name, name_of_app, of) for name, of in body["workflows"].items()}
             for queue in body.get("queues") or ():
                 names.check_queue_name(queue)
+            declared = [names.check_producer_name(producer) for producer in body.get("producers") or ()]
         except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, BadName):
             unreadable.append(app.decode(errors="backslashreplace"))
             continue
         apps[name_of_app] = body
         workflows |= found
-    return Manifest(workflows, apps, tuple(unreadable))
+        producers |= set(declared)
+    return Manifest(workflows, apps, tuple(unreadable), tuple(sorted(producers)))
 
 
 def _duration(value: Any) -> int:

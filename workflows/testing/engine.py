@@ -502,7 +502,8 @@ class WorkflowEngine:
                 pipeline.hlen(self.keys.shard_key(shard, "relay"))
                 pipeline.zcount(self.keys.shard_key(shard, "timers"), "-inf", now)
                 pipeline.zcount(self.keys.shard_key(shard, "retire"), "-inf", now)
-            pipeline.xlen(self.keys.inbox)
+            for stream in self.keys.inboxes(self.app.producers):
+                pipeline.xlen(stream.key)
             return not any(pipeline.execute())
 
     def settle(self, timeout: float = TIMEOUT_SECONDS) -> None:

@@ -69,6 +69,15 @@ def check_queue_name(name: object) -> str:
     return _check_identifier(name, "A queue cannot be named so", limits.QUEUE_NAME_CHARACTERS)
 
 
+def check_producer_name(name: object) -> str:
+    """Return ``name`` if it can name a producer: up to 48 letters, digits, ``-`` and ``_``, no ``-`` in front.
+
+    Raises:
+        BadName: it cannot.
+    """
+    return _check_identifier(name, "A producer cannot be named so", limits.PRODUCER_NAME_CHARACTERS)
+
+
 def check_command_id(id: object, what: str = "command_id") -> str:
     """Return ``id`` if repeated commands or events can be known by it: 1 to 200 printable characters.
 
