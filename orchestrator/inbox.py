@@ -17,6 +17,7 @@ import json
 import logging
 import secrets
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,10 +109,12 @@ def _apply_some(store: Store, manifest: Manifest, stream: keys.Stream, most: int
             if isinstance(error, redis.ResponseError) and not aside.is_about_data(error):
                 raise
             reason = str(error)[:REASON_CHARACTERS] or "refused"
-            _log.warning("request refused", extra={"entry": entry_id.decode(), "reason": reason})
         done.append({"id": entry_id, "reason": reason})
     arguments = {"items": done, "keep": REFUSED_KEPT, "texts": 2 * limits.REQUEST_FIELDS, "cut": REFUSED_BYTES}
     store.call(Call(_APPLIED, [stream.key, stream.refused], arguments))
+    # Somebody who fills a stream fills no log.
+    for reason, times in Counter(one["reason"] for one in done if one["reason"]).items():
+        _log.warning("requests refused", extra={"key": stream.key, "count": times, "reason": reason})
     return len(done), sum(int(size) for *_, size in entries)
 
 

@@ -13,7 +13,7 @@ from orchestrator import inbox
 from tests.driving import store_of
 from tests.integration.test_garbage import Running
 from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, limits
-from workflows.errors import BadName
+from workflows.errors import BadName, InstanceError
 from workflows.health import namespace as diagnosis
 from workflows.storage import aside
 from workflows.storage.keys import Keyspace
@@ -76,6 +76,54 @@ def mail(redis: redis_py.Redis, id: str) -> int:
     """How many events an instance keeps."""
     keys = Keyspace("shop", 1)
     return sum(field.startswith(b"e:") for field in redis.hkeys(keys.of_instance(keys.instance("listener", id))[3]))
+
+
+def probe(running: Running, n: int) -> None:
+    """A new instance ends at once, and every third one when it has slept for a second."""
+    begin, naps = time.monotonic(), n % 3 == 2
+    order = running.orders.create(id=f"probe-{n}", params={"naps": naps})
+    assert order.result(timeout="20 seconds") == 2
+    assert time.monotonic() - begin < 2 + naps
+
+
+# One instance
+
+
+@pytest.mark.timeout(120)
+def test_a_flood_for_one_instance_keeps_nobody_waiting_and_fills_it_no_further_than_any_sender_may(
+    running: Running,
+) -> None:
+    listener = running.client.workflow("listener").create(id="flooded")
+    running.wait(lambda: listener.status().status == "waiting")
+    fill(
+        running.redis,
+        running.keys.inbox,
+        limits.MAILBOX_EVENTS + 5_000,
+        event("flooded", payload='"' + "x" * 500 + '"'),
+    )
+    probes = 0
+    while running.redis.exists(running.keys.inbox):
+        probe(running, probes)
+        probes += 1
+    assert probes > 2, "the flood was over before anybody could suffer from it"
+    assert mail(running.redis, "flooded") == limits.MAILBOX_EVENTS
+    with pytest.raises(InstanceError, match="10,000 events that nothing waits for; it takes no more"):
+        listener.send_event("early")
+    refused = [fields for _, fields in running.redis.xrange(running.keys.inbox_refused)]
+    assert {fields[b"reason"] for fields in refused} == {b"event of listener/flooded: full"}
+    assert len(refused) < inbox.REFUSED_KEPT + 200
+    assert max(sum(map(len, fields.values())) for fields in refused) < 500
+
+
+def test_a_log_has_one_line_for_a_round_of_requests_refused_alike(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(store.redis, FRONT, inbox.BATCH, event("nobody"))
+    assert inbox.Inbox(store).apply() == inbox.BATCH
+    (line,) = [record for record in caplog.records if record.message == "requests refused"]
+    assert line.__dict__["key"] == FRONT
+    assert line.__dict__["count"] == inbox.BATCH
+    assert line.__dict__["reason"] == "event of listener/nobody: unknown"
 
 
 # A stream per producer
