@@ -19,7 +19,7 @@ for at, a in ipairs(A.items) do
     else
       if a.d.n then I.rest.at, I.rest.token = 1, nil end
       turn.close(I)
-      instance.set(I, 'strikes', 0)
+      if I.strikes > 0 then instance.set(I, 'strikes', 0) end
       if I.lost > 0 then instance.set(I, 'lost', 0) end
       local eager = decision.apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
       pump(I)

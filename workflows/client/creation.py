@@ -141,7 +141,7 @@ def _item(keys: Keyspace, target: Target, options: CreateOptions) -> tuple[Insta
         "qu": target.queue,
         "ok": success_ms,
         "err": error_ms,
-        "cid": uuid.uuid4().hex if options.command_id is None else names.check_command_id(options.command_id),
+        "cid": nonces.token() if options.command_id is None else names.check_command_id(options.command_id),
     }
     return keys.instance(target.name, id), item
 
