@@ -20,9 +20,9 @@ import click
 import redis
 
 from worker import alone as alone_process
-from worker.engine import Settings
 from worker.launch import Processes, is_forkable, open_files
 from worker.parent import Parent
+from worker.settings import Settings
 from worker.worker import WorkflowWorker
 from workflows.authoring.app import App
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError

@@ -16,8 +16,9 @@ from dataclasses import replace
 import redis
 
 from worker.claim import LeaseLost, take_over
-from worker.engine import Engine, Settings
+from worker.engine import Engine
 from worker.pipe import PipeToParent
+from worker.settings import Settings
 from worker.vital import leave
 from workflows.authoring.app import App
 from workflows.client import Client

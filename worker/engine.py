@@ -31,6 +31,7 @@ from worker.guardian import Guardian
 from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
+from worker.settings import Settings
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits
@@ -80,34 +81,6 @@ CLOSING_SECONDS = 16.0
 LEAVING_SECONDS = 5.0
 
 STALLED = "run() blocked its worker: move the slow part into a step"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a worker process works.
-
-    Attributes:
-        queues: logical names of the queues it serves; one blocking connection each.
-        concurrency: attempts at once, and threads for plain callbacks.
-        warm: suspended replays kept; 0 replays every turn from scratch.
-        warm_bytes: bytes of journal they may have been fed.
-        recheck: replay from the start although a replay is kept, as often as takes time in proportion to the journal,
-            and always before an instance ends. For tests.
-        grace_seconds: how long a drain waits for attempts in flight.
-        stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
-        lease_ms: how long after its last sign of life a worker is taken for dead.
-        alone: this process runs one step or turn that somebody else has claimed, and nothing else.
-    """
-
-    queues: tuple[str, ...] = ("default",)
-    concurrency: int = 64
-    warm: int = 10_000
-    warm_bytes: int = 256 * 1024 * 1024
-    recheck: bool = False
-    grace_seconds: float = 10.0
-    stall_seconds: float = 2.0
-    lease_ms: int = 10_000
-    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,11 +311,6 @@ class Engine:
         except redis.RedisError:
             _log.warning("left to the reaper")
 
-    @property
-    def thread(self) -> threading.Thread:
-        """The thread that replays ``run``."""
-        return self._thread
-
     def attempts(self) -> list[Attempt]:
         """The attempts in flight."""
         return list(self._attempts.values())
@@ -352,19 +320,25 @@ class Engine:
         handed = [task.held for task, _ in list(self._handed.values())]
         return [*(attempt.held for attempt in self.attempts()), *handed]
 
+    # For the guardian, on its thread ----------------------------------------------------------------------------------
+
+    @property
+    def thread(self) -> threading.Thread:
+        return self._thread
+
     def time_out(self, attempt: Attempt) -> None:
-        """Settle an attempt as timed out; its code keeps its slot until it really ends."""
         self._abandoned.add(attempt.token)
         self.callbacks.time_out(attempt)
 
+    def look(self, now: float, attempts: list[Attempt]) -> list[Attempt]:
+        return self.callbacks.look(now, attempts)
+
     def hand_on(self, attempt: Attempt) -> None:
-        """Give an attempt back whose start has been taken."""
         self._queue.put(_HandOn(attempt))
 
-    def stuck_slots(self) -> int:
-        """Slots taken by code that goes on although its attempt has timed out."""
+    def is_choked(self) -> bool:
         self._abandoned &= self._slots
-        return len(self._abandoned)
+        return len(self._abandoned) * 2 >= self.settings.concurrency
 
     # For the fetchers, on their threads -------------------------------------------------------------------------------
 

@@ -13,18 +13,16 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from worker.attempt import Attempt
 from worker.patience import Patience
 from worker.vital import vital
 from workflows.clock import monotonic
 from workflows.replay.replay import RunStalled
 from workflows.storage.keys import Instance
-
-if TYPE_CHECKING:
-    from worker.engine import Engine
 
 _log = logging.getLogger("workflows.worker")
 LOOK_SECONDS = 0.02
@@ -32,16 +30,41 @@ IDLE_SECONDS = 0.1
 BLOCKED_SECONDS = 0.25
 
 
+class Guarded(Protocol):
+    """Who is watched: the engine."""
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread that replays ``run``."""
+
+    def attempts(self) -> list[Attempt]:
+        """The attempts in flight."""
+
+    def time_out(self, attempt: Attempt) -> None:
+        """Settle an attempt as timed out; its code keeps its slot until it really ends."""
+
+    def look(self, now: float, attempts: list[Attempt]) -> Iterable[Attempt]:
+        """To be called now and then. Returns: those of these attempts that will not begin here, because a callback
+        blocks the loop they wait for."""
+
+    def hand_on(self, attempt: Attempt) -> None:
+        """Give an attempt back whose start has been taken."""
+
+    def is_choked(self) -> bool:
+        """Whether half of the slots or more are taken by code that goes on although its attempt has timed out."""
+
+
 class Guardian:
     """Times attempts out and interrupts stalled replays.
 
     Args:
+        guarded: asked from the guardian's thread.
         stall_seconds: after this long ``run`` is interrupted; after as long again the worker gives up.
         on_hopeless: called with the reason when it does.
     """
 
-    def __init__(self, engine: Engine, stall_seconds: float, on_hopeless: Callable[[str], None]) -> None:
-        self._engine = engine
+    def __init__(self, guarded: Guarded, stall_seconds: float, on_hopeless: Callable[[str], None]) -> None:
+        self._guarded = guarded
         self._stall_seconds = stall_seconds
         self._on_hopeless = on_hopeless
         self._stop = threading.Event()
@@ -75,7 +98,7 @@ class Guardian:
                 if self._interrupted:
                     self._interrupted = False
                     # An interrupt not delivered yet must not hit the engine's own code.
-                    _interrupt(self._engine.thread, None)
+                    _interrupt(self._guarded.thread, None)
 
     def stuck(self) -> Instance | None:
         """The instance whose ``run`` has been blocking for too long, if there is one."""
@@ -88,18 +111,18 @@ class Guardian:
 
     def _run(self) -> None:
         while True:
-            attempts = self._engine.attempts()
+            attempts = self._guarded.attempts()
             if self._stop.wait(LOOK_SECONDS if attempts or self._watched else IDLE_SECONDS):
                 return
             now = monotonic()
             for attempt in attempts:
                 if now >= attempt.deadline:
                     attempt.deadline = float("inf")
-                    self._engine.time_out(attempt)
-            for attempt in self._engine.callbacks.look(now, attempts):
-                self._engine.hand_on(attempt)
+                    self._guarded.time_out(attempt)
+            for attempt in self._guarded.look(now, attempts):
+                self._guarded.hand_on(attempt)
             self._look_at_run(now)
-            if self._engine.stuck_slots() * 2 >= self._engine.settings.concurrency:
+            if self._guarded.is_choked():
                 self._give_up("half of the threads are taken by steps that ignore their timeout")
 
     def _blocked(self, now: float) -> float:
@@ -108,9 +131,9 @@ class Guardian:
         since it began."""
         if self._since != self._seen:
             self._seen = self._since
-            self._cpu_seconds = _cpu_seconds_of(self._engine.thread)
+            self._cpu_seconds = _cpu_seconds_of(self._guarded.thread)
             self._patience.begin(self._since)
-        return max(self._patience.look(now), _cpu_seconds_of(self._engine.thread) - self._cpu_seconds)
+        return max(self._patience.look(now), _cpu_seconds_of(self._guarded.thread) - self._cpu_seconds)
 
     def _look_at_run(self, now: float) -> None:
         with self._lock:
@@ -125,7 +148,7 @@ class Guardian:
                 self._interrupted = True
                 _log.error("run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id})
                 faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
-                _interrupt(self._engine.thread, RunStalled)
+                _interrupt(self._guarded.thread, RunStalled)
                 return
         if blocked > 2 * self._stall_seconds:
             self._give_up(f"run() of {watched.workflow}/{watched.id} blocks and cannot be interrupted")

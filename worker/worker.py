@@ -20,9 +20,10 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
 from worker.bounded import within
-from worker.engine import Engine, Settings
+from worker.engine import Engine
 from worker.hearing import Hearing
 from worker.pipe import PipeToParent
+from worker.settings import Settings
 from worker.vital import leave
 from workflows.authoring.app import App
 from workflows.client import Client

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from pydantic.alias_generators import to_camel
 
 from orchestrator.loop import Orchestrator
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import (
     App,
     NonRetryableError,

@@ -12,7 +12,8 @@ import pytest
 import redis as redis_py
 
 from orchestrator.loop import Orchestrator
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import App, Retry, WorkflowEntrypoint, WorkflowTimeoutError
 from workflows.client import Client
 from workflows.clock import monotonic

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from orchestrator.loop import Orchestrator
 from tests.driving import store_of
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.client import WorkflowHandle
 from workflows.errors import CorruptPayload, InstanceAlreadyExists, InstanceError

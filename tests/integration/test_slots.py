@@ -14,7 +14,8 @@ import redis as redis_py
 from tests.invariants.simulator import HandCallbacks
 from worker import engine as engine_module
 from worker.attempt import Outcome
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import App, Client, WorkflowEntrypoint
 from workflows.storage.connection import connection
 from workflows.storage.keys import Intent

@@ -82,7 +82,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 CONNECTION = """
 import os
 from app import app
-from worker.engine import Settings
+from worker.settings import Settings
 from worker.worker import WorkflowWorker
 from workflows.storage.keys import Keyspace
 

@@ -36,7 +36,8 @@ from worker import claim
 from worker import engine as engine_module
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.commands import Command

@@ -26,7 +26,8 @@ import orchestrator.shards as shards
 import worker.lease as lease
 import workflows
 from orchestrator.loop import Orchestrator
-from worker.engine import Engine, Settings
+from worker.engine import Engine
+from worker.settings import Settings
 from workflows import limits
 from workflows.authoring.app import App
 from workflows.client import Client, reading, requests, send
