@@ -11,18 +11,28 @@ one. It never waits for user code: callbacks run elsewhere, and a ``run`` that b
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import redis
 
 from worker import reports
+from worker.arrivals import (
+    Arrival,
+    Arrivals,
+    Compare,
+    Contradicted,
+    Drain,
+    Finished,
+    GiveBack,
+    HandOn,
+    Lost,
+    Reconcile,
+)
 from worker.attempt import Attempt, Outcome
 from worker.callbacks import Callbacks
 from worker.claim import Known, Task, held_by
@@ -83,66 +93,6 @@ LEAVING_SECONDS = 5.0
 STALLED = "run() blocked its worker: move the slow part into a step"
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    attempt: Attempt
-    outcome: Outcome
-    ended_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """Held members that Redis no longer attributes to this worker."""
-
-    members: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reconcile:
-    """Compare with Redis what this worker holds; ``forget`` after a connection failed, when no memory counts."""
-
-    forget: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _HandOn:
-    """An attempt that is not to begin here: somebody has taken its start."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class _GiveBack:
-    """A turn whose commit was refused."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class _Contradicted:
-    """A turn whose end was refused."""
-
-    task: Task
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Compare:
-    """A turn whose end has to be compared with more than a script may look at."""
-
-    task: Task
-    warm: WarmReplay
-    decision: Decision
-    wire: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """Drain: go on until nothing is in flight, or until then (``monotonic``)."""
-
-    until: float = 0.0
-
-
 class Engine:
     """Runs the steps and turns of one app.
 
@@ -175,8 +125,8 @@ class Engine:
         self.claiming = threading.Lock()
         self.draining = threading.Event()
         self._connect = connect
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._batch: list[Any] = []
+        self.arrivals = Arrivals()
+        self._batch: list[Arrival] = []
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
         self._isolate = isolate
@@ -241,7 +191,7 @@ class Engine:
             fetcher.join(timeout=_until(fetched))
         # From here on it is the engine's thread that waits: only it knows of turns on their way, which may have their
         # next step in tow.
-        self._queue.put(_Stop(grace_over))
+        self.arrivals.put(Drain(grace_over))
         self._thread.join(timeout=_until(closed - LEAVING_SECONDS))
         self._stopped.set()
         self.guardian.stop()
@@ -254,7 +204,7 @@ class Engine:
         self._killed = True
         self.draining.set()
         self._stopped.set()
-        self._queue.put(_Stop())
+        self.arrivals.put(Drain())
         self.guardian.stop()
         self.lease.kill()
         for attempt in self.attempts():
@@ -292,8 +242,8 @@ class Engine:
         ran = {attempt.token for attempt in self.attempts() if attempt.has_begun}
         store = self._connect()
         round = Round()
-        for item in [*self._batch, *self._waiting()]:
-            if isinstance(item, _Finished):
+        for item in [*self._batch, *self.arrivals.waiting()]:
+            if isinstance(item, Finished):
                 wire = item.attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
                 round.settle(item.attempt.worker, item.attempt.instance, wire, lambda _: None)
         try:
@@ -334,7 +284,7 @@ class Engine:
         return self.callbacks.look(now, attempts)
 
     def hand_on(self, attempt: Attempt) -> None:
-        self._queue.put(_HandOn(attempt))
+        self.arrivals.put(HandOn(attempt))
 
     def is_choked(self) -> bool:
         self._abandoned &= self._slots
@@ -373,15 +323,15 @@ class Engine:
     def accept(self, tasks: Sequence[Task]) -> None:
         self._slots.update([task.token for task in tasks if task.kind == "a"])
         for task in tasks:
-            self._queue.put(task)
+            self.arrivals.put(task)
 
     def reconnected(self) -> None:
-        self._queue.put(_Reconcile(forget=True))
+        self.arrivals.put(Reconcile(forget=True))
 
     # Arrivals, on other threads ---------------------------------------------------------------------------------------
 
     def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
-        self._queue.put(_Finished(attempt, outcome, self.store.clock.now_ms()))
+        self.arrivals.put(Finished(attempt, outcome, self.store.clock.now_ms()))
 
     def _ended(self, attempt: Attempt) -> None:
         """An attempt's code has come to its end. Until its outcome is settled as well it counts as in flight, so that a
@@ -390,7 +340,7 @@ class Engine:
         if attempt.dismissed:
             self._attempts.pop(attempt.token, None)
             if self.draining.is_set():
-                self._queue.put(_Lost(frozenset()))  # the engine's thread may be waiting for the last of them
+                self.arrivals.put(Lost(frozenset()))  # the engine's thread may be waiting for the last of them
         if attempt.token not in self._attempts:
             self._free_slot(attempt.token)
 
@@ -409,10 +359,10 @@ class Engine:
 
     def lost(self, members: Iterable[str]) -> None:
         """Redis attributes these held members to this worker no more."""
-        self._queue.put(_Lost(frozenset(members)))
+        self.arrivals.put(Lost(frozenset(members)))
 
     def _look_over(self) -> None:
-        self._queue.put(_Reconcile(forget=False))
+        self.arrivals.put(Reconcile(forget=False))
 
     # The engine's thread ----------------------------------------------------------------------------------------------
 
@@ -436,38 +386,26 @@ class Engine:
                 # Injected a moment too late: run() had just come back by itself.
                 self._recover(batch, failures)
 
-    def _next_batch(self) -> list[Any]:
+    def _next_batch(self) -> list[Arrival]:
         """Everything that has arrived; waits for something, or for the end of the drain's grace."""
         until = []
         if self._stop_at is not None:
             until = [moment for moment in (self._stop_at, self._stop_at + LAST_WORD_SECONDS) if moment > monotonic()]
-        try:
-            first = self._queue.get(timeout=max(0.0, min(until) - monotonic()) if until else None)
-        except queue.Empty:
-            return []
-        return [first, *self._waiting()]
+        return self.arrivals.wait(max(0.0, min(until) - monotonic()) if until else None)
 
-    def _waiting(self) -> list[Any]:
-        found = []
-        while True:
-            try:
-                found.append(self._queue.get_nowait())
-            except queue.Empty:
-                return found
-
-    def _work(self, batch: list[Any]) -> bool:
+    def _work(self, batch: list[Arrival]) -> bool:
         """Handle everything that arrived, in one round trip. Returns: whether to stop."""
         round = Round(tokens=frozenset([item.token for item in batch if isinstance(item, Task)]))
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
-        per_instance = Counter([item.attempt.instance for item in batch if isinstance(item, _Finished)])
+        per_instance = Counter([item.attempt.instance for item in batch if isinstance(item, Finished)])
         per_instance.update([item.instance for item in batch if isinstance(item, Task)])
         for item in batch:
-            if isinstance(item, _Stop):
+            if isinstance(item, Drain):
                 self._stop_at = item.until
         stop = self._stop_at is not None
         for item in batch:
             match item:
-                case _Finished():
+                case Finished():
                     self._settle(item, round, alone=per_instance[item.attempt.instance] == 1)
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
@@ -476,17 +414,17 @@ class Engine:
                     pass
                 case Task():
                     self._take_up(item, round)
-                case _Lost():
+                case Lost():
                     self._cancel(item.members)
-                case _HandOn():
+                case HandOn():
                     self._return(item.attempt, round)
-                case _Reconcile():
+                case Reconcile():
                     self._reconcile(round, forget=item.forget)
-                case _GiveBack():
+                case GiveBack():
                     round.release(item.task.instance, item.task.held)
-                case _Contradicted():
+                case Contradicted():
                     self._park(item.task, round, item.reason)
-                case _Compare():
+                case Compare():
                     self._compare(item, round)
         for task, _ in self._handed.values() if stop else ():
             round.release(task.instance, task.held)
@@ -586,7 +524,7 @@ class Engine:
         self._attempts[attempt.token] = attempt
         self._starting.append(attempt)
 
-    def _settle(self, item: _Finished, round: Round, *, alone: bool) -> None:
+    def _settle(self, item: Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""
         attempt = item.attempt
         wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
@@ -754,15 +692,15 @@ class Engine:
             code = answer[0]
             if code == STALE:
                 # Pause, reap or an end revoked it; or it is still ours and only the memory was wrong: give it back.
-                self._queue.put(_GiveBack(task))
+                self.arrivals.put(GiveBack(task))
                 warm.replay.close()
                 return
             if code == UNASKED:
-                self._queue.put(_Contradicted(task, contradiction([one.decode() for one in answer[2]])))
+                self.arrivals.put(Contradicted(task, contradiction([one.decode() for one in answer[2]])))
                 warm.replay.close()
                 return
             if code == LOOK:
-                self._queue.put(_Compare(task, warm, decision, wire))
+                self.arrivals.put(Compare(task, warm, decision, wire))
                 return
             reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
             self._cancel_withdrawn(task.instance, task.generation, decision)
@@ -772,7 +710,7 @@ class Engine:
 
         round.commit(task.worker, task.instance, wire, answered, decision)
 
-    def _compare(self, item: _Compare, round: Round) -> None:
+    def _compare(self, item: Compare, round: Round) -> None:
         """Compare what is open or answered with what the code that ends the instance has asked for, page by page.
 
         While this worker holds the turn nothing is opened, and what is closed becomes an entry: so the records first.
@@ -866,7 +804,7 @@ class Engine:
         if attempt.take_outcome():
             self.callbacks.cancel(attempt)
 
-    def _recover(self, batch: list[Any], failures: int) -> None:
+    def _recover(self, batch: list[Arrival], failures: int) -> None:
         """After a failed round trip nothing is known: drop every replay, settle again without decisions, reconcile.
 
         A settle that had been executed is stale the second time, and the journal is the truth either way.
@@ -878,16 +816,16 @@ class Engine:
                 self._free_slot(item.token)
         self._stopped.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         for item in batch:
-            if isinstance(item, (_Finished, _Stop)):
-                self._queue.put(item)
-        self._queue.put(_Reconcile(forget=True))
+            if isinstance(item, (Finished, Drain)):
+                self.arrivals.put(item)
+        self.arrivals.put(Reconcile(forget=True))
 
     def _reconcile(self, round: Round, *, forget: bool) -> None:
         """Give back what Redis says this worker holds and it knows nothing of: replies that were lost."""
         with self.claiming:
             if forget:
                 self._replays.warm.clear()
-            waiting = self._waiting()
+            waiting = self.arrivals.waiting()
             for task, until in list(self._handed.values()):
                 if monotonic() >= until:
                     _log.warning(
@@ -898,7 +836,7 @@ class Engine:
             mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._handed.keys()
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:
-                self._queue.put(item)
+                self.arrivals.put(item)
             found = Round()
             for held in self._held(self.store):
                 if held.token not in mine:

@@ -121,7 +121,7 @@ def test_a_step_born_from_a_turn_that_was_under_way_at_a_stop_ends_and_its_resul
     stopping = threading.Thread(target=engine.stop)
     stopping.start()
     deadline = monotonic() + PATIENCE_SECONDS
-    while not engine._queue.qsize():  # the stop has arrived
+    while not len(engine.arrivals):  # the stop has arrived
         assert monotonic() < deadline
         threading.Event().wait(0.01)
     deployment.gate.open.set()

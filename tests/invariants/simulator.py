@@ -34,6 +34,7 @@ from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
 from worker import claim
 from worker import engine as engine_module
+from worker.arrivals import Arrival, Arrivals, Compare, Contradicted, Drain, Finished
 from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine
@@ -260,7 +261,7 @@ class Node:
         return {lease.worker, *lease._former, *(attempt.worker for attempt in self.engine.attempts())}
 
     def queued(self) -> int:
-        return self.engine._queue.qsize()
+        return len(self.engine.arrivals)
 
     @property
     def is_done(self) -> bool:
@@ -299,11 +300,9 @@ class Node:
 
     def work(self, most: int) -> str:
         """What the engine's thread does with what has arrived."""
-        batch: list[Any] = []
-        while self.queued():
-            batch.append(self.engine._queue.get())
+        batch = self.engine.arrivals.waiting()
         for item in batch[most:]:
-            self.engine._queue.put(item)
+            self.engine.arrivals.put(item)
         batch = batch[:most]
         names = ",".join(_name_of(item) for item in batch)
         try:
@@ -332,14 +331,14 @@ class Node:
         engine = self.engine
         engine.draining.set()
         now = self.world.clock.ms / 1000
-        engine._queue.put(engine_module._Stop(now + 1 if patience else now))
+        engine.arrivals.put(Drain(now + 1 if patience else now))
         said = [self.work(1000)]
         for _ in range(patience):
             if not self.drained:
                 meanwhile()
                 said.append(self.work(1000))
         if not self.drained:
-            engine._queue.put(engine_module._Stop(now))
+            engine.arrivals.put(Drain(now))
         while not self.drained:
             said.append(self.work(1000))
         try:
@@ -356,17 +355,17 @@ class Node:
         self.engine._replays.warm.clear()
 
 
-def _items(queue: Any) -> list[Any]:
-    found = [queue.get() for _ in range(queue.qsize())]
+def _items(arrivals: Arrivals) -> list[Arrival]:
+    found = arrivals.waiting()
     for item in found:
-        queue.put(item)
+        arrivals.put(item)
     return found
 
 
 def _name_of(item: Any) -> str:
     if isinstance(item, Task):
         return f"{item.kind}{item.seq}@{item.instance.id}"
-    if isinstance(item, engine_module._Finished):
+    if isinstance(item, Finished):
         kind = "ok" if item.outcome.error is None else "fail"
         return f"{kind}{item.attempt.seq}@{item.attempt.instance.id}"
     return type(item).__name__
@@ -1033,10 +1032,7 @@ class World:
                 self.state = self.look("deploy")
             with mock.patch.object(programs, "SHORT", True):
                 for node in self.nodes:
-                    while any(
-                        isinstance(item, engine_module._Contradicted | engine_module._Compare)
-                        for item in _items(node.engine._queue)
-                    ):
+                    while any(isinstance(item, Contradicted | Compare) for item in _items(node.engine.arrivals)):
                         said.append(self._work(node, 100))
             for seen in self._read().instances.values():
                 if seen.text("want") == "park":

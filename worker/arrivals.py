@@ -1,0 +1,111 @@
+"""What comes in for the engine's thread: one queue, and the sorts of items in it.
+
+Tasks come from the fetchers, outcomes from the callbacks, what is lost and what is to be compared with Redis from the
+lease and those who listen. Answers of a round trip that ask for another one wait here as well.
+"""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import Any
+
+from worker.attempt import Attempt, Outcome
+from worker.claim import Task
+from worker.warm import WarmReplay
+from workflows.storage.records import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The outcome of an attempt."""
+
+    attempt: Attempt
+    outcome: Outcome
+    ended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Held members that Redis no longer attributes to this worker."""
+
+    members: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Compare with Redis what this worker holds; ``forget`` after a connection failed, when no memory counts."""
+
+    forget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandOn:
+    """An attempt that is not to begin here: somebody has taken its start."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """A turn whose commit was refused."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Contradicted:
+    """A turn whose end was refused."""
+
+    task: Task
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A turn whose end has to be compared with more than a script may look at."""
+
+    task: Task
+    warm: WarmReplay
+    decision: Decision
+    wire: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Go on until nothing is in flight, or until then (``monotonic``)."""
+
+    until: float = 0.0
+
+
+Arrival = Task | Finished | Lost | Reconcile | HandOn | GiveBack | Contradicted | Compare | Drain
+
+
+class Arrivals:
+    """The queue. Every thread puts into it, the engine's thread takes out."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+
+    def __len__(self) -> int:
+        return self._queue.qsize()
+
+    def put(self, item: Arrival) -> None:
+        self._queue.put(item)
+
+    def wait(self, seconds: float | None) -> list[Arrival]:
+        """Take out everything that has arrived; waits so long for something, or until it comes (None)."""
+        try:
+            first = self._queue.get(timeout=seconds)
+        except queue.Empty:
+            return []
+        return [first, *self.waiting()]
+
+    def waiting(self) -> list[Arrival]:
+        """Take out everything that has arrived, without waiting."""
+        found = []
+        while True:
+            try:
+                found.append(self._queue.get_nowait())
+            except queue.Empty:
+                return found
