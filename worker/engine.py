@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,7 @@ from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
 from worker.settings import Settings
+from worker.slots import Slots
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits
@@ -73,11 +74,6 @@ _log = logging.getLogger("workflows.worker")
 # What settle.lua and commit.lua answer.
 STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
 COMMITTED, ENDED, COMMITTED_EAGER, UNASKED, LOOK = 1, 2, 3, 4, 5
-
-# Fairness: after this many steps in a row for one instance the next one goes through the queue; so it does after this
-# long when every slot is taken, because then somebody waits.
-EAGER_STEPS = 16
-EAGER_SECONDS = 1.0
 
 # A suspect that nobody has taken over for so long is run here after all.
 HAND_OVER_SECONDS = 20.0
@@ -124,6 +120,7 @@ class Engine:
         self.store = connect()
         self.claiming = threading.Lock()
         self.draining = threading.Event()
+        self.slots = Slots(settings, self.draining, lambda: self.guardian.is_blocked())
         self._connect = connect
         self.arrivals = Arrivals()
         self._batch: list[Arrival] = []
@@ -132,15 +129,6 @@ class Engine:
         self._isolate = isolate
         # By token: what was handed over, and until when somebody must have taken it.
         self._handed: dict[str, tuple[Task, float]] = {}
-        # By token: attempts in flight, and steps that may be born by the round that is under way.
-        self._slots: set[str] = set()
-        self._unborn: set[str] = set()
-        # Attempts that are being claimed and have no token here yet.
-        self._claiming = 0
-        self._counting = threading.Lock()
-        self._abandoned: set[str] = set()
-        self._room = threading.Condition()
-        self._starved = False
         self._stopped = threading.Event()
         self._given_bindings = bindings or {}
         self._overrides = overrides
@@ -184,8 +172,7 @@ class Engine:
         grace_over = monotonic() + self.settings.grace_seconds
         closed = grace_over + CLOSING_SECONDS
         self.draining.set()
-        with self._room:
-            self._room.notify_all()
+        self.slots.wake()
         fetched = min(monotonic() + BLOCK_SECONDS + SOCKET_TIMEOUT_SECONDS, closed - LEAVING_SECONDS)
         for fetcher in self.fetchers:
             fetcher.join(timeout=_until(fetched))
@@ -224,7 +211,7 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
         does not count."""
-        return not self._attempts and not self._slots - self._abandoned - self._handed.keys()
+        return not self._attempts and self.slots.are_free(but_for=self._handed.keys())
 
     @property
     def bindings(self) -> dict[str, Any]:
@@ -277,7 +264,7 @@ class Engine:
         return self._thread
 
     def time_out(self, attempt: Attempt) -> None:
-        self._abandoned.add(attempt.token)
+        self.slots.abandon(attempt.token)
         self.callbacks.time_out(attempt)
 
     def look(self, now: float, attempts: list[Attempt]) -> list[Attempt]:
@@ -287,41 +274,21 @@ class Engine:
         self.arrivals.put(HandOn(attempt))
 
     def is_choked(self) -> bool:
-        self._abandoned &= self._slots
-        return len(self._abandoned) * 2 >= self.settings.concurrency
+        return self.slots.are_choked()
 
     # For the fetchers, on their threads -------------------------------------------------------------------------------
 
     def wait_for_room(self) -> int:
-        if not self._is_open():
-            with self._room:
-                self._starved = True
-                while not self._is_open() and not self.draining.is_set():
-                    self._room.wait(0.1)
-                self._starved = False
-        return self.settings.concurrency - len(self._slots)
-
-    def _is_open(self) -> bool:
-        """Whether to claim: there is a slot, and no ``run`` is blocking the engine, which others would wait behind."""
-        return len(self._slots) < self.settings.concurrency and not self.guardian.is_blocked()
+        return self.slots.wait_for_room()
 
     def known(self, instance: Instance) -> Known | None:
         return self._replays.warm.known(instance)
 
-    @contextmanager
-    def reserving(self, intents: Sequence[Intent]) -> Iterator[list[Intent]]:
-        attempts = [intent for intent in intents if intent.kind == "a"]
-        with self._counting:
-            room = max(0, self.settings.concurrency - len(self._slots))
-            self._claiming = min(room, len(attempts))
-        try:
-            too_many = frozenset(attempts[room:])
-            yield [intent for intent in intents if intent not in too_many] if too_many else list(intents)
-        finally:
-            self._claiming = 0
+    def reserving(self, intents: Sequence[Intent]) -> AbstractContextManager[list[Intent]]:
+        return self.slots.reserving(intents)
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        self._slots.update([task.token for task in tasks if task.kind == "a"])
+        self.slots.take([task.token for task in tasks if task.kind == "a"])
         for task in tasks:
             self.arrivals.put(task)
 
@@ -342,20 +309,13 @@ class Engine:
             if self.draining.is_set():
                 self.arrivals.put(Lost(frozenset()))  # the engine's thread may be waiting for the last of them
         if attempt.token not in self._attempts:
-            self._free_slot(attempt.token)
+            self.slots.free(attempt.token)
 
     def _settled(self, attempt: Attempt) -> None:
         """The outcome is in the journal, or void. Either this or ``_ended`` comes last, on whatever thread."""
         self._attempts.pop(attempt.token, None)
         if attempt.ended:
-            self._free_slot(attempt.token)
-
-    def _free_slot(self, token: str) -> None:
-        self._slots.discard(token)
-        # The lock is for fetchers that found no room; taking it at every step would make all threads queue up here.
-        if self._starved:
-            with self._room:
-                self._room.notify_all()
+            self.slots.free(attempt.token)
 
     def lost(self, members: Iterable[str]) -> None:
         """Redis attributes these held members to this worker no more."""
@@ -438,7 +398,7 @@ class Engine:
             starting, self._starting = self._starting, []
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
-            self._free_unborn()
+            self.slots.free_unborn()
         return self._is_drained()
 
     def _is_drained(self) -> bool:
@@ -476,7 +436,7 @@ class Engine:
             _log.exception("cannot replay", extra={"workflow": task.instance.workflow, "instance": task.instance.id})
             self._park(task, round, f"{type(error).__name__}: {error}")
         if task.kind == "a" and not begun:
-            self._free_slot(task.token)
+            self.slots.free(task.token)
 
     # Attempts ---------------------------------------------------------------------------------------------------------
 
@@ -540,7 +500,7 @@ class Engine:
         if fused is not None:
             warm, decision = fused
             wire["b"] = warm.replay.position - 1
-            token = self._eager_token(warm, decision, attempt)
+            token = self.slots.eager_token(warm, decision, attempt)
             if token:
                 wire["ea"] = token
 
@@ -619,48 +579,8 @@ class Engine:
             context=_context(instance, generation, command, command.config, 1),
             started_ms=now_ms,
         )
-        self._unborn.discard(token)
-        self._slots.add(token)
+        self.slots.born(token)
         self._start(attempt)
-
-    def _eager_token(self, warm: WarmReplay, decision: Decision, before: Attempt | None = None) -> str:
-        """A token for the next step, if this worker may go on with it at once; '' if it goes through the queue.
-
-        Args:
-            before: the attempt that is settled together with the decision. The step takes its slot, unless its code
-                goes on although it has timed out.
-        """
-        asked = only_step(decision)
-        if asked is None or self.draining.is_set() or asked.queue not in self.settings.queues:
-            return ""
-        now = monotonic()
-        if warm.streak == 0:
-            warm.streak_since = now
-        crowded = len(self._slots) >= self.settings.concurrency
-        if warm.streak >= EAGER_STEPS or (crowded and now - warm.streak_since > EAGER_SECONDS):
-            warm.streak = 0
-            return ""
-        token = nonces.token()
-        inherits = before is not None and (before.ended or before.token not in self._abandoned)
-        if not inherits and not self._reserve(token):
-            return ""
-        warm.streak += 1
-        return token
-
-    def _reserve(self, token: str) -> bool:
-        """Keep a slot for a step that may be born in this round. Returns: whether there was one."""
-        with self._counting:
-            if len(self._slots) + self._claiming >= self.settings.concurrency:
-                return False
-            self._slots.add(token)
-        self._unborn.add(token)
-        return True
-
-    def _free_unborn(self) -> None:
-        """The births that the round has not brought: refused, or nobody knows."""
-        for token in self._unborn:
-            self._free_slot(token)
-        self._unborn.clear()
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -671,7 +591,7 @@ class Engine:
             warm.replay.close()
             warm, decision = self._decide(task, live=False)
         warm.streak = 0
-        token = self._eager_token(warm, decision)
+        token = self.slots.eager_token(warm, decision)
         wire: dict[str, Any] = {
             "g": task.generation,
             "t": task.token,
@@ -782,7 +702,7 @@ class Engine:
         for task, _ in list(self._handed.values()):
             if task.held.member in members:
                 del self._handed[task.token]
-                self._free_slot(task.token)
+                self.slots.free(task.token)
         for attempt in self.attempts():
             if attempt.held.member in members:
                 self._dismiss(attempt)
@@ -810,10 +730,10 @@ class Engine:
         A settle that had been executed is stale the second time, and the journal is the truth either way.
         """
         self._replays.warm.clear()
-        self._free_unborn()
+        self.slots.free_unborn()
         for item in batch:
             if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._handed:
-                self._free_slot(item.token)
+                self.slots.free(item.token)
         self._stopped.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         for item in batch:
             if isinstance(item, (Finished, Drain)):

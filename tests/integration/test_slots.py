@@ -67,7 +67,7 @@ class Worker:
         """Attempts that run, taken slots, and attempts that Redis says are held."""
         members = [one for key in self._keys("held") for one in self._store.members(key, "")]
         held = sum(b"|a|" in one for one in members)
-        return len(self._hand.running), len(self.engine._slots), held
+        return len(self._hand.running), len(self.engine.slots), held
 
     def _keys(self, kind: str) -> list[str]:
         return [self._store.keys.shard_key(shard, kind) for shard in range(self._store.keys.shards)]

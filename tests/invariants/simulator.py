@@ -32,7 +32,7 @@ from orchestrator import dispatch, reaper, relay, shards, sweep, timers, unfinis
 from orchestrator.loop import BATCH, RING_AGAIN_MS, RING_AGAIN_MS_MAX, RINGS_PER_SECOND
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
-from worker import claim
+from worker import claim, slots
 from worker import engine as engine_module
 from worker.arrivals import Arrival, Arrivals, Compare, Contradicted, Drain, Finished
 from worker.attempt import Attempt, Outcome
@@ -766,8 +766,13 @@ class World:
     def _determined(self) -> Iterator[None]:
         """Time and tokens are those of the seed too."""
         tokens = random.Random(self.seed)
+
+        def monotonic() -> float:
+            return self.clock.ms / 1000
+
         with (
-            mock.patch.object(engine_module, "monotonic", lambda: self.clock.ms / 1000),
+            mock.patch.object(engine_module, "monotonic", monotonic),
+            mock.patch.object(slots, "monotonic", monotonic),
             mock.patch.object(nonces, "_generator", tokens),
             mock.patch.object(limits, "SCRIPT_ELEMENTS", self.setup.slice),
             mock.patch.object(limits, "TURN_ENTRIES", self.setup.slice),
