@@ -43,6 +43,7 @@ from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
 from worker.settings import Settings
 from worker.slots import Slots
+from worker.suspects import Suspects
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits
@@ -74,9 +75,6 @@ _log = logging.getLogger("workflows.worker")
 # What settle.lua and commit.lua answer.
 STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
 COMMITTED, ENDED, COMMITTED_EAGER, UNASKED, LOOK = 1, 2, 3, 4, 5
-
-# A suspect that nobody has taken over for so long is run here after all.
-HAND_OVER_SECONDS = 20.0
 
 # A callback that has ended when the drain's grace is over may have its retry delay computed by a function (5 s).
 LAST_WORD_SECONDS = limits.DELAY_FUNCTION_SECONDS + 1
@@ -126,9 +124,7 @@ class Engine:
         self._batch: list[Arrival] = []
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
-        self._isolate = isolate
-        # By token: what was handed over, and until when somebody must have taken it.
-        self._handed: dict[str, tuple[Task, float]] = {}
+        self._suspects = Suspects(isolate)
         self._stopped = threading.Event()
         self._given_bindings = bindings or {}
         self._overrides = overrides
@@ -211,7 +207,7 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
         does not count."""
-        return not self._attempts and self.slots.are_free(but_for=self._handed.keys())
+        return not self._attempts and self.slots.are_free(but_for=self._suspects.tokens)
 
     @property
     def bindings(self) -> dict[str, Any]:
@@ -254,7 +250,7 @@ class Engine:
 
     def _in_flight(self) -> list[Held]:
         """What Redis must still hold for this worker: attempts, and what was handed over and not taken yet."""
-        handed = [task.held for task, _ in list(self._handed.values())]
+        handed = [task.held for task in self._suspects.tasks]
         return [*(attempt.held for attempt in self.attempts()), *handed]
 
     # For the guardian, on its thread ----------------------------------------------------------------------------------
@@ -370,7 +366,7 @@ class Engine:
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
                     round.release(item.instance, item.held)
-                case Task() if item.is_suspect and self._hand_over(item):
+                case Task() if item.is_suspect and self._suspects.hand_over(item):
                     pass
                 case Task():
                     self._take_up(item, round)
@@ -386,7 +382,7 @@ class Engine:
                     self._park(item.task, round, item.reason)
                 case Compare():
                     self._compare(item, round)
-        for task, _ in self._handed.values() if stop else ():
+        for task in self._suspects.tasks if stop else ():
             round.release(task.instance, task.held)
         if self._stop_at is not None and monotonic() >= self._stop_at:
             self._give_back(round, late=monotonic() >= self._stop_at + LAST_WORD_SECONDS)
@@ -407,14 +403,6 @@ class Engine:
         if monotonic() < self._stop_at:
             return not self._attempts
         return all(attempt.dismissed for attempt in self.attempts())
-
-    def _hand_over(self, task: Task) -> bool:
-        """Let a process that runs nothing else take a suspect from here: if it dies of it, nothing else does, and
-        nobody else is blamed (F22). Returns: False when there is no way to get such a process."""
-        if self._isolate is None or not self._isolate(task.held):
-            return False
-        self._handed[task.token] = (task, monotonic() + HAND_OVER_SECONDS)
-        return True
 
     def _take_up(self, task: Task, round: Round) -> None:
         """Begin an attempt or decide a turn. What cannot be replayed is parked with a reason, never failed."""
@@ -699,10 +687,8 @@ class Engine:
         """Attempts that Redis took away: cancelled, reaped, restarted, terminated, or taken over as asked."""
         if not members:
             return
-        for task, _ in list(self._handed.values()):
-            if task.held.member in members:
-                del self._handed[task.token]
-                self.slots.free(task.token)
+        for task in self._suspects.taken_over(members):
+            self.slots.free(task.token)
         for attempt in self.attempts():
             if attempt.held.member in members:
                 self._dismiss(attempt)
@@ -732,7 +718,7 @@ class Engine:
         self._replays.warm.clear()
         self.slots.free_unborn()
         for item in batch:
-            if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._handed:
+            if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._suspects.tokens:
                 self.slots.free(item.token)
         self._stopped.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         for item in batch:
@@ -746,14 +732,11 @@ class Engine:
             if forget:
                 self._replays.warm.clear()
             waiting = self.arrivals.waiting()
-            for task, until in list(self._handed.values()):
-                if monotonic() >= until:
-                    _log.warning(
-                        "nobody took over", extra={"workflow": task.instance.workflow, "instance": task.instance.id}
-                    )
-                    del self._handed[task.token]
-                    self._take_up(task, round)
-            mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._handed.keys()
+            for task in self._suspects.overdue():
+                where = {"workflow": task.instance.workflow, "instance": task.instance.id}
+                _log.warning("nobody took over", extra=where)
+                self._take_up(task, round)
+            mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._suspects.tokens
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:
                 self.arrivals.put(item)

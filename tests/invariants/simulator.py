@@ -32,7 +32,7 @@ from orchestrator import dispatch, reaper, relay, shards, sweep, timers, unfinis
 from orchestrator.loop import BATCH, RING_AGAIN_MS, RING_AGAIN_MS_MAX, RINGS_PER_SECOND
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, FLAKY, HANGS, app
-from worker import claim, slots
+from worker import claim, slots, suspects
 from worker import engine as engine_module
 from worker.arrivals import Arrival, Arrivals, Compare, Contradicted, Drain, Finished
 from worker.attempt import Attempt, Outcome
@@ -773,6 +773,7 @@ class World:
         with (
             mock.patch.object(engine_module, "monotonic", monotonic),
             mock.patch.object(slots, "monotonic", monotonic),
+            mock.patch.object(suspects, "monotonic", monotonic),
             mock.patch.object(nonces, "_generator", tokens),
             mock.patch.object(limits, "SCRIPT_ELEMENTS", self.setup.slice),
             mock.patch.object(limits, "TURN_ENTRIES", self.setup.slice),
@@ -1427,7 +1428,7 @@ class World:
         for node in self.nodes:
             if node.alone and node.is_done:
                 return "drain", partial(self._leave, node)
-            if node.engine._handed:
+            if node.engine._suspects.tokens:
                 return "beat", partial(self._run_here, node)
         alive = set().union(*(node.identities for node in self.nodes))
         known = set().union(*self.state.workers.values())
@@ -1448,7 +1449,7 @@ class World:
 
     def _run_here(self, node: Node) -> str:
         """Nobody has taken over what was handed over."""
-        self.clock.ms += int(engine_module.HAND_OVER_SECONDS * 1000)
+        self.clock.ms += int(suspects.HAND_OVER_SECONDS * 1000)
         node.engine._look_over()
         return f"{node.name} {node.beat()}"
 
