@@ -38,6 +38,7 @@ from worker.callbacks import Callbacks
 from worker.claim import Known, Task, held_by
 from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
+from worker.in_flight import InFlight
 from worker.lease import Lease
 from worker.replays import Gone, Replays
 from worker.rounds import Round, is_large
@@ -122,8 +123,6 @@ class Engine:
         self._connect = connect
         self.arrivals = Arrivals()
         self._batch: list[Arrival] = []
-        self._attempts: dict[str, Attempt] = {}
-        self._starting: list[Attempt] = []
         self._suspects = Suspects(isolate)
         self._stopped = threading.Event()
         self._given_bindings = bindings or {}
@@ -131,11 +130,14 @@ class Engine:
         self._killed = False
         self._bindings: dict[str, Any] = {}
         self._stop_at: float | None = None
-        self.callbacks = Callbacks(settings.concurrency, self._deliver, self._ended, overrides, on_hopeless)
+        self.in_flight = InFlight(
+            self.slots, self.arrivals, lambda attempt: self.callbacks.cancel(attempt), self.draining
+        )
+        self.callbacks = Callbacks(settings.concurrency, self._deliver, self.in_flight.ended, overrides, on_hopeless)
         self.lease = Lease(
             connect(),
             settings.lease_ms,
-            self._in_flight,
+            self._held_here,
             self.lost,
             self._look_over,
             on_hopeless,
@@ -207,7 +209,7 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
         does not count."""
-        return not self._attempts and self.slots.are_free(but_for=self._suspects.tokens)
+        return not self.in_flight and self.slots.are_free(but_for=self._suspects.tokens)
 
     @property
     def bindings(self) -> dict[str, Any]:
@@ -246,9 +248,9 @@ class Engine:
 
     def attempts(self) -> list[Attempt]:
         """The attempts in flight."""
-        return list(self._attempts.values())
+        return self.in_flight.attempts
 
-    def _in_flight(self) -> list[Held]:
+    def _held_here(self) -> list[Held]:
         """What Redis must still hold for this worker: attempts, and what was handed over and not taken yet."""
         handed = [task.held for task in self._suspects.tasks]
         return [*(attempt.held for attempt in self.attempts()), *handed]
@@ -295,23 +297,6 @@ class Engine:
 
     def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
         self.arrivals.put(Finished(attempt, outcome, self.store.clock.now_ms()))
-
-    def _ended(self, attempt: Attempt) -> None:
-        """An attempt's code has come to its end. Until its outcome is settled as well it counts as in flight, so that a
-        death repeats no more than the concurrency allows."""
-        attempt.ended = True
-        if attempt.dismissed:
-            self._attempts.pop(attempt.token, None)
-            if self.draining.is_set():
-                self.arrivals.put(Lost(frozenset()))  # the engine's thread may be waiting for the last of them
-        if attempt.token not in self._attempts:
-            self.slots.free(attempt.token)
-
-    def _settled(self, attempt: Attempt) -> None:
-        """The outcome is in the journal, or void. Either this or ``_ended`` comes last, on whatever thread."""
-        self._attempts.pop(attempt.token, None)
-        if attempt.ended:
-            self.slots.free(attempt.token)
 
     def lost(self, members: Iterable[str]) -> None:
         """Redis attributes these held members to this worker no more."""
@@ -371,9 +356,9 @@ class Engine:
                 case Task():
                     self._take_up(item, round)
                 case Lost():
-                    self._cancel(item.members)
+                    self._lose(item.members)
                 case HandOn():
-                    self._return(item.attempt, round)
+                    self.in_flight.hand_on(item.attempt, round)
                 case Reconcile():
                     self._reconcile(round, forget=item.forget)
                 case GiveBack():
@@ -385,13 +370,13 @@ class Engine:
         for task in self._suspects.tasks if stop else ():
             round.release(task.instance, task.held)
         if self._stop_at is not None and monotonic() >= self._stop_at:
-            self._give_back(round, late=monotonic() >= self._stop_at + LAST_WORD_SECONDS)
+            self.in_flight.give_back(round, late=monotonic() >= self._stop_at + LAST_WORD_SECONDS)
         try:
             round.send(self.store)
         finally:
             # After the round trip: a callback that takes the process down must not take turns with it that came in
             # the same batch, which would come together again and again and count as stalled in the end (F22).
-            starting, self._starting = self._starting, []
+            starting = self.in_flight.take_starting()
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
             self.slots.free_unborn()
@@ -401,7 +386,7 @@ class Engine:
         if self._stop_at is None:
             return False
         if monotonic() < self._stop_at:
-            return not self._attempts
+            return not self.in_flight
         return all(attempt.dismissed for attempt in self.attempts())
 
     def _take_up(self, task: Task, round: Round) -> None:
@@ -465,12 +450,8 @@ class Engine:
         )
         warm.streak = 0
         self._replays.keep(task.instance, warm)
-        self._start(attempt)
+        self.in_flight.add(attempt)
         return True
-
-    def _start(self, attempt: Attempt) -> None:
-        self._attempts[attempt.token] = attempt
-        self._starting.append(attempt)
 
     def _settle(self, item: Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""
@@ -499,13 +480,13 @@ class Engine:
             if fused is not None and code == FUSED_EAGER:
                 # First: in between, a fetcher would see the slot that goes from one to the other.
                 self._born(attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1]))
-            self._settled(attempt)
+            self.in_flight.settled(attempt)
             if fused is None:
                 return
             warm, decision = fused
             if code in (FUSED, FUSED_EAGER):
                 reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
-                self._cancel_withdrawn(attempt.instance, attempt.generation, decision)
+                self.in_flight.withdraw(attempt.instance, attempt.generation, decision)
                 self._replays.keep(attempt.instance, warm)
             else:
                 # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
@@ -568,7 +549,7 @@ class Engine:
             started_ms=now_ms,
         )
         self.slots.born(token)
-        self._start(attempt)
+        self.in_flight.add(attempt)
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -611,7 +592,7 @@ class Engine:
                 self.arrivals.put(Compare(task, warm, decision, wire))
                 return
             reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
-            self._cancel_withdrawn(task.instance, task.generation, decision)
+            self.in_flight.withdraw(task.instance, task.generation, decision)
             if code == COMMITTED_EAGER:
                 self._born(task.instance, task.generation, task.worker, warm, decision, token, int(answer[1]))
             self._replays.keep(task.instance, warm)
@@ -665,50 +646,10 @@ class Engine:
 
         round.release(task.instance, task.held, "park", reason, answered)
 
-    def _give_back(self, round: Round, *, late: bool) -> None:
-        """The drain's grace is over: what still runs goes to others at once, and its late result is void. What has run
-        to its end does not: its outcome is on its way, unless it is ``late``."""
-        for attempt in self.attempts():
-            if attempt.dismissed:
-                round.release(attempt.instance, attempt.held, "drain")  # once more, if the round before has failed
-            elif attempt.take_outcome() or late:
-                attempt.dismissed = True
-                begun = self.callbacks.cancel(attempt)
-                round.release(attempt.instance, attempt.held, "drain" if begun else "back")
-
-    def _return(self, attempt: Attempt, round: Round) -> None:
-        """Give an attempt back that has not begun, for others to begin it."""
-        attempt.dismissed = True
-        if attempt.take_outcome():
-            round.release(attempt.instance, attempt.held)
-        self._ended(attempt)
-
-    def _cancel(self, members: frozenset[str]) -> None:
-        """Attempts that Redis took away: cancelled, reaped, restarted, terminated, or taken over as asked."""
-        if not members:
-            return
+    def _lose(self, members: frozenset[str]) -> None:
         for task in self._suspects.taken_over(members):
             self.slots.free(task.token)
-        for attempt in self.attempts():
-            if attempt.held.member in members:
-                self._dismiss(attempt)
-
-    def _cancel_withdrawn(self, instance: Instance, generation: str, decision: Decision) -> None:
-        """The same for those that a decision of this worker has withdrawn; an end withdraws all."""
-        if not (decision.withdrawn or decision.end):
-            return
-        withdrawn = {one.seq for one in decision.withdrawn}
-        for attempt in self.attempts():
-            of_this_life = attempt.instance == instance and attempt.generation == generation
-            if of_this_life and (decision.end or attempt.seq in withdrawn):
-                self._dismiss(attempt)
-
-    def _dismiss(self, attempt: Attempt) -> None:
-        """Once only: a callback that is cleaning up must not be cancelled again whenever Redis says the same."""
-        # In this order: the callback may end right now, and sees that it was dismissed if it has no say any more.
-        attempt.dismissed = True
-        if attempt.take_outcome():
-            self.callbacks.cancel(attempt)
+        self.in_flight.lose(members)
 
     def _recover(self, batch: list[Arrival], failures: int) -> None:
         """After a failed round trip nothing is known: drop every replay, settle again without decisions, reconcile.
@@ -718,7 +659,7 @@ class Engine:
         self._replays.warm.clear()
         self.slots.free_unborn()
         for item in batch:
-            if isinstance(item, Task) and item.token not in self._attempts and item.token not in self._suspects.tokens:
+            if isinstance(item, Task) and item.token not in self.in_flight and item.token not in self._suspects.tokens:
                 self.slots.free(item.token)
         self._stopped.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
         for item in batch:
