@@ -15,7 +15,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import Any
 
 import redis
@@ -34,6 +33,7 @@ from worker.arrivals import (
     Reconcile,
 )
 from worker.attempt import Attempt, Outcome
+from worker.beginnings import Beginnings
 from worker.callbacks import Callbacks
 from worker.claim import Known, Task, held_by
 from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
@@ -48,17 +48,13 @@ from worker.suspects import Suspects
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits
-from workflows.authoring import retries
 from workflows.authoring.app import App
-from workflows.authoring.commands import Do
-from workflows.authoring.context import StepContext, StepName, idempotency_key
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.decision import (
     contradiction,
     decide,
     events_among,
-    only_step,
     told,
     told_by_entry,
     told_by_record,
@@ -146,6 +142,7 @@ class Engine:
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
         self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
+        self._beginnings = Beginnings(self._replays, self.slots, self.in_flight)
         self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
         self.fetchers = [
             Fetcher(name, connect, self.lease, self, app.definitions, on_hopeless) for name in settings.queues
@@ -396,7 +393,7 @@ class Engine:
             if task.kind == "t":
                 self._turn(task, round)
             else:
-                begun = self._begin(task, round)
+                begun = self._beginnings.claimed(task, round)
         except Gone:
             pass
         except RunStalled:
@@ -412,46 +409,6 @@ class Engine:
             self.slots.free(task.token)
 
     # Attempts ---------------------------------------------------------------------------------------------------------
-
-    def _begin(self, task: Task, round: Round) -> bool:
-        """Replay up to a claimed attempt's step and start its callback. Returns: whether it was started."""
-        warm = self._replays.reach(task, task.upto)
-        record = task.record
-        assert record is not None
-        replay = warm.replay
-        callback = replay.callback(task.seq)
-        command = replay.command(task.seq) if callback is not None else None
-        known = (command.name, command.count) if isinstance(command, Do) else None
-        if callback is None or not isinstance(command, Do) or known != (record.name, record.count):
-            if replay.position > task.upto:
-                # This replay has gone on since the claim and given the step up; the record is gone, or goes now.
-                round.release(task.instance, task.held)
-                self._replays.keep(task.instance, warm)
-                return False
-            replay.close()
-            raise NonDeterminismError(f'step "{record.name}-{record.count}" is open, but this code does not ask for it')
-        config = retries.with_live_delay(_config(record.config), command.config)
-        attempt = Attempt(
-            instance=task.instance,
-            generation=task.generation,
-            seq=task.seq,
-            token=task.token,
-            worker=task.worker,
-            name=record.name,
-            count=record.count,
-            config=config,
-            config_blob=record.config,
-            callback=callback,
-            context=_context(task.instance, task.generation, command, config, record.attempts),
-            started_ms=record.begun,
-            number=record.attempts,
-            fails=record.failed,
-            failures=[list(one) for one in record.failures],
-        )
-        warm.streak = 0
-        self._replays.keep(task.instance, warm)
-        self.in_flight.add(attempt)
-        return True
 
     def _settle(self, item: Finished, round: Round, *, alone: bool) -> None:
         """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""
@@ -479,7 +436,9 @@ class Engine:
                 reports.attempt_ended(attempt, item.outcome)
             if fused is not None and code == FUSED_EAGER:
                 # First: in between, a fetcher would see the slot that goes from one to the other.
-                self._born(attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1]))
+                self._beginnings.born(
+                    attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1])
+                )
             self.in_flight.settled(attempt)
             if fused is None:
                 return
@@ -516,40 +475,6 @@ class Engine:
             _log.exception("cannot decide", extra={"workflow": instance.workflow, "instance": instance.id})
             warm.replay.close()
             return None
-
-    def _born(
-        self,
-        instance: Instance,
-        generation: str,
-        worker: str,
-        warm: WarmReplay,
-        decision: Decision,
-        token: str,
-        now_ms: int,
-    ) -> None:
-        """Start the step that was opened and claimed in one script."""
-        asked = only_step(decision)
-        if asked is None:
-            raise AssertionError("a step was born that nobody asked for")
-        command, callback = warm.replay.command(asked.seq), warm.replay.callback(asked.seq)
-        if callback is None or not isinstance(command, Do):
-            raise AssertionError("a step was born without a callback")
-        attempt = Attempt(
-            instance=instance,
-            generation=generation,
-            seq=command.seq,
-            token=token,
-            worker=worker,
-            name=command.name,
-            count=command.count,
-            config=command.config,
-            config_blob=asked.config,
-            callback=callback,
-            context=_context(instance, generation, command, command.config, 1),
-            started_ms=now_ms,
-        )
-        self.slots.born(token)
-        self.in_flight.add(attempt)
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -594,7 +519,9 @@ class Engine:
             reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
             self.in_flight.withdraw(task.instance, task.generation, decision)
             if code == COMMITTED_EAGER:
-                self._born(task.instance, task.generation, task.worker, warm, decision, token, int(answer[1]))
+                self._beginnings.born(
+                    task.instance, task.generation, task.worker, warm, decision, token, int(answer[1])
+                )
             self._replays.keep(task.instance, warm)
 
         round.commit(task.worker, task.instance, wire, answered, decision)
@@ -702,20 +629,3 @@ def _is_only_step(warm: WarmReplay, seq: int) -> bool:
     """Whether no other step is open: a heuristic for when to try, the script has the last word."""
     replay = warm.replay
     return all(other == seq or replay.command(other).kind != "do" for other in replay.snapshot().pending)
-
-
-def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
-    name = StepName(command.name, command.count)
-    return StepContext(
-        name,
-        number,
-        config,
-        idempotency_key(instance.workflow, instance.id, generation, name),
-        workflow_name=instance.workflow,
-        instance_id=instance.id,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _config(blob: bytes) -> retries.StepConfig:
-    return retries.from_wire(blob)

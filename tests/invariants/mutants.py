@@ -12,7 +12,7 @@ from typing import Any
 import redis as redis_py
 
 from tests.invariants.simulator import CodeMutant, Mutant, play
-from worker import engine
+from worker import beginnings, engine
 from workflows.authoring.context import StepContext
 from workflows.replay.replay import Replay
 
@@ -20,7 +20,7 @@ SEEDS = 400
 """A mutant that lives through this many runs has survived."""
 
 
-_context = engine._context
+_context = beginnings._context
 
 
 def _context_by_order(instance: Any, generation: str, command: Any, config: Any, number: int) -> StepContext:
@@ -302,7 +302,7 @@ def mutants() -> list[Mutant]:
         ),
         CodeMutant(
             "a step's key is made of the order of asking",
-            engine,
+            beginnings,
             "_context",
             _context_by_order,
             program="branches",
