@@ -19,7 +19,6 @@ from typing import Any
 
 import redis
 
-from worker import reports
 from worker.arrivals import (
     Arrival,
     Arrivals,
@@ -36,42 +35,32 @@ from worker.attempt import Attempt, Outcome
 from worker.beginnings import Beginnings
 from worker.callbacks import Callbacks
 from worker.claim import Known, Task, held_by
+from worker.deciding import Deciding
 from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
 from worker.in_flight import InFlight
 from worker.lease import Lease
 from worker.replays import Gone, Replays
-from worker.rounds import Round, is_large
+from worker.rounds import Round
 from worker.settings import Settings
+from worker.settling import Settling
 from worker.slots import Slots
 from worker.suspects import Suspects
+from worker.turns import Turns
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache, WarmReplay
 from workflows import limits
 from workflows.authoring.app import App
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
-from workflows.replay.decision import (
-    contradiction,
-    decide,
-    events_among,
-    told,
-    told_by_entry,
-    told_by_record,
-)
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
 from workflows.storage import nonces
 from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import Held, Instance, Intent
-from workflows.storage.records import Decision
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
-
-# What settle.lua and commit.lua answer.
-STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
-COMMITTED, ENDED, COMMITTED_EAGER, UNASKED, LOOK = 1, 2, 3, 4, 5
 
 # A callback that has ended when the drain's grace is over may have its retry delay computed by a function (5 s).
 LAST_WORD_SECONDS = limits.DELAY_FUNCTION_SECONDS + 1
@@ -80,8 +69,6 @@ LAST_WORD_SECONDS = limits.DELAY_FUNCTION_SECONDS + 1
 CLOSING_SECONDS = 16.0
 # Of these, kept for what comes after the engine's thread.
 LEAVING_SECONDS = 5.0
-
-STALLED = "run() blocked its worker: move the slow part into a step"
 
 
 class Engine:
@@ -122,7 +109,6 @@ class Engine:
         self._suspects = Suspects(isolate)
         self._stopped = threading.Event()
         self._given_bindings = bindings or {}
-        self._overrides = overrides
         self._killed = False
         self._bindings: dict[str, Any] = {}
         self._stop_at: float | None = None
@@ -143,6 +129,21 @@ class Engine:
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
         self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
         self._beginnings = Beginnings(self._replays, self.slots, self.in_flight)
+        deciding = Deciding(app, self._replays, overrides)
+        # What is decided ahead could not be rechecked: the entry is not in the journal yet.
+        self._settling = Settling(
+            deciding, self._replays, self.slots, self.in_flight, self._beginnings, ahead=not settings.recheck
+        )
+        self._turns = Turns(
+            self.store,
+            deciding,
+            self._replays,
+            self.slots,
+            self.in_flight,
+            self._beginnings,
+            self.arrivals,
+            recheck=settings.recheck,
+        )
         self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
         self.fetchers = [
             Fetcher(name, connect, self.lease, self, app.definitions, on_hopeless) for name in settings.queues
@@ -236,7 +237,7 @@ class Engine:
             for held in self._held(store):
                 instance = store.keys.instance(held.workflow, held.id)
                 if held.kind == "t" and instance == stuck:
-                    round.release(instance, held, "strike", STALLED)
+                    round.strike(instance, held)
                 else:
                     round.release(instance, held, "drain" if held.token in ran else "back")
             round.send(store)
@@ -344,7 +345,7 @@ class Engine:
         for item in batch:
             match item:
                 case Finished():
-                    self._settle(item, round, alone=per_instance[item.attempt.instance] == 1)
+                    self._settling.settle(item, round, alone=per_instance[item.attempt.instance] == 1)
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
                     round.release(item.instance, item.held)
@@ -361,9 +362,9 @@ class Engine:
                 case GiveBack():
                     round.release(item.task.instance, item.task.held)
                 case Contradicted():
-                    self._park(item.task, round, item.reason)
+                    round.park(item.task.instance, item.task.held, item.reason)
                 case Compare():
-                    self._compare(item, round)
+                    self._turns.compare(item, round)
         for task in self._suspects.tasks if stop else ():
             round.release(task.instance, task.held)
         if self._stop_at is not None and monotonic() >= self._stop_at:
@@ -391,187 +392,24 @@ class Engine:
         begun = False
         try:
             if task.kind == "t":
-                self._turn(task, round)
+                self._turns.take(task, round)
             else:
                 begun = self._beginnings.claimed(task, round)
         except Gone:
             pass
         except RunStalled:
-            round.release(task.instance, task.held, "strike", STALLED)
+            round.strike(task.instance, task.held)
         except (NonDeterminismError, CorruptPayload) as error:
-            self._park(task, round, str(error))
+            round.park(task.instance, task.held, str(error))
         except redis.RedisError:
             raise
         except Exception as error:
             _log.exception("cannot replay", extra={"workflow": task.instance.workflow, "instance": task.instance.id})
-            self._park(task, round, f"{type(error).__name__}: {error}")
+            round.park(task.instance, task.held, f"{type(error).__name__}: {error}")
         if task.kind == "a" and not begun:
             self.slots.free(task.token)
 
-    # Attempts ---------------------------------------------------------------------------------------------------------
-
-    def _settle(self, item: Finished, round: Round, *, alone: bool) -> None:
-        """Settle an outcome; where nothing else is going on in the instance, decide in the same breath."""
-        attempt = item.attempt
-        wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
-        fused: tuple[WarmReplay, Decision] | None = None
-        token = ""
-        # What was decided here could not be rechecked: the entry is not in the journal yet.
-        if alone and "e" in wire and not self.settings.recheck:
-            fused = self._decide_ahead(attempt, wire["e"])
-        if fused is not None and is_large(fused[1]):
-            # Its replay was fed an entry that will be fed again by the turn which sends this in parts.
-            fused[0].replay.close()
-            fused = None
-        if fused is not None:
-            warm, decision = fused
-            wire["b"] = warm.replay.position - 1
-            token = self.slots.eager_token(warm, decision, attempt)
-            if token:
-                wire["ea"] = token
-
-        def answered(answer: list[Any]) -> None:
-            code = answer[0]
-            if code != STALE:
-                reports.attempt_ended(attempt, item.outcome)
-            if fused is not None and code == FUSED_EAGER:
-                # First: in between, a fetcher would see the slot that goes from one to the other.
-                self._beginnings.born(
-                    attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1])
-                )
-            self.in_flight.settled(attempt)
-            if fused is None:
-                return
-            warm, decision = fused
-            if code in (FUSED, FUSED_EAGER):
-                reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
-                self.in_flight.withdraw(attempt.instance, attempt.generation, decision)
-                self._replays.keep(attempt.instance, warm)
-            else:
-                # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
-                warm.replay.close()
-
-        round.settle(attempt.worker, attempt.instance, wire, answered, None if fused is None else fused[1])
-
-    def _decide_ahead(self, attempt: Attempt, entry: bytes) -> tuple[WarmReplay, Decision] | None:
-        """Feed an outcome that is not in the journal yet, hoping that nothing comes before it; the script decides.
-
-        Returns: None when it is not worth trying, or ``run`` cannot go on: then the turn finds that out and says so.
-        """
-        instance = attempt.instance
-        warm = self._replays.warm.take(instance)
-        if warm is None:
-            return None
-        if warm.generation != attempt.generation or not _is_only_step(warm, attempt.seq):
-            self._replays.keep(instance, warm)
-            return None
-        before = warm.replay.snapshot()
-        try:
-            self._replays.feed(instance, warm, [entry], live=True)
-            return warm, decide(warm.replay, before, self.app, instance, warm.generation, self._overrides)
-        except (NonDeterminismError, CorruptPayload, RunStalled):
-            return None
-        except Exception:
-            _log.exception("cannot decide", extra={"workflow": instance.workflow, "instance": instance.id})
-            warm.replay.close()
-            return None
-
-    # Turns ------------------------------------------------------------------------------------------------------------
-
-    def _turn(self, task: Task, round: Round) -> None:
-        """Feed the journal up to where it stood at the claim, and commit what ``run`` asks for."""
-        warm, decision = self._decide(task)
-        if self.settings.recheck and warm.resumed and decision.end is not None:
-            warm.replay.close()
-            warm, decision = self._decide(task, live=False)
-        warm.streak = 0
-        token = self.slots.eager_token(warm, decision)
-        wire: dict[str, Any] = {
-            "g": task.generation,
-            "t": task.token,
-            "b": task.position,
-            "f": task.upto,
-            "n": warm.nonce,
-            "z": warm.weight,
-        }
-        if token:
-            wire["ea"] = token
-
-        self._commit(task, warm, decision, wire, round)
-
-    def _commit(self, task: Task, warm: WarmReplay, decision: Decision, wire: dict[str, Any], round: Round) -> None:
-        token = wire.get("ea", "")
-
-        def answered(answer: list[Any]) -> None:
-            code = answer[0]
-            if code == STALE:
-                # Pause, reap or an end revoked it; or it is still ours and only the memory was wrong: give it back.
-                self.arrivals.put(GiveBack(task))
-                warm.replay.close()
-                return
-            if code == UNASKED:
-                self.arrivals.put(Contradicted(task, contradiction([one.decode() for one in answer[2]])))
-                warm.replay.close()
-                return
-            if code == LOOK:
-                self.arrivals.put(Compare(task, warm, decision, wire))
-                return
-            reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
-            self.in_flight.withdraw(task.instance, task.generation, decision)
-            if code == COMMITTED_EAGER:
-                self._beginnings.born(
-                    task.instance, task.generation, task.worker, warm, decision, token, int(answer[1])
-                )
-            self._replays.keep(task.instance, warm)
-
-        round.commit(task.worker, task.instance, wire, answered, decision)
-
-    def _compare(self, item: Compare, round: Round) -> None:
-        """Compare what is open or answered with what the code that ends the instance has asked for, page by page.
-
-        While this worker holds the turn nothing is opened, and what is closed becomes an entry: so the records first.
-        """
-        task = item.task
-        asked = frozenset(map(told, item.warm.replay.unanswered()))
-        at = item.wire["f"]
-        try:
-            found = [one for one in map(told_by_record, self.store.open_records(task.instance)) if one not in asked]
-            while page := self.store.entries(task.instance, at, at + limits.SCRIPT_ELEMENTS):
-                found += [one for one in map(told_by_entry, page) if one not in asked]
-                at += len(page)
-        except redis.RedisError:
-            raise
-        except Exception as error:  # what cannot be read
-            self._park(task, round, f"{type(error).__name__}: {error}")
-            return
-        if found:
-            self._park(task, round, contradiction(found))
-            item.warm.replay.close()
-            return
-        decision = item.decision
-        assert decision.end is not None
-        decision.end.asked, decision.end.compared = None, at
-        self._commit(task, item.warm, decision, item.wire, round)
-
-    def _decide(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
-        warm = self._replays.reach(task, task.position)
-        before = warm.replay.snapshot() if task.position else None
-        blobs = self._replays.blobs(task, task.position, task.upto)
-        self._replays.feed(task.instance, warm, blobs, live=live)
-        decision = decide(warm.replay, before, self.app, task.instance, task.generation, self._overrides)
-        decision.events = events_among(blobs, task.position, decision)
-        return warm, decision
-
     # Giving back ------------------------------------------------------------------------------------------------------
-
-    def _park(self, task: Task, round: Round, reason: str) -> None:
-        def answered(parked: int) -> None:
-            # Not where the task was void: a rewound Redis has other entries than were promised, and nothing is parked.
-            if parked:
-                where = {"workflow": task.instance.workflow, "instance": task.instance.id}
-                _log.error("parked", extra={**where, "reason": reason})
-
-        round.release(task.instance, task.held, "park", reason, answered)
 
     def _lose(self, members: frozenset[str]) -> None:
         for task in self._suspects.taken_over(members):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,11 +17,15 @@ from workflows.storage.records import Asked, Decision, Withdrawn
 from workflows.storage.store import Script, Store, call_on, packb, script
 from workflows.values import failure
 
+_log = logging.getLogger("workflows.worker")
+
 _HERE = Path(__file__).parent
 SETTLE = script(_HERE / "settle.lua")
 COMMIT = script(_HERE / "commit.lua")
 RELEASE = script(_HERE / "release.lua")
 _STAGE = script(_HERE / "stage.lua")
+
+STALLED = "run() blocked its worker: move the slow part into a step"
 
 Item = dict[str, Any]
 Answered = Callable[[Any], None]
@@ -127,6 +132,21 @@ class Round:
             "reason": reason[:4_000],
         }
         self._releases[instance.shard, held.worker].append(_Addressed(instance, item, answered))
+
+    def park(self, instance: Instance, held: Held, reason: str) -> None:
+        """Stop an instance that cannot be replayed here, and say why. Never failed: other code may replay it."""
+
+        def answered(parked: int) -> None:
+            # Not where the task was void: a rewound Redis has other entries than were promised, and nothing is parked.
+            if parked:
+                where = {"workflow": instance.workflow, "instance": instance.id}
+                _log.error("parked", extra={**where, "reason": reason})
+
+        self.release(instance, held, "park", reason, answered)
+
+    def strike(self, instance: Instance, held: Held) -> None:
+        """Give back a turn whose ``run`` blocked: each time counts against the instance."""
+        self.release(instance, held, "strike", STALLED)
 
     def send(self, store: Store) -> None:
         """Settles first, so that a commit of the same instance sees them.

@@ -1,0 +1,91 @@
+"""Settles outcomes; where nothing else is going on in the instance, what follows goes along (a fused turn)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker import reports
+from worker.arrivals import Finished
+from worker.beginnings import Beginnings
+from worker.deciding import Deciding
+from worker.in_flight import InFlight
+from worker.replays import Replays
+from worker.rounds import Round, is_large
+from worker.slots import Slots
+from worker.warm import WarmReplay
+from workflows.storage import nonces
+from workflows.storage.records import Decision
+
+# What settle.lua answers.
+STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
+
+
+class Settling:
+    """Used by the engine's thread only.
+
+    Args:
+        ahead: whether to decide together with the outcome at all.
+    """
+
+    def __init__(
+        self,
+        deciding: Deciding,
+        replays: Replays,
+        slots: Slots,
+        in_flight: InFlight,
+        beginnings: Beginnings,
+        *,
+        ahead: bool,
+    ) -> None:
+        self._deciding = deciding
+        self._replays = replays
+        self._slots = slots
+        self._in_flight = in_flight
+        self._beginnings = beginnings
+        self._ahead = ahead
+
+    def settle(self, item: Finished, round: Round, *, alone: bool) -> None:
+        """Add an outcome to the round.
+
+        Args:
+            alone: whether it is the only item of its instance in this round: at most one may carry a decision.
+        """
+        attempt = item.attempt
+        wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
+        fused: tuple[WarmReplay, Decision] | None = None
+        token = ""
+        if alone and "e" in wire and self._ahead:
+            fused = self._deciding.ahead(attempt, wire["e"])
+        if fused is not None and is_large(fused[1]):
+            # Its replay was fed an entry that will be fed again by the turn which sends this in parts.
+            fused[0].replay.close()
+            fused = None
+        if fused is not None:
+            warm, decision = fused
+            wire["b"] = warm.replay.position - 1
+            token = self._slots.eager_token(warm, decision, attempt)
+            if token:
+                wire["ea"] = token
+
+        def answered(answer: list[Any]) -> None:
+            code = answer[0]
+            if code != STALE:
+                reports.attempt_ended(attempt, item.outcome)
+            if fused is not None and code == FUSED_EAGER:
+                # First: in between, a fetcher would see the slot that goes from one to the other.
+                self._beginnings.born(
+                    attempt.instance, attempt.generation, attempt.worker, *fused, token, int(answer[1])
+                )
+            self._in_flight.settled(attempt)
+            if fused is None:
+                return
+            warm, decision = fused
+            if code in (FUSED, FUSED_EAGER):
+                reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
+                self._in_flight.withdraw(attempt.instance, attempt.generation, decision)
+                self._replays.keep(attempt.instance, warm)
+            else:
+                # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
+                warm.replay.close()
+
+        round.settle(attempt.worker, attempt.instance, wire, answered, None if fused is None else fused[1])
