@@ -6,6 +6,10 @@ one. It never waits for user code: callbacks run elsewhere, and a ``run`` that b
     claimed attempt ─► replay up to it ─► callback runs elsewhere ─► outcome ─► settle ┐
     claimed turn ────► replay, decide ───────────────────────────────────────► commit ┴► one round trip
                                               next step born held ◄── eager continuation
+
+The loop is here, and what may go wrong with it. What it does with each thing that has arrived (``arrivals.py``) is
+told by ``beginnings.py``, ``settling.py`` and ``turns.py``; what it remembers meanwhile is in ``slots.py``,
+``in_flight.py``, ``suspects.py`` and ``replays.py``.
 """
 
 from __future__ import annotations
@@ -34,10 +38,11 @@ from worker.arrivals import (
 from worker.attempt import Attempt, Outcome
 from worker.beginnings import Beginnings
 from worker.callbacks import Callbacks
-from worker.claim import Known, Task, held_by
+from worker.claim import Known, Task
 from worker.deciding import Deciding
 from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
+from worker.holdings import give_back_unknown, rescue
 from worker.in_flight import InFlight
 from worker.lease import Lease
 from worker.replays import Gone, Replays
@@ -48,14 +53,13 @@ from worker.slots import Slots
 from worker.suspects import Suspects
 from worker.turns import Turns
 from worker.vital import vital
-from worker.warm import RecheckedCache, WarmCache, WarmReplay
+from worker.warm import RecheckedCache, WarmCache
 from workflows import limits
 from workflows.authoring.app import App
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
-from workflows.storage import nonces
 from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
@@ -111,7 +115,7 @@ class Engine:
         self._given_bindings = bindings or {}
         self._killed = False
         self._bindings: dict[str, Any] = {}
-        self._stop_at: float | None = None
+        self._grace_over: float | None = None
         self.in_flight = InFlight(
             self.slots, self.arrivals, lambda attempt: self.callbacks.cancel(attempt), self.draining
         )
@@ -215,34 +219,13 @@ class Engine:
         return self._bindings
 
     def rescue(self) -> None:
-        """Before a process that cannot go on ends: settle what has finished, blame the ``run`` that blocks, hand on the
-        rest. On another connection and without turns, because the engine's thread may be stuck.
-
-        Left to the reaper, every instance with a turn here would be blamed for the one that blocks.
-        """
+        """Before a process that cannot go on ends: see ``holdings.rescue``."""
         self.draining.set()
         stuck = self.guardian.stuck()
-        ran = {attempt.token for attempt in self.attempts() if attempt.has_begun}
+        begun = {attempt.token for attempt in self.attempts() if attempt.has_begun}
         store = self._connect()
-        round = Round()
-        for item in [*self._batch, *self.arrivals.waiting()]:
-            if isinstance(item, Finished):
-                wire = item.attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
-                round.settle(item.attempt.worker, item.attempt.instance, wire, lambda _: None)
-        try:
-            round.send(store)
-            round = Round()
-            # A claim on its way comes back in a moment, unless its connection hangs.
-            self.claiming.acquire(timeout=1)
-            for held in self._held(store):
-                instance = store.keys.instance(held.workflow, held.id)
-                if held.kind == "t" and instance == stuck:
-                    round.strike(instance, held)
-                else:
-                    round.release(instance, held, "drain" if held.token in ran else "back")
-            round.send(store)
-        except redis.RedisError:
-            _log.warning("left to the reaper")
+        finished = [item for item in (*self._batch, *self.arrivals.waiting()) if isinstance(item, Finished)]
+        rescue(store, self.lease, finished, begun, stuck, self.claiming)
 
     def attempts(self) -> list[Attempt]:
         """The attempts in flight."""
@@ -328,8 +311,10 @@ class Engine:
     def _next_batch(self) -> list[Arrival]:
         """Everything that has arrived; waits for something, or for the end of the drain's grace."""
         until = []
-        if self._stop_at is not None:
-            until = [moment for moment in (self._stop_at, self._stop_at + LAST_WORD_SECONDS) if moment > monotonic()]
+        if self._grace_over is not None:
+            until = [
+                moment for moment in (self._grace_over, self._grace_over + LAST_WORD_SECONDS) if moment > monotonic()
+            ]
         return self.arrivals.wait(max(0.0, min(until) - monotonic()) if until else None)
 
     def _work(self, batch: list[Arrival]) -> bool:
@@ -340,8 +325,8 @@ class Engine:
         per_instance.update([item.instance for item in batch if isinstance(item, Task)])
         for item in batch:
             if isinstance(item, Drain):
-                self._stop_at = item.until
-        stop = self._stop_at is not None
+                self._grace_over = item.until
+        stop = self._grace_over is not None
         for item in batch:
             match item:
                 case Finished():
@@ -367,8 +352,8 @@ class Engine:
                     self._turns.compare(item, round)
         for task in self._suspects.tasks if stop else ():
             round.release(task.instance, task.held)
-        if self._stop_at is not None and monotonic() >= self._stop_at:
-            self.in_flight.give_back(round, late=monotonic() >= self._stop_at + LAST_WORD_SECONDS)
+        if self._grace_over is not None and monotonic() >= self._grace_over:
+            self.in_flight.give_back(round, late=monotonic() >= self._grace_over + LAST_WORD_SECONDS)
         try:
             round.send(self.store)
         finally:
@@ -381,9 +366,9 @@ class Engine:
         return self._is_drained()
 
     def _is_drained(self) -> bool:
-        if self._stop_at is None:
+        if self._grace_over is None:
             return False
-        if monotonic() < self._stop_at:
+        if monotonic() < self._grace_over:
             return not self.in_flight
         return all(attempt.dismissed for attempt in self.attempts())
 
@@ -446,24 +431,9 @@ class Engine:
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:
                 self.arrivals.put(item)
-            found = Round()
-            for held in self._held(self.store):
-                if held.token not in mine:
-                    found.release(self.store.keys.instance(held.workflow, held.id), held)
-            found.send(self.store)
-
-    def _held(self, store: Store) -> list[Held]:
-        """What Redis says this worker holds, under its former names too."""
-        shards = range(store.keys.shards)
-        return [held for shard in shards for name in self.lease.identities for held in held_by(store, shard, name)]
+            give_back_unknown(self.store, self.lease.identities, mine)
 
 
 def _until(moment: float) -> float:
     """How long it is until then (``monotonic``), in seconds."""
     return max(0.0, moment - monotonic())
-
-
-def _is_only_step(warm: WarmReplay, seq: int) -> bool:
-    """Whether no other step is open: a heuristic for when to try, the script has the last word."""
-    replay = warm.replay
-    return all(other == seq or replay.command(other).kind != "do" for other in replay.snapshot().pending)

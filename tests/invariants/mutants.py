@@ -311,7 +311,7 @@ def mutants() -> list[Mutant]:
             "a drain does not wait for what is in flight",
             engine.Engine,
             "_is_drained",
-            lambda self: self._stop_at is not None,
+            lambda self: self._grace_over is not None,
             program="long",
         ),
         Mutant(
