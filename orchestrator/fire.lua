@@ -1,4 +1,4 @@
--- uses: pump mailbox
+-- uses: pump
 -- Fires due timers: entry, record and timer change together (F32). Never early: the score is compared with the time
 -- of this script, whatever list the caller read before (F31); score and not only name, because a second back-off of
 -- one step has the name of the first.
@@ -21,7 +21,7 @@ for _, a in ipairs(A.items) do
       else
         redis.call('HDEL', I.o, r.seq)
         if r.kind == 'wait' then
-          redis.call('ZREM', I.q, mailbox.waiter(r))
+          redis.call('ZREM', I.q, record.waiter(r))
           record.answer(I, 'X', r, {ms = r.ms})
         else
           record.answer(I, 'T', r, {})

@@ -54,8 +54,8 @@ for at, a in ipairs(A.items) do
         record.arm(I, r)
         fixed = true
       end
-      if r.kind == 'wait' and not redis.call('ZSCORE', I.q, mailbox.waiter(r)) then
-        queue.add(I, mailbox.waiter(r))
+      if r.kind == 'wait' and not redis.call('ZSCORE', I.q, record.waiter(r)) then
+        queue.add(I, record.waiter(r))
         mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
         fixed = true
       end

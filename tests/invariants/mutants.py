@@ -148,7 +148,7 @@ def mutants() -> list[Mutant]:
             "a matched wait keeps its timer",
             "",
             "  record.disarm(I, r)\n  redis.call('HDEL', I.o, r.seq)\n  queue.add",
-            "  redis.call('HDEL', I.o, r.seq)\n  queue.add",
+            "  redis.call('ZREM', I.q, record.waiter(r))\n  redis.call('HDEL', I.o, r.seq)\n  queue.add",
         ),
         Mutant(
             "send_event: the same event is accepted again", "send_event", "I and command.remembered(I, a.ev)", "nil"
@@ -251,7 +251,7 @@ def mutants() -> list[Mutant]:
         Mutant(
             "fire: a time-out leaves its wait in the list",
             "fire",
-            "          redis.call('ZREM', I.q, mailbox.waiter(r))\n",
+            "          redis.call('ZREM', I.q, record.waiter(r))\n",
             "",
         ),
         Mutant(

@@ -14,7 +14,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:x:<token>             hash    open records of a life of which nothing is kept       cleaned
     T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
-    T:wake                  list    at most one element: "there is something to hand out" popped
+    T:wake                  list    "there is something to hand out": one, rarely two     popped
     T:held                  zset    worker|kind|…|token, read by prefix                   settled, committed, reaped
     T:workers               zset    lease expiry ms -> worker                             reaped, drained
     T:relay                 hash    messages to other shards, by deterministic id         acknowledged

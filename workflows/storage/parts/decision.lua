@@ -25,7 +25,7 @@ function decision.open(I, asked, born)
   else
     r.due = r.due or instance.own_time(I) + r.ms
     if r.kind == 'wait' then
-      queue.add(I, mailbox.waiter(r))
+      queue.add(I, record.waiter(r))
       mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
     end
     record.save(I, r)
@@ -43,7 +43,6 @@ function decision.change(I, D, f)
     local r = record.get(I, seq)
     if r then
       record.disarm(I, r)
-      if r.kind == 'wait' then redis.call('ZREM', I.q, mailbox.waiter(r)) end
       redis.call('HDEL', I.o, seq)
       record.answer(I, 'W', r, {k = r.kind, due = r.due})
       withdrawn = withdrawn + 1

@@ -3,8 +3,6 @@
 -- leaves the mailbox (I6).
 local mailbox = {}
 
-function mailbox.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
-
 -- The open wait that asked first for a type, if there is one.
 function mailbox.waiting_for(I, ty)
   while true do
@@ -18,7 +16,6 @@ end
 
 -- Hands an event to an open wait. The entry stays noted until a turn has been decided over it: see `put_back`.
 function mailbox.give(I, r, ty, number, e)
-  redis.call('ZREM', I.q, mailbox.waiter(r))
   record.disarm(I, r)
   redis.call('HDEL', I.o, r.seq)
   queue.add(I, 'g|' .. queue.ordered(r.seq) .. '|' .. I.len)

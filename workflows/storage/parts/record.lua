@@ -152,6 +152,9 @@ function record.unlist(I, r)
   end
 end
 
+-- Where a wait stands in the queue of its type.
+function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
+
 -- Takes a record out of every place that knows it, and leaves the record itself to the caller.
 function record.disarm(I, r)
   record.unlist(I, r)
@@ -159,6 +162,8 @@ function record.disarm(I, r)
     instance.set(I, 'act', I.act - 1)
   elseif r.state == 'due' then
     redis.call('ZREM', I.q, 'd|' .. queue.ordered(r.seq))
+  elseif r.kind == 'wait' then
+    redis.call('ZREM', I.q, record.waiter(r))
   end
 end
 
