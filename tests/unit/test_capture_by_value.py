@@ -142,6 +142,22 @@ def test_self_is_captured_and_methods_stay_bound() -> None:
     assert called(run) == ["helper", "helper"]
 
 
+def test_a_helper_from_outside_run_may_rebind_what_is_its_own() -> None:
+    """Also where whoever drives the replay defined it: what stands below the loop is not run's."""
+    calls = 0
+
+    def counted() -> int:
+        nonlocal calls
+        calls += 1
+        return calls
+
+    async def run(self: Any, event: Any, step: Any) -> None:
+        await step.do("s", counted)
+
+    assert called(run) == [1]
+    assert calls == 1
+
+
 def test_rebinding_a_variable_of_run_is_an_error() -> None:
     async def run(self: Any, event: Any, step: Any) -> None:
         total = 0

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from workflows.authoring.env import BindingReference
 from workflows.errors import BadStepConfig, ConfigError
+from workflows.sandbox.loop import ReplayLoop
 from workflows.values import codec
 from workflows.values.models import Record, named, record_of
 
@@ -32,6 +33,8 @@ OPTIONS: Final = ("config", "retries", "timeout", "queue")
 _rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}
 _evaluated: dict[int, tuple[CodeType, Any]] = {}
 _CAPTURED: Final = frozenset({FunctionType, MethodType, functools.partial})
+# The loop calls run: frames of this file and below are not run's any more.
+_LOOP_FILE: Final = ReplayLoop.drain.__code__.co_filename
 
 
 class Callback:
@@ -365,7 +368,7 @@ class _Capture:
             if function.__module__ == ancestor.__module__ and code.co_qualname.startswith(ancestor.__qualname__ + "."):
                 return True
         frame: FrameType | None = self.caller
-        while frame is not None and not frame.f_code.co_filename.endswith("replay_loop.py"):
+        while frame is not None and frame.f_code.co_filename != _LOOP_FILE:
             outer = frame.f_code
             if code.co_filename == outer.co_filename and code.co_qualname.startswith(outer.co_qualname + ".<locals>."):
                 return True

@@ -135,7 +135,7 @@ class Replay:
         self.workflow_class = workflow_class
         self.defaults = defaults if defaults is not None else StepConfig()
         self.directory = directory
-        # The same in every replay and different between instances, see replay_loop.
+        # The same in every replay and different between instances, see workflows/sandbox/loop.py.
         self.loop = ReplayLoop(salt=int.from_bytes(seed(generation, -1)[:7], "big"))
         self._event = event
         self._env = env
