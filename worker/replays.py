@@ -140,5 +140,5 @@ class Replays:
             generation=task.generation,
             defaults=self._app.defaults,
             step_limit=definition.step_limit,
-            directory=self._app,
+            app=self._app,
         )

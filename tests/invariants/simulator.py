@@ -491,7 +491,7 @@ class Oracle:
             env=LazyEnv(dict),
             generation=seen.generation,
             defaults=app.defaults,
-            directory=app,
+            app=app,
         )
         self.blobs: list[bytes] = []
         self.prefixes = [Prefix({}, frozenset(), None, 0)]

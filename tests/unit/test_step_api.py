@@ -276,9 +276,9 @@ def test_names_are_checked(name: Any) -> None:
 
 def test_a_queue_the_app_does_not_have_is_refused() -> None:
     app = App("media", queues=("default", "gpu"))
-    assert command_of(lambda step: step.do("a", lambda: 1, queue="gpu"), directory=app).queue == "gpu"
+    assert command_of(lambda step: step.do("a", lambda: 1, queue="gpu"), app=app).queue == "gpu"
     with pytest.raises(UnknownQueue, match="default, gpu"):
-        command_of(lambda step: step.do("a", lambda: 1, queue="tpu"), directory=app)
+        command_of(lambda step: step.do("a", lambda: 1, queue="tpu"), app=app)
 
 
 def test_steps_are_asked_for_at_the_call_not_at_the_await() -> None:
@@ -621,7 +621,7 @@ def test_invoke_finds_the_workflow_by_class_name_and_binding() -> None:
         step.invoke("child-workflow", name="by name")
         await step.invoke(self.env.CHILD_WORKFLOW)
 
-    replay = Driver(run, directory=app).start().replay
+    replay = Driver(run, app=app).start().replay
     commands: list[Any] = [replay.command(seq) for seq in (1, 2, 3)]
     assert {command.workflow for command in commands} == {"child-workflow"}
     assert [(command.name, command.count) for command in commands] == [
@@ -633,9 +633,9 @@ def test_invoke_finds_the_workflow_by_class_name_and_binding() -> None:
 
 def test_invoke_checks_names_ids_and_params() -> None:
     with pytest.raises(UnknownWorkflow, match='Did you mean "child-workflow"'):
-        command_of(lambda step: step.invoke("child-worklow"), directory=media())
+        command_of(lambda step: step.invoke("child-worklow"), app=media())
     with pytest.raises(BadName, match="invalid id"):
-        command_of(lambda step: step.invoke("child-workflow", id="a b"), directory=media())
+        command_of(lambda step: step.invoke("child-workflow", id="a b"), app=media())
     app = App("typed")
 
     @app.workflow
@@ -643,7 +643,7 @@ def test_invoke_checks_names_ids_and_params() -> None:
         async def run(self, event: WorkflowEventOfInts, step: Any) -> None: ...
 
     with pytest.raises(BadParams, match="n"):
-        command_of(lambda step: step.invoke("typed", {"n": "x"}), directory=app)
+        command_of(lambda step: step.invoke("typed", {"n": "x"}), app=app)
 
 
 @pytest.mark.parametrize("instance", [InstanceRef("flow", "one"), {"workflow": "flow", "id": "one"}])

@@ -17,24 +17,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from workflows import limits
+from workflows.authoring.asking import OwnApp, StepFuture
 from workflows.authoring.callback import Callback
 from workflows.authoring.commands import Command, describe
 from workflows.authoring.event import ReceivedEvent, WorkflowEvent, moment
 from workflows.authoring.retries import StepConfig
-from workflows.authoring.step import Directory, StepFuture, WorkflowStep, seed
+from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
-from workflows.errors import (
-    EventTimeout,
-    NonDeterminismError,
-    NonRetryableError,
-    StepLimitReached,
-    Suspended,
-)
+from workflows.errors import EventTimeout, NonDeterminismError, NonRetryableError, StepLimitReached, Suspended
 from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
 from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
@@ -100,6 +96,11 @@ def delta(before: Snapshot | None, after: Snapshot) -> Delta:
     return Delta(tuple(sorted(opened)), tuple(sorted(withdrawn)))
 
 
+def seed(generation: str, counter: int) -> bytes:
+    """32 bytes that depend on the two arguments only, on every machine and Python version."""
+    return hashlib.blake2b(f"{generation}:{counter}".encode(), digest_size=32).digest()
+
+
 @dataclass(slots=True)
 class _Asked:
     command: Command
@@ -118,7 +119,7 @@ class Replay:
             does, also over a restart from a step.
         defaults: the settings of steps that give none.
         step_limit: most calls of ``step.do``.
-        directory: the app, for queues, workflow names and params of children; None accepts any.
+        app: for queues, workflow names and params of children; None accepts any.
     """
 
     def __init__(
@@ -130,11 +131,11 @@ class Replay:
         generation: str,
         defaults: StepConfig | None = None,
         step_limit: int = limits.STEPS,
-        directory: Directory | None = None,
+        app: OwnApp | None = None,
     ) -> None:
         self.workflow_class = workflow_class
         self.defaults = defaults if defaults is not None else StepConfig()
-        self.directory = directory
+        self.app = app
         # The same in every replay and different between instances, see workflows/sandbox/loop.py.
         self.loop = ReplayLoop(salt=int.from_bytes(seed(generation, -1)[:7], "big"))
         self._event = event
@@ -275,7 +276,7 @@ class Replay:
         self._waits.clear()
         self._main = None
 
-    # For the steps (step.Host)
+    # For the steps (asking.OwnReplay)
 
     @property
     def now_ms(self) -> int:

@@ -218,7 +218,7 @@ def disagreement(look: Look, app: App) -> list[str]:
         generation=look.generation,
         defaults=app.defaults,
         step_limit=definition.step_limit,
-        directory=app,
+        app=app,
     )
     error = ""
     try:
