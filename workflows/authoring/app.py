@@ -8,39 +8,38 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import inspect
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 from workflows import limits as bounds
-from workflows.authoring import lint, retries
-from workflows.authoring.callback import CONTEXT_PARAMETER
+from workflows.authoring import lint
+from workflows.authoring.bindings import opened
+from workflows.authoring.declarations import (
+    CRON_PREFIX,
+    accepts,
+    check_class,
+    checked_producers,
+    checked_queues,
+    checked_schedules,
+    cron_workflow,
+    step_defaults,
+    step_limit,
+)
 from workflows.authoring.env import BindingReference
-from workflows.authoring.event import WorkflowEvent
 from workflows.authoring.retries import StepConfig
-from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import Definition, WorkflowEntrypoint, params_model_of
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
 from workflows.values import names
-from workflows.values.durations import Duration, parse_ms
+from workflows.values.durations import Duration
 from workflows.values.models import check_params
 from workflows.values.retention import retention_ms
 
 Class = TypeVar("Class", bound=type[WorkflowEntrypoint[Any]])
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-_CRON: Final = re.compile(r"[0-9A-Za-z*/,#?L -]+")
-_CRON_FIELDS: Final = (5, 6)
-_CRON_STEP: Final = "scheduled"
-_CRON_PREFIX: Final = "cron-"
-_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)  # any moment does: it is only asked whether there is a next one
 _VERSION_VARIABLE: Final = "WORKFLOWS_CODE_VERSION"
 
 
@@ -71,9 +70,9 @@ class App:
         version: str | None = None,
     ) -> None:
         self.name = names.check_namespace(name)
-        self.queues = _checked_queues(queues)
-        self.producers = _checked_producers(producers)
-        self.defaults = _step_defaults(defaults, retry_delay)
+        self.queues = checked_queues(queues)
+        self.producers = checked_producers(producers)
+        self.defaults = step_defaults(defaults, retry_delay)
         self.findings: list[lint.Finding] = []
         self._version = version
         self._definitions: dict[str, Definition] = {}
@@ -124,7 +123,7 @@ class App:
         """
 
         def register(workflow_class: Any) -> Any:
-            _check_class(workflow_class)
+            check_class(workflow_class)
             workflow_name = names.check_workflow_name(name or names.workflow_name_of(workflow_class.__name__))
             where = f'workflow "{workflow_name}"'
             success_ms, error_ms = retention_ms(
@@ -140,10 +139,10 @@ class App:
                     workflow_class=workflow_class,
                     params_model=params_model,
                     queue=self._checked_queue(queue, where),
-                    schedules=_schedules(schedules, where),
+                    schedules=checked_schedules(schedules, where),
                     retention_success_ms=success_ms,
                     retention_error_ms=error_ms,
-                    step_limit=_step_limit(limits, where),
+                    step_limit=step_limit(limits, where),
                 )
             )
             self.findings.extend(lint.check(workflow_class))
@@ -159,7 +158,7 @@ class App:
         """
         if self._bindings is not None:
             raise ConfigError(f'The app "{self.name}" has bindings already. Make them all in one function.')
-        if not _accepts(function, 0):
+        if not accepts(function, 0):
             raise ConfigError("@app.bindings needs a function without parameters that returns the bindings.")
         self._bindings = function
         return function
@@ -182,7 +181,7 @@ class App:
             if not callable(handler):
                 raise ConfigError("@app.cron stands over a function: async def scheduled(event, env).")
             given = name or str(getattr(handler, "__name__", "handler")).strip("_").replace("_", "-")
-            workflow_name = names.check_workflow_name(_CRON_PREFIX + given)
+            workflow_name = names.check_workflow_name(CRON_PREFIX + given)
             where = f'cron handler "{given}"'
             if not expressions:
                 raise BadSchedule(f'The {where} needs a cron expression: @app.cron("0 9 * * *").')
@@ -190,9 +189,9 @@ class App:
                 Definition(
                     name=workflow_name,
                     binding=names.binding_name_of(workflow_name),
-                    workflow_class=_cron_workflow(handler, where),
+                    workflow_class=cron_workflow(handler, where),
                     queue=self._checked_queue(queue, where),
-                    schedules=_schedules(expressions, where),
+                    schedules=checked_schedules(expressions, where),
                     hidden=True,
                 )
             )
@@ -252,27 +251,8 @@ class App:
         if self._bindings is None:
             yield {}
             return
-        made = self._bindings()
-        if inspect.isasyncgen(made):
-            try:
-                bindings = await anext(made)
-            except StopAsyncIteration:
-                raise ConfigError("The function under @app.bindings ended without yielding the bindings.") from None
-            try:
-                yield bindings
-            finally:
-                await _finish_async(made)
-        elif inspect.isgenerator(made):
-            try:
-                bindings = next(made)
-            except StopIteration:
-                raise ConfigError("The function under @app.bindings ended without yielding the bindings.") from None
-            try:
-                yield bindings
-            finally:
-                _finish(made)
-        else:
-            yield await made if inspect.isawaitable(made) else made
+        async with opened(self._bindings) as bindings:
+            yield bindings
 
     def manifest(self) -> dict[str, Any]:
         """What others need to know of the app without its code, as JSON allows it. Durations in ms."""
@@ -358,151 +338,3 @@ class App:
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {', '.join(self._definitions) or 'no workflows'}>"
-
-
-def check_schedule(expression: object, where: str = "schedule") -> str:
-    """Return a cron expression with single spaces between its fields.
-
-    Raises: BadSchedule.
-    """
-    if not isinstance(expression, str) or not expression.strip():
-        raise BadSchedule(f'The {where} has an empty schedule. Use a cron expression such as "0 9 * * MON-FRI".')
-    fields = expression.split()
-    text = " ".join(fields)
-    reason = None
-    if len(text) > bounds.SCHEDULE_CHARACTERS:
-        reason = f"it has {len(text)} characters, and the most is {bounds.SCHEDULE_CHARACTERS}"
-    elif len(fields) not in _CRON_FIELDS:
-        reason = f"it has {len(fields)} fields instead of 5 (or 6, the last being seconds)"
-    elif not _CRON.fullmatch(text) or any(field.upper() in ("H", "R") for field in fields):
-        reason = "it has other characters than numbers, names, * / , - # ? L"
-    else:
-        reason = _cron_problem(text)
-    if reason is not None:
-        raise BadSchedule(
-            f'The {where} has the schedule "{expression[:100]}", which cannot be read: {reason}. Use minute, hour, '
-            'day, month and weekday, such as "0 9 * * MON-FRI" or "*/15 * * * *".'
-        )
-    return text
-
-
-def _cron_problem(text: str) -> str | None:
-    # Imported here, because only apps with schedules need it.
-    from croniter import CroniterError, croniter
-
-    try:
-        croniter(text, _EPOCH).get_next(float)  # fails for a day that never comes, 31 February
-    except (CroniterError, ValueError, KeyError, OverflowError) as error:
-        return str(error)
-    return None
-
-
-def _schedules(given: Any, where: str) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, str) else list(given)
-    if isinstance(given, list) and not listed:
-        raise BadSchedule(f"The {where} has an empty list of schedules. Leave it out, or give a cron expression.")
-    found = tuple([check_schedule(expression, where) for expression in listed])
-    if len(set(found)) != len(found):
-        raise BadSchedule(f"The {where} has the same schedule twice.")
-    return found
-
-
-def _checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
-    listed = (queues,) if isinstance(queues, str) else tuple(queues)
-    for queue in listed:
-        names.check_queue_name(queue)
-    if not listed or len(set(listed)) != len(listed):
-        raise ConfigError(f"An app needs at least one queue, each named once, not {listed!r}.")
-    return listed
-
-
-def _checked_producers(producers: Iterable[Any]) -> tuple[str, ...]:
-    listed = (producers,) if isinstance(producers, str) else tuple(producers)
-    for producer in listed:
-        names.check_producer_name(producer)
-    if len(set(listed)) != len(listed):
-        raise ConfigError(f"An app names each producer once, not {listed!r}.")
-    if len(listed) > bounds.PRODUCERS:
-        raise ConfigError(f"An app has {bounds.PRODUCERS} producers at most, not {len(listed)}.")
-    return listed
-
-
-def _step_defaults(defaults: StepConfig | Mapping[str, Any] | None, retry_delay: Duration | None) -> StepConfig:
-    if isinstance(defaults, StepConfig):
-        resolved = defaults
-    else:
-        resolved = retries.resolve(StepConfig(), defaults, step="App(defaults=…)")
-    if retry_delay is None:
-        return resolved
-    parse_ms(retry_delay, what="retry_delay of the app")
-    return replace(resolved, retries=replace(resolved.retries, delay=retry_delay))
-
-
-def _check_class(workflow_class: Any) -> None:
-    if not isinstance(workflow_class, type) or not issubclass(workflow_class, WorkflowEntrypoint):
-        raise ConfigError(
-            f"@app.workflow stands over a subclass of WorkflowEntrypoint, not over {workflow_class!r}: "
-            "class MyWorkflow(WorkflowEntrypoint)."
-        )
-    run = workflow_class.run
-    shape = "async def run(self, event, step)"
-    if run is WorkflowEntrypoint.run:
-        raise ConfigError(f"{workflow_class.__qualname__} has no run. Add: {shape}.")
-    if not inspect.iscoroutinefunction(run):
-        raise ConfigError(f"{workflow_class.__qualname__}.run is not async. Write: {shape}.")
-    if not _accepts(run, 3):
-        raise ConfigError(f"{workflow_class.__qualname__}.run cannot take an event and a step. Write: {shape}.")
-
-
-def _accepts(function: Any, count: int, *keywords: str) -> bool:
-    try:
-        inspect.signature(function).bind(*[None] * count, **dict.fromkeys(keywords))
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _step_limit(given: Mapping[str, int] | None, where: str) -> int:
-    if given is None:
-        return bounds.STEPS
-    unknown = [str(key) for key in given if key != "steps"]
-    if unknown:
-        raise ConfigError(f'The limits of {where} do not know {", ".join(unknown)}. There is one: {{"steps": n}}.')
-    steps: Any = given.get("steps", bounds.STEPS)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= bounds.STEPS_MAX:
-        raise ConfigError(f"The limit of steps of {where} is {steps!r}; use 1 to {bounds.STEPS_MAX}.")
-    return steps
-
-
-def _cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:
-    # A ctx of the handler's own is filled by the step, so it is tried first: (event, ctx) takes no env.
-    forms = [(count, keywords) for keywords in ((CONTEXT_PARAMETER,), ()) for count in (2, 1, 0)]
-    count = next((count for count, keywords in forms if _accepts(handler, count, *keywords)), None)
-    if count is None:
-        raise ConfigError(f"The {where} cannot take an event and the bindings. Write: async def handler(event, env).")
-
-    class CronWorkflow(WorkflowEntrypoint[Any]):
-        async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
-            await step.do(_CRON_STEP, handler, *(event, self.env)[:count])
-
-    CronWorkflow.__module__ = getattr(handler, "__module__", __name__)
-    CronWorkflow.__qualname__ = CronWorkflow.__name__ = f"cron_{getattr(handler, '__name__', 'handler')}"
-    return CronWorkflow
-
-
-async def _finish_async(made: Any) -> None:
-    try:
-        await anext(made)
-    except StopAsyncIteration:
-        return
-    await made.aclose()
-    raise ConfigError("The function under @app.bindings yields more than once. Yield the bindings, then clean up.")
-
-
-def _finish(made: Any) -> None:
-    try:
-        next(made)
-    except StopIteration:
-        return
-    made.close()
-    raise ConfigError("The function under @app.bindings yields more than once. Yield the bindings, then clean up.")

@@ -1,0 +1,168 @@
+"""What an app declares, checked when its module is imported: queues, schedules, limits, workflow classes.
+
+A cron handler is made into a workflow of one step here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from workflows import limits as bounds
+from workflows.authoring import retries
+from workflows.authoring.callback import CONTEXT_PARAMETER
+from workflows.authoring.event import WorkflowEvent
+from workflows.authoring.retries import StepConfig
+from workflows.authoring.step import WorkflowStep
+from workflows.authoring.workflow import WorkflowEntrypoint
+from workflows.errors import BadSchedule, ConfigError
+from workflows.values import names
+from workflows.values.durations import Duration, parse_ms
+
+_CRON: Final = re.compile(r"[0-9A-Za-z*/,#?L -]+")
+_CRON_FIELDS: Final = (5, 6)
+_CRON_STEP: Final = "scheduled"
+CRON_PREFIX: Final = "cron-"
+_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)  # any moment does: it is only asked whether there is a next one
+
+
+def check_schedule(expression: object, where: str = "schedule") -> str:
+    """Return a cron expression with single spaces between its fields.
+
+    Raises: BadSchedule.
+    """
+    if not isinstance(expression, str) or not expression.strip():
+        raise BadSchedule(f'The {where} has an empty schedule. Use a cron expression such as "0 9 * * MON-FRI".')
+    fields = expression.split()
+    text = " ".join(fields)
+    reason = None
+    if len(text) > bounds.SCHEDULE_CHARACTERS:
+        reason = f"it has {len(text)} characters, and the most is {bounds.SCHEDULE_CHARACTERS}"
+    elif len(fields) not in _CRON_FIELDS:
+        reason = f"it has {len(fields)} fields instead of 5 (or 6, the last being seconds)"
+    elif not _CRON.fullmatch(text) or any(field.upper() in ("H", "R") for field in fields):
+        reason = "it has other characters than numbers, names, * / , - # ? L"
+    else:
+        reason = _cron_problem(text)
+    if reason is not None:
+        raise BadSchedule(
+            f'The {where} has the schedule "{expression[:100]}", which cannot be read: {reason}. Use minute, hour, '
+            'day, month and weekday, such as "0 9 * * MON-FRI" or "*/15 * * * *".'
+        )
+    return text
+
+
+def _cron_problem(text: str) -> str | None:
+    # Imported here, because only apps with schedules need it.
+    from croniter import CroniterError, croniter
+
+    try:
+        croniter(text, _EPOCH).get_next(float)  # fails for a day that never comes, 31 February
+    except (CroniterError, ValueError, KeyError, OverflowError) as error:
+        return str(error)
+    return None
+
+
+def checked_schedules(given: Any, where: str) -> tuple[str, ...]:
+    """One cron expression or several, each once. Raises: BadSchedule."""
+    listed = [given] if isinstance(given, str) else list(given)
+    if isinstance(given, list) and not listed:
+        raise BadSchedule(f"The {where} has an empty list of schedules. Leave it out, or give a cron expression.")
+    found = tuple([check_schedule(expression, where) for expression in listed])
+    if len(set(found)) != len(found):
+        raise BadSchedule(f"The {where} has the same schedule twice.")
+    return found
+
+
+def checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
+    """One queue or several, each once. Raises: BadName, ConfigError."""
+    listed = (queues,) if isinstance(queues, str) else tuple(queues)
+    for queue in listed:
+        names.check_queue_name(queue)
+    if not listed or len(set(listed)) != len(listed):
+        raise ConfigError(f"An app needs at least one queue, each named once, not {listed!r}.")
+    return listed
+
+
+def checked_producers(producers: Iterable[Any]) -> tuple[str, ...]:
+    """No producer or several, each once. Raises: BadName, ConfigError."""
+    listed = (producers,) if isinstance(producers, str) else tuple(producers)
+    for producer in listed:
+        names.check_producer_name(producer)
+    if len(set(listed)) != len(listed):
+        raise ConfigError(f"An app names each producer once, not {listed!r}.")
+    if len(listed) > bounds.PRODUCERS:
+        raise ConfigError(f"An app has {bounds.PRODUCERS} producers at most, not {len(listed)}.")
+    return listed
+
+
+def step_defaults(defaults: StepConfig | Mapping[str, Any] | None, retry_delay: Duration | None) -> StepConfig:
+    """The settings of steps that give none. Raises: BadStepConfig, BadDuration."""
+    if isinstance(defaults, StepConfig):
+        resolved = defaults
+    else:
+        resolved = retries.resolve(StepConfig(), defaults, step="App(defaults=…)")
+    if retry_delay is None:
+        return resolved
+    parse_ms(retry_delay, what="retry_delay of the app")
+    return replace(resolved, retries=replace(resolved.retries, delay=retry_delay))
+
+
+def check_class(workflow_class: Any) -> None:
+    """Raises ConfigError: it is no workflow class, or its ``run`` cannot be called as one."""
+    if not isinstance(workflow_class, type) or not issubclass(workflow_class, WorkflowEntrypoint):
+        raise ConfigError(
+            f"@app.workflow stands over a subclass of WorkflowEntrypoint, not over {workflow_class!r}: "
+            "class MyWorkflow(WorkflowEntrypoint)."
+        )
+    run = workflow_class.run
+    shape = "async def run(self, event, step)"
+    if run is WorkflowEntrypoint.run:
+        raise ConfigError(f"{workflow_class.__qualname__} has no run. Add: {shape}.")
+    if not inspect.iscoroutinefunction(run):
+        raise ConfigError(f"{workflow_class.__qualname__}.run is not async. Write: {shape}.")
+    if not accepts(run, 3):
+        raise ConfigError(f"{workflow_class.__qualname__}.run cannot take an event and a step. Write: {shape}.")
+
+
+def accepts(function: Any, count: int, *keywords: str) -> bool:
+    """Whether it can be called with so many arguments, and these by keyword."""
+    try:
+        inspect.signature(function).bind(*[None] * count, **dict.fromkeys(keywords))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def step_limit(given: Mapping[str, int] | None, where: str) -> int:
+    """Most calls of ``step.do`` per instance. Raises: ConfigError."""
+    if given is None:
+        return bounds.STEPS
+    unknown = [str(key) for key in given if key != "steps"]
+    if unknown:
+        raise ConfigError(f'The limits of {where} do not know {", ".join(unknown)}. There is one: {{"steps": n}}.')
+    steps: Any = given.get("steps", bounds.STEPS)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= bounds.STEPS_MAX:
+        raise ConfigError(f"The limit of steps of {where} is {steps!r}; use 1 to {bounds.STEPS_MAX}.")
+    return steps
+
+
+def cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:
+    """The workflow behind a cron handler: one step, which calls it with what it takes."""
+    # A ctx of the handler's own is filled by the step, so it is tried first: (event, ctx) takes no env.
+    forms = [(count, keywords) for keywords in ((CONTEXT_PARAMETER,), ()) for count in (2, 1, 0)]
+    count = next((count for count, keywords in forms if accepts(handler, count, *keywords)), None)
+    if count is None:
+        raise ConfigError(f"The {where} cannot take an event and the bindings. Write: async def handler(event, env).")
+
+    class CronWorkflow(WorkflowEntrypoint[Any]):
+        async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+            await step.do(_CRON_STEP, handler, *(event, self.env)[:count])
+
+    CronWorkflow.__module__ = getattr(handler, "__module__", __name__)
+    CronWorkflow.__qualname__ = CronWorkflow.__name__ = f"cron_{getattr(handler, '__name__', 'handler')}"
+    return CronWorkflow
