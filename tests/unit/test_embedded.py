@@ -19,7 +19,8 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workflows.dev.embedded import EmbeddedRedis, Server, find_server, find_servers
+from workflows.dev.embedded import EmbeddedRedis
+from workflows.dev.servers import ServerProgram, find_server, find_servers
 from workflows.errors import ConfigError, ServerUnavailable
 
 SERVERS = list(find_servers())
@@ -61,7 +62,7 @@ ClientOf = Callable[[EmbeddedRedis], redis_py.Redis]
 
 
 @pytest.mark.parametrize("program", SERVERS, ids=lambda server: f"{server.source}-{server.version[0]}")
-def test_every_server_found_starts_durable_and_runs_scripts(program: Server, client_of: ClientOf) -> None:
+def test_every_server_found_starts_durable_and_runs_scripts(program: ServerProgram, client_of: ClientOf) -> None:
     """System and packaged servers alike: settings in force, scripts, and the data back after a crash."""
     with EmbeddedRedis(server=program.path) as server:
         client = client_of(server)

