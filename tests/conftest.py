@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis as redis_py
 
@@ -14,6 +15,10 @@ from workflows.dev.embedded import EmbeddedRedis
 # Before any test imports something that reads them.
 for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
     os.environ.pop(_name, None)
+
+# How long an example takes is a matter of who else is busy on the machine; what hangs is seen by the tests' timeout.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_configure(config: pytest.Config) -> None:
