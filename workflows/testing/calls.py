@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from workflows.testing.mocks import IntrospectionError
 
 T = TypeVar("T")
+
+TIMEOUT_SECONDS: Final = 10.0
+"""Real seconds an instance may be busy before a wait gives up on it."""
 
 _HERE = str(Path(__file__).parent)
 

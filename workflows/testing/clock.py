@@ -5,14 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from workflows.errors import ConfigError
 from workflows.testing.calls import waiting
 from workflows.values.durations import Duration, parse_ms
 
-if TYPE_CHECKING:
-    from workflows.testing.engine import WorkflowEngine
+
+class Driven(Protocol):
+    """What a clock needs of what it drives."""
+
+    def next_due_ms(self) -> int | None:
+        """When the next thing falls due; None: never."""
+        ...
+
+    def fire(self) -> None:
+        """Have done what is due by now."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until that is done, with its consequences. Raises: IntrospectionError."""
+        ...
 
 
 class TestClock:
@@ -27,10 +40,10 @@ class TestClock:
 
     def __init__(self) -> None:
         self._now_ms = time.time_ns() // 1_000_000
-        self._engine: WorkflowEngine | None = None
+        self._engine: Driven | None = None
         self._moving = threading.Lock()
 
-    def attach(self, engine: WorkflowEngine) -> None:
+    def attach(self, engine: Driven) -> None:
         """Let this engine fire what falls due."""
         self._engine = engine
 

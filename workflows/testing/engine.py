@@ -41,9 +41,8 @@ from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import load_manifest, publish_call
 from workflows.storage.removal import SEND_EVENT
 from workflows.storage.store import Store, call_on, call_one, keyspace_call, script
+from workflows.testing.calls import TIMEOUT_SECONDS
 from workflows.testing.clock import TestClock
-from workflows.testing.env import TestEnv
-from workflows.testing.introspection import TIMEOUT_SECONDS
 from workflows.testing.mocks import IntrospectionError, Mocks, event_id
 from workflows.testing.timeline import Look, timeline, waits_for
 from workflows.testing.watch import Key, Process, Watch, WatchedStore
@@ -65,8 +64,10 @@ SHOWN_INSTANCES: Final = 10
 _manifests: weakref.WeakKeyDictionary[App, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
-class Server:
+class TestServer:
     """The private Redis of a test run, and one connection pool for everything that uses it."""
+
+    __test__ = False
 
     def __init__(self) -> None:
         # Nothing here has to survive the run, so nothing is written to disk.
@@ -169,7 +170,7 @@ class WorkflowEngine:
     def __init__(
         self,
         app: App,
-        server: Server,
+        server: TestServer,
         *,
         bindings: Mapping[str, Any] | None = None,
         warm: bool = False,
@@ -203,7 +204,6 @@ class WorkflowEngine:
         self._process = Process("test")
         self.store = self._store(self._process, hot=True)
         self.client = _EngineClient(app, self.store)
-        self.env = TestEnv(self)
 
     @property
     def url(self) -> str:

@@ -17,13 +17,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from workflows.client.history import ErrorInfo, StepStatus
 from workflows.errors import ConfigError, InstanceNotFound, NonRetryableError, StepFailed
 from workflows.storage.journal import ChildEnded, Settled
 from workflows.storage.status import FINAL, Status
-from workflows.testing.calls import AwaitsItself, at_once, run_through, waiting
+from workflows.testing.calls import TIMEOUT_SECONDS, AwaitsItself, at_once, run_through, waiting
 from workflows.testing.mocks import IntrospectionError, MockTooLate, Rules, Step
 from workflows.testing.timeline import Look, timeline
 from workflows.testing.watch import Key
@@ -32,18 +32,28 @@ from workflows.values.failure import Failure
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine
-    from workflows.testing.env import TestBinding
 
 Selector = str | Mapping[str, Any]
 """A step's name, or the model's form ``{"name": "fetch user", "index": 1}``."""
 
-TIMEOUT_SECONDS: Final = 10.0
-"""Real seconds an instance may be busy before a wait gives up on it."""
-
 _UNSET: Final[Any] = object()
 
 
-def introspect_workflow_instance(binding: TestBinding, id: str) -> InstanceIntrospector:
+class Binding(Protocol):
+    """A workflow of the ``env`` fixture, as far as looking into its instances needs it."""
+
+    @property
+    def workflow_engine(self) -> WorkflowEngine:
+        """What runs it."""
+        ...
+
+    @property
+    def workflow(self) -> str:
+        """Its name."""
+        ...
+
+
+def introspect_workflow_instance(binding: Binding, id: str) -> InstanceIntrospector:
     """Look into one instance, best before it is created.
 
     Args:
@@ -54,7 +64,7 @@ def introspect_workflow_instance(binding: TestBinding, id: str) -> InstanceIntro
     return InstanceIntrospector(_engine_of(binding), (binding.workflow, names.check_instance_id(id)))
 
 
-def introspect_workflow(binding: TestBinding) -> WorkflowIntrospector:
+def introspect_workflow(binding: Binding) -> WorkflowIntrospector:
     """Look into all instances of a workflow that are created from now on, by whomever: children and schedules too.
 
     Raises: ConfigError (not a binding of ``env``, or this workflow is being introspected already).

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workflows.authoring.app import App
     from workflows.client import Client
     from workflows.testing.clock import TestClock
-    from workflows.testing.engine import Server, WorkflowEngine
+    from workflows.testing.engine import TestServer, WorkflowEngine
     from workflows.testing.env import TestEnv
 
 _FIXTURES = frozenset({"workflow_engine"})
@@ -58,11 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def workflow_server() -> Iterator[Server]:
+def workflow_server() -> Iterator[TestServer]:
     """The private Redis of this test process; under pytest-xdist each has its own."""
-    from workflows.testing.engine import Server
+    from workflows.testing.engine import TestServer
 
-    server = Server()
+    server = TestServer()
     yield server
     server.close()
 
@@ -88,7 +88,7 @@ def workflow_bindings() -> Mapping[str, Any]:
 @pytest.fixture
 def workflow_engine(
     request: pytest.FixtureRequest,
-    workflow_server: Server,
+    workflow_server: TestServer,
     workflow_app: App,
     workflow_bindings: Mapping[str, Any],
 ) -> Iterator[WorkflowEngine]:
@@ -122,7 +122,9 @@ def workflow_engine(
 @pytest.fixture
 def env(workflow_engine: WorkflowEngine) -> TestEnv:
     """The bindings of the app: ``env.MY_WORKFLOW.create(params=…)``."""
-    return workflow_engine.env
+    from workflows.testing.env import TestEnv
+
+    return TestEnv(workflow_engine)
 
 
 @pytest.fixture
