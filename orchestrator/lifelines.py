@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import redis
 
 from workflows.storage import processes
-from workflows.storage.processes import Place
+from workflows.storage.processes import Whereabouts
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.orchestrator")
@@ -56,7 +56,7 @@ class Lifelines:
         self._drop_dead(store, [worker for worker in places if worker not in gone])
         return len(gone)
 
-    def _missing_of(self, store: Store, places: Mapping[str, Place]) -> set[tuple[str, int]]:
+    def _missing_of(self, store: Store, places: Mapping[str, Whereabouts]) -> set[tuple[str, int]]:
         """Workers whose connection to this run of the server is closed, with its number."""
         if places and not self._run:
             self._run = processes.server_run(store)

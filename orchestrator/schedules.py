@@ -31,7 +31,7 @@ FIRINGS_PER_LOOK = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class CronLine:
     """One cron line of one workflow."""
 
     workflow: str
@@ -49,10 +49,10 @@ class Schedule:
         return f"cron-{zlib.crc32(self.cron.encode()):08x}-{at_ms}"
 
 
-def schedules_of(manifest: Manifest) -> list[Schedule]:
+def schedules_of(manifest: Manifest) -> list[CronLine]:
     """The schedules of published workflows."""
     return [
-        Schedule(known.name, cron, known.queue, known.retention_success_ms, known.retention_error_ms)
+        CronLine(known.name, cron, known.queue, known.retention_success_ms, known.retention_error_ms)
         for known in manifest.workflows.values()
         for cron in known.schedules
     ]
@@ -110,12 +110,12 @@ def _moment(cursor: bytes, now_ms: int) -> int | None:
     return int(cursor)
 
 
-def _move(store: Store, schedule: Schedule, cursor: bytes, to_ms: int) -> bool:
+def _move(store: Store, schedule: CronLine, cursor: bytes, to_ms: int) -> bool:
     arguments = {"id": schedule.id, "from": cursor, "to": str(to_ms)}
     return bool(store.call(Call(_SCHEDULE, [store.keys.schedules], arguments)))
 
 
-def _create(store: Store, schedule: Schedule, at_ms: int) -> None:
+def _create(store: Store, schedule: CronLine, at_ms: int) -> None:
     id = schedule.instance_id(at_ms)
     item = {
         "i": 1,

@@ -215,6 +215,16 @@ def test_the_reader_of_connections_sees_those_of_the_door() -> None:
     assert all(list(connections_made(parse(ROOT / door))) for door in DOOR)
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """One word, one thing: whoever meets a name in a message or a signature has one place to look it up."""
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in parse(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name_of(path))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and text of every string; what an f-string fills in shows as ``*``."""
     for node in ast.walk(tree):

@@ -22,7 +22,7 @@ from worker.bounded import within
 from worker.vital import vital
 from workflows.storage import processes
 from workflows.storage.keys import Held
-from workflows.storage.processes import Place
+from workflows.storage.processes import Whereabouts
 from workflows.storage.store import Store, call_on, script
 
 _RENEW = script(Path(__file__).with_name("renew.lua"))
@@ -82,7 +82,7 @@ class Lease:
         """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
         self._renew(self.worker, born=True)
         # Before anything is claimed, so that a parent can say who has died of it; the thread adds its connection.
-        processes.register(self._store, self.worker, Place.of(os.getpid(), "", 0))
+        processes.register(self._store, self.worker, Whereabouts.of(os.getpid(), "", 0))
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 
@@ -150,7 +150,9 @@ class Lease:
         worker = self.worker
         line = int(self._store.command("CLIENT ID"))
         if self._announced != (worker, line):
-            processes.register(self._store, worker, Place.of(os.getpid(), processes.server_run(self._store), line))
+            processes.register(
+                self._store, worker, Whereabouts.of(os.getpid(), processes.server_run(self._store), line)
+            )
             self._announced = (worker, line)
 
     def _renew(self, worker: str, *, born: bool = False, leave: bool = False) -> bool:

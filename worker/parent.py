@@ -66,7 +66,7 @@ class Launch(Protocol):
         """A process for one suspect, named by its held member."""
 
 
-class Child:
+class ChildProcess:
     """One process under watch."""
 
     def __init__(self, start: Callable[[int], Process], now: float) -> None:
@@ -105,10 +105,10 @@ class Parent:
         self._grace_seconds = grace_seconds
         self._tell = tell
         self._stop = Stop()
-        self._workers: list[Child | None] = [None] * processes
+        self._workers: list[ChildProcess | None] = [None] * processes
         self._due = [0.0] * processes
         self._pauses = [0.0] * processes
-        self._alone: list[Child] = []
+        self._alone: list[ChildProcess] = []
         self._suspects: deque[str] = deque()
         self._dead: set[int] = set()
         # None: there is nothing to tell. The first time it is of those who died together with a former parent.
@@ -136,7 +136,7 @@ class Parent:
         workers = [child for child in self._workers if child is not None]
         return any(child.heard is None and now - child.started > START_SECONDS for child in workers)
 
-    def _children(self) -> list[Child]:
+    def _children(self) -> list[ChildProcess]:
         return [*(child for child in self._workers if child is not None), *self._alone]
 
     def _fetch_dead(self, now: float) -> None:
@@ -158,7 +158,7 @@ class Parent:
                 self._alone.remove(child)
                 self._gone(child)
 
-    def _gone(self, child: Child) -> None:
+    def _gone(self, child: ChildProcess) -> None:
         child.pipe.close()
         self._dead.add(child.process.pid)
         self._tell_at = 0.0
@@ -178,12 +178,12 @@ class Parent:
     def _start_due(self, now: float) -> None:
         for n, child in enumerate(self._workers):
             if child is None and now >= self._due[n]:
-                self._workers[n] = Child(self._launch.worker, now)
+                self._workers[n] = ChildProcess(self._launch.worker, now)
         while self._suspects and len(self._alone) < ALONE_MAX:
             member = self._suspects.popleft()
-            self._alone.append(Child(lambda pipe, member=member: self._launch.alone(member, pipe), now))  # type: ignore[misc]
+            self._alone.append(ChildProcess(lambda pipe, member=member: self._launch.alone(member, pipe), now))  # type: ignore[misc]
 
-    def _listen(self, children: Sequence[Child], silence_seconds: float) -> None:
+    def _listen(self, children: Sequence[ChildProcess], silence_seconds: float) -> None:
         """Wait a moment for what children say, and kill those that have fallen silent."""
         open_pipes = [child.pipe for child in children if not child.pipe.is_closed]
         readable = set(select.select(open_pipes, [], [], LOOK_SECONDS)[0])
@@ -200,7 +200,7 @@ class Parent:
                 child.process.kill()
                 child.heard = None
 
-    def _hear(self, child: Child) -> bool:
+    def _hear(self, child: ChildProcess) -> bool:
         heard, members = child.pipe.read()
         self._suspects.extend(members)
         return heard

@@ -13,7 +13,7 @@ from workflows import limits
 from workflows.errors import StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
-from workflows.storage.records import Asked, Decision, Withdrawn
+from workflows.storage.records import Asked, Decision, GivenUp
 from workflows.storage.store import Script, Store, call_on, packb, script
 from workflows.values import failure
 
@@ -60,17 +60,17 @@ def _bytes(decision: Decision) -> int:
     return sum(map(_weight, decision.opened)) + of_end
 
 
-def _weight(one: Asked | Withdrawn) -> int:
+def _weight(one: Asked | GivenUp) -> int:
     message = one.message if isinstance(one, Asked) else None
     return len(message.get("p") or b"") if message else 0
 
 
 def _parts(decision: Decision) -> Iterator[Decision]:
     """What is withdrawn first, each part small enough for one call."""
-    changes: list[Asked | Withdrawn] = [*decision.withdrawn, *decision.opened]
+    changes: list[Asked | GivenUp] = [*decision.withdrawn, *decision.opened]
     for batch in portions(changes, lambda one: 1, _weight):
         yield Decision(
-            [one for one in batch if isinstance(one, Withdrawn)], [one for one in batch if isinstance(one, Asked)]
+            [one for one in batch if isinstance(one, GivenUp)], [one for one in batch if isinstance(one, Asked)]
         )
 
 

@@ -70,7 +70,7 @@ class StoredObject:
         return len(self.content)
 
     def array_buffer(self) -> builtins.bytes:
-        """The content as bytes, under the name the model uses."""
+        """The content as bytes, under the name Cloudflare uses."""
         return self.content
 
     def bytes(self) -> builtins.bytes:

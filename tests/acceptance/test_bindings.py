@@ -316,7 +316,7 @@ def test_a_picture_is_described_by_what_can_be_measured() -> None:
 
 
 def test_an_image_may_come_as_a_list_of_numbers() -> None:
-    """As it does in the model's examples."""
+    """As it does in Cloudflare's examples."""
     vision = Vision()
     assert vision.run("pillow/describe", {"image": list(png())}) == vision.run("pillow/describe", {"image": png()})
 

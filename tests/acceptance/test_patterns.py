@@ -395,7 +395,7 @@ def test_the_guides_lifecycle_sends_its_mails(in_its_words: tuple[Cluster, Place
 
 
 def test_the_guides_data_pipeline_loads(in_its_words: tuple[Cluster, Place]) -> None:
-    """The model's options as the second argument, and ``Date.now()`` inside a step."""
+    """Cloudflare's options as the second argument, and ``Date.now()`` inside a step."""
     cluster, place = in_its_words
     with flaky_source(items=250, failures=0) as url:
         data_ref = cluster.result(cluster.create("data-pipeline-workflow", "load", {"sourceUrl": url}))

@@ -18,7 +18,7 @@ import redis as redis_py
 from tests.paths import packages
 from workflows.client import Client
 from workflows.dev import run as dev
-from workflows.dev.run import Child, descendants
+from workflows.dev.run import Supervised, descendants
 
 # Ignores SIGTERM and has a child of its own in another session, as a worker's parent has.
 STUBBORN = """
@@ -30,9 +30,9 @@ time.sleep(600)
 """
 
 
-def child(text: str) -> tuple[Child, queue.Queue[str]]:
+def child(text: str) -> tuple[Supervised, queue.Queue[str]]:
     lines: queue.Queue[str] = queue.Queue()
-    return Child("worker", [sys.executable, "-c", text], dict(os.environ), lines.put), lines
+    return Supervised("worker", [sys.executable, "-c", text], dict(os.environ), lines.put), lines
 
 
 def lives(pid: int) -> bool:

@@ -13,7 +13,7 @@ import redis as redis_py
 
 from workflows.storage import processes
 from workflows.storage.keys import Keyspace
-from workflows.storage.processes import Place
+from workflows.storage.processes import Whereabouts
 from workflows.storage.store import Store
 
 SEEN, GONE = 1, 2
@@ -34,7 +34,7 @@ def store(redis: redis_py.Redis, children: list[subprocess.Popen[bytes]]) -> Sto
     made = Store(redis, Keyspace("graves", 1))
     for number, process in enumerate(children):
         redis.zadd(made.keys.shard_key(0, "workers"), {f"w{number}": LEASE})
-        processes.register(made, f"w{number}", Place.of(process.pid, "", 0))
+        processes.register(made, f"w{number}", Whereabouts.of(process.pid, "", 0))
     return made
 
 

@@ -35,7 +35,7 @@ def store(redis: redis_py.Redis) -> Store:
 
 def _fired(store: Store, cron: str) -> list[int]:
     """Moments after eight for which the cron line has an instance, in ms."""
-    prefix = schedules.Schedule("ticking", cron, "", 0, 0).instance_id(0).removesuffix("0")
+    prefix = schedules.CronLine("ticking", cron, "", 0, 0).instance_id(0).removesuffix("0")
     ids = [one.id for one in Client(app, connection=store.redis).workflow("ticking").list(limit=1000)]
     return sorted(int(id.removeprefix(prefix)) - EIGHT for id in ids if id.startswith(prefix))
 
@@ -61,7 +61,7 @@ def test_two_that_look_at_the_same_moment_create_one_instance(store: Store, monk
     """The other one looks while this one is about to create: both create it, and the other one moves on first (F38)."""
     create = schedules._create
 
-    def overtaken(mine: Store, schedule: schedules.Schedule, at_ms: int) -> None:
+    def overtaken(mine: Store, schedule: schedules.CronLine, at_ms: int) -> None:
         monkeypatch.setattr(schedules, "_create", create)
         assert schedules.tick(store, EIGHT + SECOND) == 1
         create(mine, schedule, at_ms)

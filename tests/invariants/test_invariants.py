@@ -16,7 +16,7 @@ from workflows.client import Client, WorkflowInstance
 from workflows.storage.journal import EventReceived
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
-from workflows.storage.records import Withdrawn
+from workflows.storage.records import GivenUp
 from workflows.storage.status import TRANSITIONS, Status
 from workflows.storage.store import Store, call_one
 from workflows.values import codec
@@ -151,7 +151,7 @@ def test_i6_an_event_of_an_abandoned_wait_goes_to_the_next_one(client: Client, w
     worker.turn(place, opened=[step(1, "fast"), wait(2, "first wait", "go")])
     worker.settle(place, 1, "fast", worker.claim(place, "a", 1), value=1)
     assert instance.send_event("go", {"n": 1}) == "delivered"
-    worker.turn(place, withdrawn=[Withdrawn(2, "wait")], opened=[wait(3, "second wait", "go")])
+    worker.turn(place, withdrawn=[GivenUp(2, "wait")], opened=[wait(3, "second wait", "go")])
     received = [entry for entry in worker.entries(place) if isinstance(entry, EventReceived)]
     assert [(entry.seq, codec.decode(entry.payload)) for entry in received] == [(2, {"n": 1}), (3, {"n": 1})]
 

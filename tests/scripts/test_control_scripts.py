@@ -122,7 +122,7 @@ def test_an_ended_instance_is_left_as_it_is(
 
 
 def test_events_of_one_type_arrive_in_the_order_sent(store: Store, worker: HandWorker, instance: Instance) -> None:
-    """More than ten of them: the model sorts these as text."""
+    """More than ten of them: Cloudflare sorts these as text."""
     for number in range(12):
         assert send(store, instance, "t", number, f"e{number}", max=100) == "buffered"
     worker.turn(instance, opened=[wait(seq, f"w{seq}", "t") for seq in range(1, 13)])

@@ -25,7 +25,7 @@ from workflows.client.requests import Request
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
-from workflows.storage.records import Decision, End, Withdrawn, open_record
+from workflows.storage.records import Decision, End, GivenUp, open_record
 from workflows.storage.store import Call, packb, unpackb
 from workflows.values import codec
 
@@ -100,7 +100,7 @@ def test_an_event_is_put_back_without_a_look_at_the_others(
     for seq in range(2, 1002):
         assert send(store, instance, "t", seq) == "delivered"
     store.most.clear()
-    assert worker.commit(instance, token, fed=fed, withdrawn=[Withdrawn(700, "wait")]) == 1
+    assert worker.commit(instance, token, fed=fed, withdrawn=[GivenUp(700, "wait")]) == 1
     assert store.most["commit"] < FEW
 
 
@@ -464,7 +464,7 @@ def test_large_events_are_put_back_slice_by_slice_before_anybody_gets_them(
     token, fed = worker.claim(instance), len(worker.entries(instance))
     for n in range(20):
         assert send(store, instance, "t", f"{n:02}" + "x" * 1_000_000) == "delivered"
-    given_up = [Withdrawn(seq, "wait") for seq in range(2, 22)]
+    given_up = [GivenUp(seq, "wait") for seq in range(2, 22)]
     again = [wait(seq, f"w{seq}", "t") for seq in range(22, 42)]
     assert worker.commit(instance, token, fed=fed, withdrawn=given_up, opened=again) == 1
     assert go_on(store) > 5

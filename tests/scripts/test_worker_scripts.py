@@ -12,7 +12,7 @@ from tests.driving import PAGE
 from tests.scripts.world import STOPPED, World, child, do, sleep, wait
 from workflows.replay.decision import told_by_record
 from workflows.storage import journal, keys
-from workflows.storage.records import Decision, End, Withdrawn
+from workflows.storage.records import Decision, End, GivenUp
 from workflows.values import codec
 
 END = Decision(end=End("complete", codec.encode(1, what="the output"), asked=[]))
@@ -160,7 +160,7 @@ def test_a_commit_after_a_cut_in_is_stale(world: World, cut_in: str) -> None:
 def test_a_commit_withdraws_what_was_given_up(world: World) -> None:
     token = opened(world, do(2), sleep(3))
     assert world.settle(1, token) == 1
-    gone = [Withdrawn(2, "do"), Withdrawn(3, "sleep")]
+    gone = [GivenUp(2, "do"), GivenUp(3, "sleep")]
     assert world.commit(world.held(), d=Decision(gone, [do(4)])) == 1
     assert world.kinds() == "0SWW"
     assert world.header("pos") == "4"
@@ -182,10 +182,10 @@ def test_an_event_taken_by_a_cancelled_wait_goes_back_once(world: World) -> None
     turn = world.held()
     assert world.send("hello") == "delivered"
     nonce = world.journal()[1][2:10].decode()
-    assert world.commit(turn, f=2, n=nonce, d=Decision([Withdrawn(2, "wait")], [wait(3)])) == 1
+    assert world.commit(turn, f=2, n=nonce, d=Decision([GivenUp(2, "wait")], [wait(3)])) == 1
     assert world.kinds() == "0SEE"
     # Replay finds the first of the two in vain only now, and says so again.
-    assert world.commit(world.held(), d=Decision([Withdrawn(2, "wait")], [do(4)])) == 1
+    assert world.commit(world.held(), d=Decision([GivenUp(2, "wait")], [do(4)])) == 1
     assert world.mailbox() == {b"n"}
     assert world.queues() == []
 
@@ -197,7 +197,7 @@ def test_an_event_taken_by_a_detached_wait_stays_until_it_is_fed(world: World) -
     turn = world.held()
     world.send("hello")
     nonce = world.journal()[1][2:10].decode()
-    assert world.commit(turn, f=2, n=nonce, d=Decision([Withdrawn(2, "wait", True)])) == 1
+    assert world.commit(turn, f=2, n=nonce, d=Decision([GivenUp(2, "wait", True)])) == 1
     assert world.mailbox() == {b"n"}
 
 
@@ -304,7 +304,7 @@ def test_a_result_of_a_withdrawn_step_is_stale(world: World) -> None:
     token = opened(world, do(2))
     other = world.held("a", 2, "w2")
     world.settle(1, token)
-    assert world.commit(world.held(), d=Decision([Withdrawn(2, "do")])) == 1
+    assert world.commit(world.held(), d=Decision([GivenUp(2, "do")])) == 1
     with world.unchanged():
         assert world.settle(2, other, "w2") == 0
 

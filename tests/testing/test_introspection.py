@@ -1,4 +1,4 @@
-"""The model's test API: what each call promises."""
+"""Cloudflare's test API: what each call promises."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from workflows import WorkflowEntrypoint
-from workflows.authoring.lint import Finding, check
+from workflows.authoring.lint import LintFinding, check
 
 
 class Clean(WorkflowEntrypoint):
@@ -143,4 +143,4 @@ def test_classes_without_source_have_no_findings(workflow_class: type) -> None:
 
 
 def test_findings_are_values() -> None:
-    assert Finding("f", 1, "r", "m") == Finding("f", 1, "r", "m")
+    assert LintFinding("f", 1, "r", "m") == LintFinding("f", 1, "r", "m")

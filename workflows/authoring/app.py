@@ -50,7 +50,7 @@ class App:
         name: the namespace of all its keys in Redis.
         queues: the queues its workflows and steps may name; the first is the default.
         producers: who gets a stream of their own for requests, ``{<name>/inbox}:<producer>``; at most 100.
-        defaults: settings of steps that give none, a ``StepConfig`` or the model's mapping.
+        defaults: settings of steps that give none, a ``StepConfig`` or Cloudflare's mapping.
         retry_delay: the default delay before the first retry (10 seconds), for tests say.
         version: of the code, shown with instances; default ``WORKFLOWS_CODE_VERSION``, or a hash of the sources of its
             workflows.
@@ -73,7 +73,7 @@ class App:
         self.queues = checked_queues(queues)
         self.producers = checked_producers(producers)
         self.defaults = step_defaults(defaults, retry_delay)
-        self.findings: list[lint.Finding] = []
+        self.findings: list[lint.LintFinding] = []
         self._version = version
         self._definitions: dict[str, Definition] = {}
         self._bindings: Callable[[], Any] | None = None

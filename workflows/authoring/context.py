@@ -19,7 +19,7 @@ _NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class StepName(NamedTuple):
-    """Which step: its name as given, and the how-manieth of that name in this run, from 1."""
+    """Which step: its name as given, and its number among those of that name in this run, from 1."""
 
     name: str
     count: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
@@ -120,7 +120,7 @@ class StepContext:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved settings in the model's form; a copy, changing it changes nothing."""
+        """The resolved settings in Cloudflare's form; a copy, changing it changes nothing."""
         return self._settings.as_dict()
 
     @property

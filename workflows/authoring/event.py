@@ -1,6 +1,6 @@
 """What ``run`` is given and what ``wait_for_event`` returns.
 
-Both are read-only mappings with the model's keys that also answer to attributes, in the model's spelling and in
+Both are read-only mappings with Cloudflare's keys that also answer to attributes, in Cloudflare's spelling and in
 Python's. The event is frozen to the bottom, because a change would be lost with the next replay. The views are real
 dicts and lists, so that ``json.dumps``, ``**payload`` and ``isinstance`` work.
 
@@ -119,7 +119,7 @@ class Schedule:
     scheduled_time: ScheduledTime
 
     @property
-    def scheduledTime(self) -> int:  # noqa: N802  # the model's spelling, and its unit: milliseconds
+    def scheduledTime(self) -> int:  # noqa: N802  # Cloudflare's spelling, and its unit: milliseconds
         return round(self.scheduled_time.timestamp() * 1000)
 
     def __getitem__(self, name: str) -> Any:
@@ -203,7 +203,7 @@ class WorkflowEvent(_ReadOnly, Mapping[str, Any], Generic[Params]):
         return self._instance_id
 
     @property
-    def instanceId(self) -> str:  # noqa: N802  # the model's spelling
+    def instanceId(self) -> str:  # noqa: N802  # Cloudflare's spelling
         """The instance's id."""
         return self._instance_id
 
@@ -213,7 +213,7 @@ class WorkflowEvent(_ReadOnly, Mapping[str, Any], Generic[Params]):
         return self._workflow_name
 
     @property
-    def workflowName(self) -> str:  # noqa: N802  # the model's spelling
+    def workflowName(self) -> str:  # noqa: N802  # Cloudflare's spelling
         """The workflow's name."""
         return self._workflow_name
 
@@ -228,7 +228,7 @@ class WorkflowEvent(_ReadOnly, Mapping[str, Any], Generic[Params]):
         return self._scheduled().scheduled_time
 
     @property
-    def scheduledTime(self) -> int:  # noqa: N802  # the model's spelling
+    def scheduledTime(self) -> int:  # noqa: N802  # Cloudflare's spelling
         """The moment a scheduled instance was due, in milliseconds since the epoch."""
         return self._scheduled().scheduledTime
 

@@ -66,7 +66,7 @@ _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """One place that a replay could not repeat.
 
     Attributes:
@@ -83,7 +83,7 @@ class Finding:
         return f"{self.file}:{self.line}: {self.rule}: {self.message}"
 
 
-def check(workflow_class: type) -> list[Finding]:
+def check(workflow_class: type) -> list[LintFinding]:
     """The findings in ``run`` and what it calls, in the order of lines; empty where the source is not available."""
     try:
         lines, first = inspect.getsourcelines(workflow_class)
@@ -106,7 +106,7 @@ class _Reader:
         self.offset = offset
         self.names = names
         self.methods = {node.name: node for node in body.body if isinstance(node, _FUNCTIONS)}
-        self.findings: list[Finding] = []
+        self.findings: list[LintFinding] = []
         self.seen: set[ast.AST] = set()
 
     def read_run(self) -> None:
@@ -127,7 +127,7 @@ class _Reader:
             self.visit(node, scope)
 
     def add(self, node: ast.AST, rule: str, message: str) -> None:
-        self.findings.append(Finding(self.file, getattr(node, "lineno", 1) + self.offset, rule, message))
+        self.findings.append(LintFinding(self.file, getattr(node, "lineno", 1) + self.offset, rule, message))
 
     def visit(self, node: ast.AST, scope: _Scope) -> None:
         match node:

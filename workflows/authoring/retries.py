@@ -1,7 +1,7 @@
 """How often a step is tried, how long it may take, and how long to wait in between.
 
-Attempts are ``limit + 1``: ``limit`` counts retries, whatever some pages of the model say. Everything here is pure; the
-random number for jitter and the value a delay function returned come in as arguments.
+Attempts are ``limit + 1``: ``limit`` counts retries, whatever some pages of Cloudflare's say. Everything here is pure;
+the random number for jitter and the value a delay function returned come in as arguments.
 
 Source: https://developers.cloudflare.com/workflows/build/sleeping-and-retrying/
 """
@@ -99,7 +99,7 @@ class StepConfig:
     timeout_ms: int = limits.STEP_TIMEOUT_MS
 
     def as_dict(self) -> dict[str, Any]:
-        """The form of the model, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
+        """Cloudflare's form, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
         retries: dict[str, Any] = {"limit": self.retries.limit, "backoff": self.retries.backoff}
         if not self.retries.dynamic:
             retries["delay"] = self.retries.delay_base_ms
@@ -118,8 +118,8 @@ def resolve(
 
     Args:
         defaults: the app's own.
-        config: the model's form, ``{"retries": {"limit": 10, "delay": "30s"}, "timeout": "10 minutes"}``; each part may
-            be left out, alone or all together.
+        config: Cloudflare's form, ``{"retries": {"limit": 10, "delay": "30s"}, "timeout": "10 minutes"}``; each part
+            may be left out, alone or all together.
         step: the step's name, for errors.
         retries: the same as ``config["retries"]``; a ``Retry`` replaces the default as a whole, except that a delay
             left out is the default's.

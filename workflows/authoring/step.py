@@ -142,11 +142,11 @@ class WorkflowStep:
 
         Args:
             name: at most 256 characters; may repeat, occurrences are counted in the order of the calls.
-            config: the model's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …}``.
+            config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …}``.
             args, kwargs: what the callback is called with. The names of the options below are taken.
             concurrent: decorator form: resolve the results it depends on side by side.
             retries: ``Retry(limit=5, delay="10s", backoff="exponential")``, wins over ``config``.
-            timeout: of one attempt; a bare number is milliseconds, as in the model.
+            timeout: of one attempt; a bare number is milliseconds, as at Cloudflare.
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
         Raises (at the call): BadName, UnknownQueue, StepLimitReached; BadStepConfig, also for arguments that the
             callback does not take, such as a misspelt option; ConfigError for a callback that rebinds a variable of
@@ -233,7 +233,7 @@ class WorkflowStep:
     def sleep_until(self, name: str, moment: datetime | int | float) -> StepFuture[None]:
         """Wait until an aware datetime, or a number of milliseconds since the epoch.
 
-        A moment that has passed returns at once (the model raises: https://github.com/cloudflare/workers-sdk/issues/12884).
+        A moment that has passed returns at once (Cloudflare raises: https://github.com/cloudflare/workers-sdk/issues/12884).
         A pause does not shift it.
 
         Raises: BadName, BadDuration (a naive datetime, more than 365 days ahead, not a moment).
@@ -260,7 +260,7 @@ class WorkflowStep:
         An event that came earlier is waiting already; each event satisfies one wait, oldest first.
 
         Args:
-            options: the model's form, ``{"type": …, "timeout": …}``, or just the type.
+            options: Cloudflare's form, ``{"type": …, "timeout": …}``, or just the type.
             timeout: 1 second to 365 days, default 24 hours; a bare number is milliseconds.
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
@@ -412,7 +412,7 @@ class WorkflowStep:
         """A random UUID; a replay gets the same."""
         return UUID(bytes=self._replay.seed()[:16], version=4)
 
-    # The model's spelling
+    # Cloudflare's spelling
 
     waitForEvent = wait_for_event  # noqa: N815
     sleepUntil = sleep_until  # noqa: N815

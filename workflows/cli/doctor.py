@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from workflows.cli.frame import Settings, Verb, json_option, pass_settings
+from workflows.cli.frame import CommandSettings, Verb, json_option, pass_settings
 from workflows.cli.showing import one_line
 from workflows.health import namespace, server
 from workflows.storage.connection import connection
@@ -19,7 +19,7 @@ from workflows.storage.outage import server_errors
 @click.command(cls=Verb, short_help="Say what is wrong, and what to do about it.")
 @json_option
 @pass_settings
-def doctor(settings: Settings, as_json: bool) -> None:
+def doctor(settings: CommandSettings, as_json: bool) -> None:
     """Say whether Redis is fit, who is at work, and what stands in the way. Exit code 1 on errors."""
     url = settings.url()
     with closing(connection(url)) as client, server_errors(client):

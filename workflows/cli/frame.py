@@ -24,7 +24,7 @@ _BEHIND: Final = "behind_"
 
 
 @dataclass
-class Settings:
+class CommandSettings:
     """The options in front of the command or behind its name."""
 
     redis_url: str | None
@@ -95,7 +95,7 @@ def _project_app() -> str | None:
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    settings = ctx.find_object(Settings)
+    settings = ctx.find_object(CommandSettings)
     if value and settings is not None:  # None: a shell asks what may come next
         setattr(settings, str(parameter.name).removeprefix(_BEHIND), value)
 
@@ -142,12 +142,12 @@ class Family(click.Group):
 
 
 def _wants_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    settings = ctx.find_object(Settings)
+    settings = ctx.find_object(CommandSettings)
     return value or (settings is not None and settings.as_json)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, callback=_wants_json, help="Print JSON.")
-pass_settings = click.make_pass_decorator(Settings)
+pass_settings = click.make_pass_decorator(CommandSettings)
 
 
 def manifest_of(client: Client) -> Manifest:

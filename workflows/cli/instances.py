@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from workflows.cli.frame import Family, Settings, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
@@ -36,7 +36,7 @@ def instances() -> None:
 @json_option
 @pass_settings
 def list_instances(
-    settings: Settings,
+    settings: CommandSettings,
     name: str,
     statuses: tuple[str, ...],
     reverse: bool,
@@ -71,7 +71,7 @@ def list_instances(
 @json_option
 @pass_settings
 def describe_instance(
-    settings: Settings,
+    settings: CommandSettings,
     name: str,
     id: str,
     step_output: bool,
@@ -98,7 +98,7 @@ def describe_instance(
 @json_option
 @pass_settings
 def send_event(
-    settings: Settings, name: str, id: str, type: str, payload: str, event_id: str | None, as_json: bool
+    settings: CommandSettings, name: str, id: str, type: str, payload: str, event_id: str | None, as_json: bool
 ) -> None:
     """Send an event to an instance."""
     value = json_argument(payload, "--payload")
@@ -117,7 +117,7 @@ def send_event(
 @json_option
 @pass_settings
 def publish(
-    settings: Settings, name: str, id: str, type: str, payload: str | None, event_id: str | None, as_json: bool
+    settings: CommandSettings, name: str, id: str, type: str, payload: str | None, event_id: str | None, as_json: bool
 ) -> None:
     """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
     value = json_argument(payload, "PAYLOAD")
@@ -142,7 +142,7 @@ def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None], idl
     @click.argument("id")
     @json_option
     @pass_settings
-    def command(settings: Settings, name: str, id: str, as_json: bool) -> None:
+    def command(settings: CommandSettings, name: str, id: str, as_json: bool) -> None:
         with closing(settings.client()) as client:
             instance = find_instance(client, name, id)
             before = instance.status().status
@@ -168,7 +168,7 @@ _steering("restart", "Start an instance over.", WorkflowInstance.restart, {})
 @click.argument("ids", nargs=-1, required=True)
 @json_option
 @pass_settings
-def delete(settings: Settings, name: str, ids: tuple[str, ...], as_json: bool) -> None:
+def delete(settings: CommandSettings, name: str, ids: tuple[str, ...], as_json: bool) -> None:
     """Remove instances with everything they stored."""
     deleted, missing = [], []
     with closing(settings.client()) as client:

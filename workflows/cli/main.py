@@ -15,7 +15,7 @@ import click
 import redis
 
 from workflows.cli.doctor import doctor
-from workflows.cli.frame import Settings
+from workflows.cli.frame import CommandSettings
 from workflows.cli.instances import instances, publish
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.showing import shown
@@ -60,7 +60,7 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(0) from None
         except (WorkflowError, redis.RedisError) as error:
-            if isinstance(ctx.obj, Settings) and ctx.obj.debug:
+            if isinstance(ctx.obj, CommandSettings) and ctx.obj.debug:
                 raise
             raise click.ClickException(str(error)) from error
 
@@ -84,7 +84,7 @@ def cli(
     ctx: click.Context, redis_url: str | None, namespace: str | None, app: str | None, debug: bool, as_json: bool
 ) -> None:
     """Durable workflows on Redis and RQ."""
-    ctx.obj = Settings(redis_url, namespace, app, debug, as_json)
+    ctx.obj = CommandSettings(redis_url, namespace, app, debug, as_json)
 
 
 for verb in (dev, orchestrator, worker, register, trigger, list_workflows, describe, instances, publish, doctor):

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from workflows.authoring.app import App
-from workflows.cli.frame import Settings, Verb, json_option, pass_settings
+from workflows.cli.frame import CommandSettings, Verb, json_option, pass_settings
 from workflows.cli.showing import reply, shown
 from workflows.client import Client
 from workflows.process import options as option_types
@@ -31,7 +31,7 @@ from workflows.storage.outage import server_errors
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Steps at a time per worker process.")
 @json_option
 @pass_settings
-def dev(settings: Settings, app: str | None, processes: int, concurrency: int | None, as_json: bool) -> None:
+def dev(settings: CommandSettings, app: str | None, processes: int, concurrency: int | None, as_json: bool) -> None:
     """Run Redis, an orchestrator and workers for APP in this terminal."""
     # A composition root: importing the command line must not pull it in.
     from workflows.dev.run import run
@@ -54,7 +54,9 @@ def dev(settings: Settings, app: str | None, processes: int, concurrency: int | 
 @click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
 @json_option
 @pass_settings
-def orchestrator(settings: Settings, shards: int | None, unsafe: bool, log_level: str | None, as_json: bool) -> None:
+def orchestrator(
+    settings: CommandSettings, shards: int | None, unsafe: bool, log_level: str | None, as_json: bool
+) -> None:
     """Run an orchestrator; start as many as you like."""
     del as_json  # Its log lines are events already.
     namespace = settings.namespace or settings.load().name
@@ -78,7 +80,7 @@ def orchestrator(settings: Settings, shards: int | None, unsafe: bool, log_level
 @json_option
 @pass_settings
 def worker(
-    settings: Settings, /, app: str | None, queues: tuple[str, ...], unsafe: bool, as_json: bool, **options: Any
+    settings: CommandSettings, /, app: str | None, queues: tuple[str, ...], unsafe: bool, as_json: bool, **options: Any
 ) -> None:
     """Run workers for APP."""
     del as_json  # Its log lines are events already.
@@ -91,7 +93,7 @@ def worker(
     _become(settings, "worker", arguments)
 
 
-def _become(settings: Settings, module: str, arguments: Sequence[str]) -> None:
+def _become(settings: CommandSettings, module: str, arguments: Sequence[str]) -> None:
     # The URL may hold a password, and command lines are there for everybody to read.
     os.environ[URL_VARIABLES[0]] = settings.url()
     sys.stdout.flush()
@@ -104,7 +106,7 @@ def _become(settings: Settings, module: str, arguments: Sequence[str]) -> None:
 @click.argument("app", required=False)
 @json_option
 @pass_settings
-def register(settings: Settings, app: str | None, as_json: bool) -> None:
+def register(settings: CommandSettings, app: str | None, as_json: bool) -> None:
     """Publish what APP contains, without starting a worker."""
     loaded = settings.load(app)
     with closing(Client(loaded, settings.url())) as client:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 import redis
 
-from workflows.cli.frame import Settings, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import named_lines, pretty, reply, table
 from workflows.client import WorkflowInstance
 from workflows.client.history import ErrorInfo, jsonable
@@ -36,7 +36,7 @@ NO_APP: Final = "(in no registered app)"
 @json_option
 @pass_settings
 def trigger(
-    settings: Settings,
+    settings: CommandSettings,
     name: str,
     params: str | None,
     id: str | None,
@@ -62,7 +62,7 @@ def trigger(
         reply(as_json, {**about, "status": str(Status.COMPLETE), "output": output}, pretty(output))
 
 
-def _result(settings: Settings, instance: WorkflowInstance, timeout: str | None) -> Any:
+def _result(settings: CommandSettings, instance: WorkflowInstance, timeout: str | None) -> Any:
     """Its output; whatever came instead names the instance, whose id may be a made-up one."""
     try:
         return instance.result(timeout)
@@ -81,7 +81,7 @@ def _result(settings: Settings, instance: WorkflowInstance, timeout: str | None)
 @click.command("list", cls=Verb)
 @json_option
 @pass_settings
-def list_workflows(settings: Settings, as_json: bool) -> None:
+def list_workflows(settings: CommandSettings, as_json: bool) -> None:
     """List the workflows."""
     with closing(settings.client()) as client:
         manifest = manifest_of(client)
@@ -102,7 +102,7 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 @pass_settings
-def describe(settings: Settings, name: str, as_json: bool) -> None:
+def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
     """Describe a workflow and count its instances."""
     with closing(settings.client()) as client:
         manifest = manifest_of(client)

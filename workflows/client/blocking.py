@@ -24,7 +24,7 @@ from workflows.client.creation import CreateOptions, Target
 from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
-from workflows.client.requests import End, Request
+from workflows.client.requests import Ended, Request
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
@@ -261,7 +261,7 @@ class WorkflowInstance:
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
         found = self._outcome()
         down_since: float | None = None
-        while not isinstance(found, End):
+        while not isinstance(found, Ended):
             if deadline is not None and monotonic() >= deadline:
                 assert timeout_ms is not None
                 raise ResultTimeout(
@@ -345,7 +345,7 @@ class WorkflowInstance:
                 left = requests.POLL_SECONDS
                 if deadline is not None:
                     left = min(left, deadline - monotonic())
-                if isinstance(found, End) or left <= 0:
+                if isinstance(found, Ended) or left <= 0:
                     return found
                 heard(left)
 

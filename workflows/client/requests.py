@@ -166,7 +166,7 @@ def exists(keys: Keyspace, instance: Instance) -> Request[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Ended:
     """How an instance ended."""
 
     status: Status
@@ -187,20 +187,20 @@ class End:
         return None if self.output is None else codec.decode(self.output)
 
 
-def end(keys: Keyspace, instance: Instance) -> Request[End | Status]:
+def end(keys: Keyspace, instance: Instance) -> Request[Ended | Status]:
     """How the instance ended, or its status while it has not.
 
     Raises, from the answer:
         InstanceNotFound.
     """
 
-    def parse(answer: Any) -> End | Status:
+    def parse(answer: Any) -> Ended | Status:
         check_known(instance, answer)
         status, output, error = answer[1]
         if status not in {state.encode() for state in Status}:
             raise unreadable(instance)
         now = Status(status.decode())
-        return End(now, output or None, error or None) if now in FINAL else now
+        return Ended(now, output or None, error or None) if now in FINAL else now
 
     return Request(call_one(keys, READ, instance, {"fields": ["st", "out", "err"]}), parse)
 

@@ -41,7 +41,7 @@ POLL_SECONDS: Final = 0.1
 Print = Callable[[str], None]
 
 
-class Child:
+class Supervised:
     """One process that is started again when it dies. Its output appears line by line under its name."""
 
     def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], say: Print) -> None:
@@ -172,7 +172,7 @@ def _register(url: str, app: Described) -> None:
 
 def _children(
     target: str, namespace: str, url: str, processes: int, concurrency: int | None, say: Print
-) -> list[Child]:
+) -> list[Supervised]:
     environment = {
         **os.environ,
         parent.VARIABLE: str(os.getpid()),
@@ -186,12 +186,12 @@ def _children(
     if concurrency is not None:
         worker += ["-c", str(concurrency)]
     return [
-        Child("orchestrator", [*python, "orchestrator"], environment, say),
-        Child("worker", worker, environment, say),
+        Supervised("orchestrator", [*python, "orchestrator"], environment, say),
+        Supervised("worker", worker, environment, say),
     ]
 
 
-def _supervise(children: list[Child], stop: Stop, signals: list[int], say: Print) -> None:
+def _supervise(children: list[Supervised], stop: Stop, signals: list[int], say: Print) -> None:
     try:
         while not stop.is_set():
             for child in children:

@@ -17,7 +17,7 @@ from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
 from workflows.storage.journal import EventReceived, Start
 from workflows.storage.keys import Instance
-from workflows.storage.records import Asked, Decision, End, Open, Withdrawn
+from workflows.storage.records import Asked, Decision, End, GivenUp, Open
 from workflows.values import codec, failure
 
 _NAMED = 10
@@ -41,7 +41,7 @@ def decide(
         return Decision(end=_end(replay))
     opened, withdrawn = delta(before, replay.snapshot())
     return Decision(
-        [Withdrawn(seq, replay.command(seq).kind, not replay.is_cancelled(seq)) for seq in withdrawn],
+        [GivenUp(seq, replay.command(seq).kind, not replay.is_cancelled(seq)) for seq in withdrawn],
         [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
     )
 

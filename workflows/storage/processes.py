@@ -30,7 +30,7 @@ How = Literal["seen", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Whereabouts:
     """Where a worker process lives.
 
     Attributes:
@@ -49,7 +49,7 @@ class Place:
     line: int
 
     @classmethod
-    def of(cls, pid: int, server: str, line: int) -> Place:
+    def of(cls, pid: int, server: str, line: int) -> Whereabouts:
         """That of a process of this machine."""
         status = _status(pid)
         return cls(machine(), pid, status[_STARTED] if status else "", server, line)
@@ -94,7 +94,7 @@ def _status(pid: int) -> list[str]:
         return []
 
 
-def register(store: Store, worker: str, place: Place) -> None:
+def register(store: Store, worker: str, place: Whereabouts) -> None:
     """Note where a worker lives; its lease stands already. Raises: redis.RedisError."""
     stored = {"m": place.machine, "p": place.pid, "s": place.started, "r": place.server, "l": place.line}
     _note(store, {worker: packb(stored)}, [])
@@ -111,14 +111,14 @@ def forget(store: Store, workers: Collection[str]) -> None:
         _note(store, {}, workers)
 
 
-def registered(store: Store) -> dict[str, Place]:
+def registered(store: Store) -> dict[str, Whereabouts]:
     """Every worker whose place is known; what cannot be read is left out. Raises: redis.RedisError."""
     found = {}
     for worker, blob in store.fields(store.keys.processes).items():
         # Whatever else stands there, nobody's life depends on it: the lease remains (I11).
         with suppress(Exception):
             stored = unpackb(blob)
-            found[worker.decode()] = Place(
+            found[worker.decode()] = Whereabouts(
                 stored[b"m"].decode(),
                 int(stored[b"p"]),
                 stored[b"s"].decode(),

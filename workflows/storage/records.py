@@ -162,7 +162,7 @@ class Asked(NamedTuple):
         return blob
 
 
-class Withdrawn(NamedTuple):
+class GivenUp(NamedTuple):
     """What a decision gives up.
 
     Attributes:
@@ -215,7 +215,7 @@ class Decision:
         parts: in so many parts, sent beforehand, stands what it withdraws and opens.
     """
 
-    withdrawn: list[Withdrawn] = field(default_factory=list)
+    withdrawn: list[GivenUp] = field(default_factory=list)
     opened: list[Asked] = field(default_factory=list)
     end: End | None = None
     events: list[tuple[int, int]] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """Which status may follow which: one table.
 
-Names are the model's. ``pump.lua`` derives a status from the facts of an instance, so no code sets one from another;
+Names are Cloudflare's. ``pump.lua`` derives a status from the facts of an instance, so no code sets one from another;
 this table states what can come out of it, the tests compare both, and the diagram in ``docs/architecture.md`` is drawn
 from it (I2).
 """

@@ -1,4 +1,4 @@
-"""Testing workflows: fixtures for pytest, and the model's introspection API.
+"""Testing workflows: fixtures for pytest, and Cloudflare's introspection API.
 
 The fixtures come from ``workflows.testing.plugin``, which pytest finds by itself once the package is installed. Loaded
 lazily, because pytest imports this package in every project that has it installed.

@@ -19,7 +19,7 @@ import pytest
 import redis
 from _pytest.runner import runtestprotocol
 
-from workflows.testing.watch import IDLE, Process, Role, When
+from workflows.testing.watch import IDLE, PlayedProcess, Role, When
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine
@@ -93,10 +93,10 @@ class Plan:
                         continue
                     yield Point(role, script, number, when)
 
-    def watching(self, engine: WorkflowEngine) -> Callable[[Process, Sequence[str], Callable[[], Any]], Any]:
+    def watching(self, engine: WorkflowEngine) -> Callable[[PlayedProcess, Sequence[str], Callable[[], Any]], Any]:
         """What ``Watch.fault`` asks."""
 
-        def ask(process: Process, scripts: Sequence[str], send: Callable[[], Any]) -> Any:
+        def ask(process: PlayedProcess, scripts: Sequence[str], send: Callable[[], Any]) -> Any:
             if process.role == "test":
                 return send()
             if len(scripts) == 1 and scripts[0] in _LOOKS:
@@ -112,7 +112,7 @@ class Plan:
 
         return ask
 
-    def _count(self, process: Process, scripts: Sequence[str]) -> bool:
+    def _count(self, process: PlayedProcess, scripts: Sequence[str]) -> bool:
         """Count these calls. Returns: whether the crash belongs to one of them."""
         hit = False
         with self._lock:
@@ -124,7 +124,7 @@ class Plan:
                     hit = hit or (process.role, script, number) == (point.role, point.script, point.number)
         return hit
 
-    def _strike(self, engine: WorkflowEngine, process: Process, hit: bool, whens: Sequence[When]) -> None:
+    def _strike(self, engine: WorkflowEngine, process: PlayedProcess, hit: bool, whens: Sequence[When]) -> None:
         if not hit or self.point is None or self.point.when not in whens:
             return
         strike = engine.lose_reply if self.point.when == "lost" else engine.crash_later

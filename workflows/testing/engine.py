@@ -32,7 +32,7 @@ from workflows import limits
 from workflows.authoring.app import App
 from workflows.client import Client, reading, requests, send
 from workflows.client.binding import bindings_of
-from workflows.client.requests import End
+from workflows.client.requests import Ended
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
@@ -45,7 +45,7 @@ from workflows.testing.calls import TIMEOUT_SECONDS
 from workflows.testing.clock import TestClock
 from workflows.testing.mocks import IntrospectionError, Mocks, event_id
 from workflows.testing.timeline import Look, timeline, waits_for
-from workflows.testing.watch import Key, Process, Watch, WatchedStore
+from workflows.testing.watch import Key, PlayedProcess, Watch, WatchedStore
 from workflows.values import durations
 
 Found = TypeVar("Found")
@@ -134,7 +134,7 @@ class _Published:
         return {**whole, "workflows": bare}
 
 
-class _WorkerProcess(Process):
+class _WorkerProcess(PlayedProcess):
     """What a worker process is here."""
 
     def __init__(self, engine: Callable[[_WorkerProcess], Engine]) -> None:
@@ -142,7 +142,7 @@ class _WorkerProcess(Process):
         self.engine = engine(self)
 
 
-class _OrchestratorProcess(Process):
+class _OrchestratorProcess(PlayedProcess):
     """What an orchestrator process is here."""
 
     def __init__(self, orchestrator: Callable[[_OrchestratorProcess], Orchestrator]) -> None:
@@ -201,7 +201,7 @@ class WorkflowEngine:
         self._stopping = False
         server.empty()
         self.keys = Keyspace(app.name, 1)
-        self._process = Process("test")
+        self._process = PlayedProcess("test")
         self.store = self._store(self._process, hot=True)
         self.client = _EngineClient(app, self.store)
 
@@ -285,7 +285,7 @@ class WorkflowEngine:
         assert self._current_orchestrator is not None, "the engine is not started"
         return self._current_orchestrator
 
-    def _store(self, process: Process, *, hot: bool = False) -> WatchedStore:
+    def _store(self, process: PlayedProcess, *, hot: bool = False) -> WatchedStore:
         store = WatchedStore(self.server.redis, self.keys, self._clock, process, self.watch, hot=hot)
         process.stores.append(store)
         return store
@@ -371,7 +371,7 @@ class WorkflowEngine:
         process.dead = True
         self._revive(process)
 
-    def crash_later(self, process: Process) -> bool:
+    def crash_later(self, process: PlayedProcess) -> bool:
         """The same from a thread of the process. Returns: False, and nothing happens, once the engine is stopping."""
 
         def die() -> None:
@@ -379,7 +379,7 @@ class WorkflowEngine:
 
         return self._in_background(die, lambda: self._revive(process))
 
-    def lose_reply(self, process: Process) -> bool:
+    def lose_reply(self, process: PlayedProcess) -> bool:
         """Have lost doorbells rung and blocked processes woken, which would otherwise take seconds. Returns: as
         ``crash_later``."""
 
@@ -414,7 +414,7 @@ class WorkflowEngine:
             thread.start()
         return True
 
-    def _revive(self, process: Process) -> None:
+    def _revive(self, process: PlayedProcess) -> None:
         with self._exchange:
             if isinstance(process, _WorkerProcess) and process is self._current_worker:
                 process.engine.draining.set()
@@ -606,9 +606,9 @@ class WorkflowEngine:
         )
         instance = self.keys.instance(*key)
 
-        def ended() -> End | None:
+        def ended() -> Ended | None:
             found = send(self.store, requests.end(self.keys, instance))
-            return found if isinstance(found, End) else None
+            return found if isinstance(found, Ended) else None
 
         return self.wait_until(ended, key, "the end of the instance", seconds, end=True).unwrap(instance)
 

@@ -142,7 +142,7 @@ class TestInstance(AwaitsItself):
         return at_once(self._instance.delete)
 
     def send_event(self, type: str | Mapping[str, Any], payload: Any = None, **options: Any) -> Any:
-        """Send an event: ``send_event("approved", {"by": "ann"})``, or the model's ``{"type": …, "payload": …}``."""
+        """Send an event: ``send_event("approved", {"by": "ann"})``, or Cloudflare's ``{"type": …, "payload": …}``."""
         name, value = (type, payload) if isinstance(type, str) else (str(type["type"]), type.get("payload"))
         return at_once(lambda: self._instance.send_event(name, value, **options))
 

@@ -1,4 +1,4 @@
-"""Look into instances and replace what their steps do: the model's test API.
+"""Look into instances and replace what their steps do: Cloudflare's test API.
 
     introspector = introspect_workflow_instance(env.MY_WORKFLOW, "order-1")
     introspector.modify(lambda m: m.disable_sleeps())
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine
 
 Selector = str | Mapping[str, Any]
-"""A step's name, or the model's form ``{"name": "fetch user", "index": 1}``."""
+"""A step's name, or Cloudflare's form ``{"name": "fetch user", "index": 1}``."""
 
 _UNSET: Final[Any] = object()
 
@@ -124,7 +124,7 @@ class _Introspector(AwaitsItself, ABC):
 class InstanceModifier:
     """Mocks and shortcuts; given to the function that ``modify`` is called with.
 
-    A step is chosen by keywords, by its name, or by the model's ``{"name": …, "index": …}``. ``index`` says which
+    A step is chosen by keywords, by its name, or by Cloudflare's ``{"name": …, "index": …}``. ``index`` says which
     occurrence of the name is meant, from 1 (0 means 1). Every method may be awaited.
     """
 
@@ -188,7 +188,7 @@ class InstanceModifier:
         """Let a step's attempts fail with this error before the callback; retries follow as its settings say.
 
         Args:
-            error: an exception, a class of one, or the model's ``{"name": …, "message": …}``.
+            error: an exception, a class of one, or Cloudflare's ``{"name": …, "message": …}``.
             times: only so many attempts; None: every one. Mocks with ``times`` follow each other in the order of the
                 calls.
         Raises: MockTooLate, ConfigError (the step has a mocked result already: mock its errors first).
@@ -291,7 +291,7 @@ class InstanceModifier:
         keys = [(key, self._engine.generation_of(key)) for key in self._keys()]
         self._engine.mocks.change(keys, kind, list(steps), change)
 
-    # The model's spelling
+    # Cloudflare's spelling
 
     disableSleeps = disable_sleeps  # noqa: N815
     disableRetryDelays = disable_retry_delays  # noqa: N815
@@ -447,7 +447,7 @@ class InstanceIntrospector(_Introspector):
     def __repr__(self) -> str:
         return f"<InstanceIntrospector {self._key[0]}/{self._key[1]}>"
 
-    # The model's spelling
+    # Cloudflare's spelling
 
     waitForStepResult = wait_for_step_result  # noqa: N815
     waitForStatus = wait_for_status  # noqa: N815

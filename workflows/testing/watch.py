@@ -46,7 +46,7 @@ Key = tuple[str, str]
 """Workflow and id."""
 
 
-class Process:
+class PlayedProcess:
     """One process as the test engine plays it: all its stores share a fate."""
 
     def __init__(self, role: Role) -> None:
@@ -115,7 +115,7 @@ class Watch:
         self.changes = Count()
         self.ends = Count()
         self.created: list[Key] = []
-        self.fault: Callable[[Process, Sequence[str], Callable[[], Any]], Any] | None = None
+        self.fault: Callable[[PlayedProcess, Sequence[str], Callable[[], Any]], Any] | None = None
 
     def bump(self) -> None:
         """Something has happened that concerns everybody."""
@@ -151,7 +151,7 @@ class WatchedStore(Store):
         connection: redis.Redis,
         keys: Keyspace,
         clock: Clock | None,
-        process: Process,
+        process: PlayedProcess,
         watch: Watch,
         *,
         hot: bool = False,

@@ -1,6 +1,6 @@
 """Durations as users write them, turned into whole milliseconds.
 
-The model reads ``"<number> <unit>"`` and takes every unit it does not know for milliseconds, so that ``"1 Hour"`` is
+Cloudflare reads ``"<number> <unit>"`` and takes every unit it does not know for milliseconds, so that ``"1 Hour"`` is
 one millisecond and ``"24h"`` is not a number at all. Here both spellings are read, and anything else is an error that
 lists the accepted forms. Units are case-sensitive and ``m`` is minutes.
 

@@ -1,7 +1,7 @@
 """The rules for names, and the messages for names that break them.
 
-Where the model (https://developers.cloudflare.com/workflows/) fixes a text, ours begins with that text and goes on with
-what is wrong and what would be accepted.
+Where Cloudflare (https://developers.cloudflare.com/workflows/) fixes a text, ours begins with that text and goes on
+with what is wrong and what would be accepted.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def retention_ms(value: object, success_ms: int, error_ms: int, *, where: str = 
     """How long an instance stays readable after success, and after an error or termination, in ms.
 
     Args:
-        value: None for the defaults, a duration for both, or a mapping with ``success`` and ``error`` (the model's
+        value: None for the defaults, a duration for both, or a mapping with ``success`` and ``error`` (Cloudflare's
             spellings ``successRetention`` and ``errorRetention`` are taken too).
         success_ms, error_ms: the defaults.
         where: what the error names besides, such as ``of workflow "order"``.
