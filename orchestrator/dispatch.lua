@@ -12,8 +12,16 @@ if redis.call('HGET', shard.owner, 'token') ~= A.t then return reply({'lost'}) e
 if redis.call('LLEN', shard.wake) > 0 then redis.call('DEL', shard.wake) end
 if A.mended and redis.call('HGET', shard.owner, 'mend') == A.mended then redis.call('HDEL', shard.owner, 'mend') end
 -- Of another type, they are noticed here, even in a shard in which nothing moves (aside.lua).
-redis.call('ZCARD', shard.index)
-redis.call('ZCARD', shard.held)
+-- These two are read by prefix, which depends on equal scores: one member with another score may hide all others.
+for _, key in ipairs({shard.index, shard.held}) do
+  for _, range in ipairs({{'-inf', '(0'}, {'(0', '+inf'}}) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, range[1], range[2], 'LIMIT', 0, 10)) do
+      redis.call('ZREM', key, member)
+      aside.note(key, member, 'was out of order')
+      redis.call('HSET', shard.owner, 'mend', REAL)
+    end
+  end
+end
 local intents = redis.call('ZRANGEBYSCORE', shard.intents, '-inf', REAL, 'LIMIT', 0, A.n)
 local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', shard.intents) * 1000 / (A.rate or 1000)))
 for _, member in ipairs(intents) do redis.call('ZADD', shard.intents, math.floor(REAL + again), member) end

@@ -20,6 +20,7 @@ for at, a in ipairs(A.items) do
     answers[at][1] = redis.call('ZADD', shard.retire, 'NX', ended + instance.retention(I, I.st), instance.retire_member(I))
   end
   if live and not stopped then
+    queue.straighten(I)
     local act, fixed = 0, false
     local found, more = record.some(I, a.c)
     answers[at][2] = more or ''

@@ -48,6 +48,7 @@ WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand 
 # One call of a script (I12), so that none keeps the server from others for long
 SCRIPT_ELEMENTS: Final = 200  # open records, queued things or items it takes up
 SCRIPT_BYTES: Final = 1024 * 1024  # values it carries, beyond the first
+SLICE_BYTES: Final = 512 * 1024  # values it reads and writes once more: a megabyte of them takes ten milliseconds
 TURN_ENTRIES: Final = 256  # journal entries that one turn is decided over; the next turn begins behind them
 
 # What becomes of an attempt or a turn whose worker was lost (decision 0016)

@@ -410,10 +410,10 @@ def test_as_many_as_may_wait_for_an_end_are_told_its_value_slice_by_slice(
     store: TouchingStore, worker: HandWorker, instance: Instance
 ) -> None:
     assert watched(store, instance, limits.WATCHERS) == []
-    assert worker.turn(instance, end=End("complete", BIG[:500_000], asked=[])) == 2
+    assert worker.turn(instance, end=End("complete", BIG[:250_000], asked=[])) == 2
     looks = go_on(store)
     told: Any = store.redis.hvals(store.keys.shard_key(0, "relay"))
-    assert {len(unpackb(blob)[b"v"]) for blob in told} == {500_000}
+    assert {len(unpackb(blob)[b"v"]) for blob in told} == {250_000}
     assert (len(told), looks) == (limits.WATCHERS, limits.WATCHERS // 2 - 1)
     assert {name: most for name, most in store.heaviest.items() if most > HEAVY} == {}
     bounded(store)

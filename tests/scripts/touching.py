@@ -4,10 +4,10 @@ bytes of all that."""
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from workflows.storage.store import Call, Script, Store, packb
 
@@ -53,7 +53,14 @@ class TouchingStore(Store):
     """Attributes:
     most: by script, the most elements that one call of it has touched.
     heaviest: by script, the most bytes that one call of it has been given and has touched.
+    calls: of all stores: how often each script was called.
+    meter: what to read before and after each call, in place of counting: the scripts are left as they are.
+    spent: by script, the differences, in order.
     """
+
+    calls: ClassVar[Counter[str]] = Counter()
+    meter: ClassVar[Callable[[], float] | None] = None
+    spent: ClassVar[dict[str, list[float]]] = defaultdict(list)
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -61,8 +68,14 @@ class TouchingStore(Store):
         self.heaviest: Counter[str] = Counter()
 
     def execute(self, calls: Sequence[Call]) -> list[Any]:
+        self.calls.update(call.script.name for call in calls)
         answers: list[Any] = []
         for call in calls:
+            if meter := type(self).meter:
+                before = meter()
+                answers += super().execute([call])
+                self.spent[call.script.name].append(meter() - before)
+                continue
             answers += super().execute([Call(_counting(call.script), call.keys, call.arguments)])
             touched, weighed = (int(found or 0) for found in self.redis.mget(_KEYS))
             name = call.script.name

@@ -151,6 +151,7 @@ def _check_header(instance: Instance, header: Mapping[str, bytes | None]) -> Non
         Status((header["st"] or b"").decode())
         for field in ("created", "started", "ended", "paused_at"):
             history.moment(header[field])
+        int(header["created"] or b"")
         for field in ("strikes", "declined", "stood"):
             int(header[field] or 0)
         for field in ("gen", "want", "turn", "queue", "reason"):

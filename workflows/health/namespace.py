@@ -292,7 +292,8 @@ def _displaced(store: Store, wanted: Mapping[str, str]) -> tuple[aside.Note, ...
 
 def _unreadable(store: Store) -> list[aside.Note]:
     """Members that nobody can read and, where they stand, perhaps nobody will: a key that is read by prefix is not read
-    as a whole. At both ends of each key, so that it costs little however much there is."""
+    as a whole. At both ends of each key, so that it costs little however much there is. What stands between is not
+    named before the orchestrator meets it, when its turn comes, and sets it aside: then it is among the notes."""
     places = [(store.keys.shard_key(n, name), parse) for n in range(store.keys.shards) for name, parse in PARTS.items()]
     with store.redis.pipeline(transaction=False) as pipeline:
         for key, _ in places:

@@ -24,6 +24,7 @@ for at, a in ipairs(A.items) do
     local number = redis.call('HINCRBY', I.m, 'n', 1)
     local e = {p = a.p, et = NOW, ev = a.ev}
     local r = mailbox.waiting_for(I, a.ty)
+    if not r and queue.straighten(I) then r = mailbox.waiting_for(I, a.ty) end
     if r and not I.rest.at and not I.rest.mail then
       mailbox.give(I, r, a.ty, number, e)
     else

@@ -38,7 +38,7 @@ end
 function decision.change(I, D, f)
   local withdrawn, alone = 0, true
   for at, one in ipairs(D.w) do
-    if returned >= limits.SCRIPT_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
+    if returned >= limits.SLICE_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
     local seq, kind, is_detached = one[1], one[2], one[3]
     local r = record.get(I, seq)
     if r then
@@ -97,7 +97,7 @@ function decision.unasked(I, e, f)
     local r = record.decode(I, open[at], open[at + 1])
     if r then look(r.seq, r.kind, r.count, r.name) end
   end
-  local entries = journal.page(I.j, f, I.len, SLICE, limits.SCRIPT_BYTES)
+  local entries = journal.page(I.j, f, I.len, SLICE, limits.SLICE_BYTES)
   if #entries < I.len - f then return LOOK end
   for _, blob in ipairs(entries) do
     local entry = journal.body(blob)

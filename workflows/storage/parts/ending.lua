@@ -38,7 +38,7 @@ end
 -- The same for as many as one call may tell: each of them is sent the value.
 function ending.tell_some(I, outcome)
   local parents, told = ending.parents(I), I.rest.told or 0
-  local bearable = math.floor(limits.SCRIPT_BYTES / (#(outcome.v or outcome.x or '') + 1))
+  local bearable = math.floor(limits.SLICE_BYTES / (#(outcome.v or outcome.x or '') + 1))
   local upto = math.min(#parents, told + math.max(1, math.min(SLICE, bearable)))
   ending.tell({unpack(parents, told + 1, upto)}, I.wf, I.id, outcome)
   I.rest.told = upto < #parents and upto or nil

@@ -86,6 +86,7 @@ function mailbox.put_back(I, seq, limit)
       redis.call('ZREM', I.q, member)
       mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
       returned = returned + #e.p
+      charge_bytes(#e.p)
       mailbox.look_for(I, e.ty, e.ac)
       found = true
     end

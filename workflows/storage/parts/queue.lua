@@ -31,3 +31,11 @@ function queue.first_number(I, prefix)
     aside.spoil(I, I.q, member, 'its queues hold what does not belong there')
   end
 end
+
+-- Reading by prefix depends on equal scores: one member with another score may hide all others. Returns whether there
+-- was any; it goes, and a sweep after the instance was resumed finds what is missing.
+function queue.straighten(I)
+  local strange = redis.call('ZREMRANGEBYSCORE', I.q, '-inf', '(0') + redis.call('ZREMRANGEBYSCORE', I.q, '(0', '+inf')
+  if strange > 0 then aside.spoil(I, I.q, '', 'its queues are out of order') end
+  return strange > 0
+end
