@@ -241,7 +241,8 @@ def _task(worker: str, instance: Instance, item: dict[str, Any], reply: list[Any
         record=record,
         deaths=int(strikes) if record is None else record.deaths,
         losses=int(lost) if record is None else record.losses,
-        nonce=nonce.decode(),
+        # Of garbage it is anything; whoever reads the entry itself says so (I11).
+        nonce=nonce.decode(errors="replace"),
         hinted=item["h"] > 0,
     )
 

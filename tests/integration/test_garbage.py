@@ -454,6 +454,17 @@ def test_garbage_among_many_others_is_named_once_its_turn_has_come(
         running.check()
 
 
+@pytest.mark.parametrize("garbage", [b"", b"\n\x9f\x95\x14\xfc", b"\x01E\xff\xfe\xfd\xfc12345\x80"])
+def test_garbage_at_the_end_of_a_journal_parks_its_instance_and_stops_nobody(running: Running, garbage: bytes) -> None:
+    order = running.orders.create(id="o-1", params={"waits": True})
+    running.wait(lambda: order.status().status == "waiting")
+    # Claimed with garbage as its last entry: no event follows.
+    running.redis.rpush(running.keys.journal(running.keys.instance("order", "o-1")), garbage)
+    running.orchestrator._sweep_at = 0.0
+    running.wait(lambda: "order/o-1 is paused" in _said(Store(running.redis, running.keys)))
+    running.check()
+
+
 @pytest.mark.parametrize("score", [-1, 1])
 def test_a_queue_that_is_out_of_order_parks_its_instance(running: Running, score: int) -> None:
     """What is read by prefix is not found any more: the wait would never hear of its event."""

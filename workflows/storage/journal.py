@@ -183,6 +183,8 @@ def decode(blob: bytes) -> Entry:
     """
     if len(blob) < HEADER_BYTES or blob[:1] != FORMAT:
         raise CorruptPayload(f"journal entry has format {blob[:1]!r}; this version reads {FORMAT!r}")
+    if not blob[2:HEADER_BYTES].isascii():
+        raise CorruptPayload(f"journal entry has the nonce {blob[2:HEADER_BYTES]!r}, which is no text")
     kind = blob[1:2]
     try:
         body = unpack_plain(blob[HEADER_BYTES:], raw=True)
