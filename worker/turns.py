@@ -90,7 +90,9 @@ class Turns:
                 warm.replay.close()
                 return
             if code == UNASKED:
-                self._arrivals.put(Contradicted(task, contradiction([one.decode(errors="backslashreplace") for one in answer[2]])))
+                self._arrivals.put(
+                    Contradicted(task, contradiction([one.decode(errors="backslashreplace") for one in answer[2]]))
+                )
                 warm.replay.close()
                 return
             if code == LOOK:
