@@ -1,4 +1,4 @@
--- uses: pump
+-- uses: pump room
 -- Delivers the outcome of another instance to the one that waits for it. The open record is the dedupe: a doubled
 -- relay, a restarted child or a restarted parent cannot deliver twice or into the wrong life (F37).
 -- ARGV   g generation, s seq, wf/id of the child, [v value blob], [x failure blob]

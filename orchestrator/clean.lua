@@ -1,4 +1,4 @@
--- uses: record
+-- uses: record room
 -- Takes back, by one slice, open records of a life of which nothing is kept: a restart or a deletion has put them aside.
 -- KEYS   behind the shard's: those records        ARGV   m = unfinished member, wf, id, g generation of that life
 -- Reply  list of {queue, intent nonce}: doorbells that still stand in RQ. Sent twice: one slice more.

@@ -1,4 +1,4 @@
--- uses: decision
+-- uses: decision room
 -- Goes on with what a call has left over in an instance, by one slice (I12): the records of an ended life, a walk over
 -- those of one that was paused or resumed, parts of a decision, mail, steps that are due, those who wait for its end.
 -- ARGV   m = unfinished member, g generation, stopped = failure blob for who waits for a terminated one

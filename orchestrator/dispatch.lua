@@ -1,4 +1,4 @@
--- uses: aside
+-- uses: aside room
 -- What there is to do in one shard: one look for everything.
 -- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again, of a
 --        backlog longer: `rate` of them a second, up to `again_max` ms;

@@ -1,4 +1,4 @@
--- uses: pump
+-- uses: pump room
 -- Fires due timers: entry, record and timer change together (F32). Never early: the score is compared with the time
 -- of this script, whatever list the caller read before (F31); score and not only name, because a second back-off of
 -- one step has the name of the first.

@@ -27,6 +27,7 @@ from workflows.errors import WorkflowError
 from workflows.process.sign_of_life import Health
 from workflows.process.stop import Stop
 from workflows.storage import aside
+from workflows.storage.outage import is_full
 from workflows.storage.store import Store, call_on, script
 
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
@@ -46,6 +47,8 @@ BATCH = 500
 RING_AGAIN_MS = 2_000
 RING_AGAIN_MS_MAX = 60_000
 RINGS_PER_SECOND = 50
+# A full Redis is told of once in so long, and not at every poll.
+SAY_FULL_SECONDS = 60.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -79,6 +82,7 @@ class Orchestrator:
         self._mending: set[int] = set()
         self._mended: dict[int, Any] = {}
         self._connected = False
+        self._say_full_at = 0.0
         self._health = Health()
 
     def connect(self) -> None:
@@ -207,15 +211,25 @@ class Orchestrator:
     @contextmanager
     def _apart(self, shard: int | None = None) -> Iterator[None]:
         """Part of the work, of one shard perhaps, that fails because of what it met: others go on, and it is tried
-        again with the next poll (I11). What is known to go wrong has been set aside further down.
+        again with the next poll (I11). What is known to go wrong has been set aside further down. So it is with what
+        Redis has no room for: the other parts may be what makes room (F45).
         """
         try:
             yield
         except Exception as error:
+            if is_full(error):
+                self._say_full()
+                return
             if isinstance(error, redis.RedisError) and not aside.is_about_data(error):
                 raise
             self._check_at = 0.0
             _log.exception("cannot go on here", extra={"shard": shard})
+
+    def _say_full(self) -> None:
+        now = monotonic()
+        if now >= self._say_full_at:
+            self._say_full_at = now + SAY_FULL_SECONDS
+            _log.warning("redis is full: nothing new is begun until there is room")
 
     def _renew_in_time(self) -> None:
         now = monotonic()

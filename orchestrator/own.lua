@@ -1,4 +1,4 @@
--- uses: aside
+-- uses: aside room
 -- Owner lease of one shard. It saves work and decides for the pub/sub bridge; no safety depends on it (M6).
 -- ARGV   t token, ttl ms, [p token of the same orchestrator before it reconnected], [leave]
 -- Reply  {1, since} mine | {0} somebody else's | {2, since} newly mine

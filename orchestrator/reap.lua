@@ -1,4 +1,4 @@
--- uses: pump ending
+-- uses: pump ending room
 -- Takes what a dead worker held, in batches, and hands it out again under new tokens (F14, F15, F22).
 -- ARGV   w worker, items: list of {i, m held member, k, g, s, t}, failure blobs: poison, lost and stalled
 -- Reply  how many are left, or -1 when the worker's lease is alive

@@ -1,4 +1,4 @@
--- uses: decision
+-- uses: decision room
 -- Anti-entropy for live instances (M8): rebuilds everything that can be derived, then pumps. Finds nothing on a
 -- healthy shard; repairs lost timers, intents, wake-ups and claims after a lost second of Redis or manual damage.
 -- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]};

@@ -1,4 +1,4 @@
--- uses: decision
+-- uses: decision room
 -- Commits a turn: what `run` asked for after being fed the journal up to `f`.
 -- ARGV   w worker; items: list of {i, g generation, t token, b base, f fed, n nonce of entry f, [z its bytes],
 --        d decision, [ea]}
@@ -7,7 +7,8 @@
 --        more than one call may compare
 -- A decision in `n` parts counts when `stage.lua` has taken in all of them under the same token.
 -- Two commits of one position cannot both pass: the first removes the token (I4). Sent twice: stale.
-local answers = {}
+-- Without room no step is born: it waits until there is some (F45).
+local answers, full = {}, room.is_short()
 for at, a in ipairs(A.items) do
   local I, code, more = instance.load(a.i), 0, nil
   if I and I.gen == a.g and turn.is_held_by(I, A.w, a.t) and I.pos == a.b and a.f <= I.len
@@ -21,7 +22,7 @@ for at, a in ipairs(A.items) do
       turn.close(I)
       if I.strikes > 0 then instance.set(I, 'strikes', 0) end
       if I.lost > 0 then instance.set(I, 'lost', 0) end
-      local eager = decision.apply(I, a.d, a.f, a.ea and {worker = A.w, token = a.ea})
+      local eager = decision.apply(I, a.d, a.f, a.ea and not full and {worker = A.w, token = a.ea})
       pump(I)
       code = eager and 3 or FINAL[I.st] and 2 or 1
     end

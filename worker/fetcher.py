@@ -15,6 +15,7 @@ from worker.lease import Lease
 from worker.vital import vital
 from workflows.storage.aside import displace, is_about_data
 from workflows.storage.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
+from workflows.storage.outage import is_full
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -89,7 +90,9 @@ class Fetcher(threading.Thread):
                     self._taker.reconnected()
                 failures = 0
             except redis.RedisError as error:
-                _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
+                # That there is no room may be so for days, and is said once.
+                if failures == 0 or not is_full(error):
+                    _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
                 if is_about_data(error):
                     self._mend(store, name)
                 self._taker.draining.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])

@@ -1,4 +1,4 @@
--- uses: pump ending
+-- uses: pump ending room
 -- Gives back what a worker holds without a result.
 -- ARGV   w worker; x failure blob of a stalled instance;
 --        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason]} with how =

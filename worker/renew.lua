@@ -1,4 +1,4 @@
--- uses: aside
+-- uses: aside room
 -- A worker's proof of life in one shard.
 -- ARGV   w worker, ttl ms, [born] = register, held: list of held members the worker believes it has, [leave] = drained
 -- Reply  {now, 'ok' | 'lost', lost members...}. Lost lease: come back under a new worker id, never under the old one (I9).

@@ -1,11 +1,12 @@
--- uses: decision
+-- uses: decision room
 -- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
 -- ARGV   w worker; items: list of {i, g generation, s seq, t token, and one of
 --          e entry blob (final result)  |  r {delay ms, [attempt, started, ended, failure blob]} (will be retried),
 --          [b base, d decision]: what feeding this entry at position b leads to; [ea] token for an eager next step}
 -- Reply  list of {code, now}: 0 stale, 1 settled, 2 fused, 3 fused and the one new step is held under `ea`
 -- Sent twice: stale, nothing written (F17). After timeout, reap, pause-withdraw, restart or end: stale (F18, F19, F36).
-local answers = {}
+-- Without room what came of an attempt is kept all the same, so that it is not run again; no step is born then (F45).
+local answers, full = {}, room.is_short()
 for at, a in ipairs(A.items) do
   local I, code = instance.load(a.i), 0
   local r = I and I.gen == a.g and not FINAL[I.st] and record.get(I, a.s)
@@ -34,7 +35,7 @@ for at, a in ipairs(A.items) do
       redis.call('RPUSH', I.j, a.e)
       I.len = I.len + 1
       if alone and not decision.unasked(I, a.d.e, I.len) then
-        code = decision.apply(I, a.d, a.b + 1, a.ea and {worker = A.w, token = a.ea}) and 3 or 2
+        code = decision.apply(I, a.d, a.b + 1, a.ea and not full and {worker = A.w, token = a.ea}) and 3 or 2
       end
     end
     pump(I)

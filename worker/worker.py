@@ -33,6 +33,7 @@ from workflows.process.stop import Stop
 from workflows.storage import manifest
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
+from workflows.storage.outage import is_full
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -112,8 +113,7 @@ class WorkflowWorker(rq.Worker):
         sys.setswitchinterval(SWITCH_SECONDS)
         self._drain.on_signals()
         self._renew_manifest()
-        self.register_birth()  # type: ignore[no-untyped-call]
-        self.set_state(WorkerStatus.IDLE)
+        self._say_birth()
         self.engine.lease.beat = self._beat
         hearing = Hearing(
             self.connection, lambda: self.engine.lease.identities, self.engine.lost, on_death=self._give_up
@@ -134,6 +134,16 @@ class WorkflowWorker(rq.Worker):
             _log.info("registration left to expire")
         return True
 
+    def _say_birth(self) -> None:
+        """RQ's registration is for RQ's tools only: where Redis has no room for it, the beat makes up for it (F45)."""
+        try:
+            self.register_birth()  # type: ignore[no-untyped-call]
+            self.set_state(WorkerStatus.IDLE)
+        except redis.ResponseError as error:
+            if not is_full(error):
+                raise
+            _log.info("registration left to the beat", extra={"error": str(error)})
+
     def _say_death(self) -> None:
         try:
             self.register_death()  # type: ignore[no-untyped-call]
@@ -150,7 +160,10 @@ class WorkflowWorker(rq.Worker):
             self.heartbeat(pipeline=pipeline)
             pipeline.hexists(self._keys.manifest, self.app.name)
             pipeline.info("server")
-            *_, published, server = pipeline.execute()
+            *answers, published, server = pipeline.execute(raise_on_error=False)
+        for answer in (*answers, published, server):
+            if isinstance(answer, Exception) and not is_full(answer):
+                raise answer
         # Another process answers: Redis was restarted or replaced, and may be back in an earlier state (F42).
         if not published or server["run_id"] != self._server or monotonic() >= self._publish_at:
             self._server = server["run_id"]

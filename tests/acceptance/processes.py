@@ -170,14 +170,15 @@ class Cluster:
     Args:
         folder: for logs, the ledger and gates; empty.
         target: the app that workers load: ``module:attribute``, or an attribute of ``tests/acceptance/apps.py``.
+        server: the program of the Redis server; None: whichever is found.
     """
 
     running: list[Cluster] = []
 
-    def __init__(self, folder: Path, target: str = "app") -> None:
+    def __init__(self, folder: Path, target: str = "app", *, server: Path | None = None) -> None:
         self.folder = folder
         self.ledger = Ledger(folder)
-        self.redis_server = EmbeddedRedis()
+        self.redis_server = EmbeddedRedis(server=server)
         self.processes: list[Process] = []
         self._target = target
 

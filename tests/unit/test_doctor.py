@@ -49,6 +49,19 @@ def test_a_well_kept_server_gets_no_complaint() -> None:
     assert complaints(judged()) == {}
 
 
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"redis_version": "6.2.14"},
+        {"maxmemory": 100, "used_memory": 100},
+        # What Redis needs for its append-only file and its replicas does not count.
+        {"maxmemory": 100, "used_memory": 150, "mem_not_counted_for_evict": 50},
+    ],
+)
+def test_what_is_fine_as_it_is(info: dict[str, Any]) -> None:
+    assert complaints(judged(info)) == {}
+
+
 def test_the_durability_in_force_is_told() -> None:
     """Operators see what an acknowledgement is worth before they rely on it."""
     assert any("AOF everysec: up to about 1 s of acknowledged writes" in finding.message for finding in judged())
@@ -61,7 +74,7 @@ def test_the_durability_in_force_is_told() -> None:
     [
         ({"redis_version": "6.0.20"}, {}, PASSWORD_SET, "error", "Redis 6.0.20 is too old: 6.2 or later"),
         ({"redis_version": "5.0.14"}, {}, PASSWORD_SET, "error", "too old"),
-        ({"redis_version": "6.2.14"}, {}, PASSWORD_SET, "warning", "7.0 or later is recommended"),
+        ({"maxmemory": 100, "used_memory": 101}, {}, PASSWORD_SET, "warning", "Memory is full (101 bytes of 100)"),
         ({"aof_enabled": 0}, {}, PASSWORD_SET, "error", "Set `appendonly yes`"),
         ({"aof_last_write_status": "err"}, {}, PASSWORD_SET, "error", "look at the disk"),
         ({"aof_last_bgrewrite_status": "err"}, {}, PASSWORD_SET, "warning", "keeps growing"),

@@ -1,4 +1,4 @@
--- uses: pump
+-- uses: pump room
 -- Pauses an instance: time stops at once, attempts in flight may finish (I2, F35).
 -- Reply  status afterwards, or 'unknown' | 'unreadable'. Paused, pausing or ended already: no effect.
 local I = instance.load(1)

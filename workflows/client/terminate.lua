@@ -1,4 +1,4 @@
--- uses: pump ending command
+-- uses: pump ending command room
 -- Ends an instance now. Attempts in flight find no token when they come back (F36).
 -- ARGV   cid, x = failure blob for a parent that waits
 -- Reply  'terminated' | 'unknown' | 'unreadable' | 'cannot' (ended before). Same command id: the first answer.

@@ -18,8 +18,6 @@ from workflows.errors import ServerUnsuitable
 from workflows.storage.outage import location, server_errors
 
 VERSION_MIN = (6, 2)
-VERSION_FULL = (7, 0)
-"""From here on scripts may be marked as allowed when memory is full, and access rules may live in files."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -72,6 +70,7 @@ def judge(
         *_role(info, bad),
         *_persistence(info, config, settable, bad),
         _eviction(info, config, settable),
+        *_memory(info),
         *_access(config, default_user, settable),
         *_state(info),
     ]
@@ -143,10 +142,6 @@ def _version(info: Mapping[str, Any], bad: Level) -> Finding:
     version = tuple(int(part) for part in re.findall(r"\d+", told)[:2])
     if version < VERSION_MIN:
         return Finding(bad, f"{name} is too old: 6.2 or later is needed.")
-    if version < VERSION_FULL:
-        return Finding(
-            "warning", f"{name} works, but cannot clean up once its memory is full; 7.0 or later is recommended."
-        )
     return Finding("ok", name)
 
 
@@ -204,6 +199,21 @@ def _eviction(info: Mapping[str, Any], config: Mapping[str, str] | None, settabl
         return Finding(settable, f"{way_out}, or Redis will drop parts of instances when memory is full.")
     # Nothing is evicted without a limit, but one may be set at any time.
     return Finding("warning", f"{way_out} before anybody sets a maxmemory limit.")
+
+
+def _memory(info: Mapping[str, Any]) -> list[Finding]:
+    """Redis compares the same numbers. No error: an orchestrator has to start, because it makes room."""
+    limit = int(info.get("maxmemory", 0))
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    if not limit or used <= limit:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"Memory is full ({used:,} bytes of {limit:,}): nothing new is taken in or begun until there is room. "
+            "Raise `maxmemory`, delete instances, or wait until the retention of ended ones is over.",
+        )
+    ]
 
 
 def _access(config: Mapping[str, str] | None, default_user: Sequence[str] | None, settable: Level) -> list[Finding]:

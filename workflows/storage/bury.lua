@@ -1,4 +1,4 @@
--- uses: waking
+-- uses: waking room
 -- Ends the leases of workers in one shard before their time, because their processes are known to be gone.
 -- ARGV   workers, how = 'seen' (somebody saw this very process end) | 'gone' (found gone, with others perhaps)
 -- Reply  how many leases it ended. Sent twice: 0. Crash right after: the reaper's next look finds them.

@@ -1,4 +1,4 @@
--- uses: ending
+-- uses: ending room
 -- Removes every key of an instance (I8, F56); one that waits for it is told (a deleted child is an outcome).
 -- KEYS   behind the instance's: where more open records are put than one call can take back
 -- ARGV   remains = the end of that key's name; x = failure blob for a parent that waits; [gen] + [retire]: only when

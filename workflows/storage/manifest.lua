@@ -6,6 +6,8 @@
 -- Who is started by somebody publishes in any case. Who only renews never replaces content that is newer and still
 -- renewed, or registered by hand: two versions at work at the same time would replace each other for ever.
 -- Sent twice: the same content. Crash right after: the next renewal finds it.
+-- Without this write, a Redis without room would refuse the others, and no worker could start (F45).
+redis.call('PERSIST', KEYS[1])
 local function read(blob)
   local ok, it = pcall(cmsgpack.unpack, blob or '')
   return ok and type(it) == 'table' and tonumber(it.first) and tonumber(it.seen) and it.code and it or nil

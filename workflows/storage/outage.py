@@ -36,7 +36,7 @@ _WORDS: Final = {
     "CERTIFICATE_VERIFY_FAILED": (
         "shows a certificate that cannot be verified; name the authority that signed it (?ssl_ca_certs=… in the URL)"
     ),
-    "OOM": "is out of memory and takes no writes; raise maxmemory or delete instances",
+    "OOM": "is out of memory and takes in nothing new; raise maxmemory or delete instances",
     "READONLY": "is a read-only replica; use the URL of the primary",
     "MISCONF": "cannot write to its disk and takes no writes",
     "LOADING": "is still loading its data; try again in a moment",
@@ -103,6 +103,11 @@ def unavailable(error: redis.RedisError) -> str | None:
         case redis.exceptions.NoPermissionError():
             return _WORDS["NOPERM"]
     return None
+
+
+def is_full(error: Exception) -> bool:
+    """Whether Redis refused a command because its memory is full: nothing of it, or of its script, was done."""
+    return isinstance(error, redis.RedisError) and unavailable(error) == _WORDS["OOM"]
 
 
 def _is_passing(text: str) -> bool:

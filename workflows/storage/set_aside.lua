@@ -1,4 +1,4 @@
--- uses: aside
+-- uses: aside room
 -- Takes members that nobody can read out of a shard's keys, and notes them where a person finds them (I11).
 -- ARGV   items: list of {k = which of the shard's keys, m member or field, why}; notes: list of {key, member, why} of what
 --        was found elsewhere

@@ -50,8 +50,8 @@ class Script:
 
 
 PARTS: Final = (
-    *("prelude", "shard", "aside", "waking", "journal", "instance", "queue", "record", "turn", "mailbox", "ending"),
-    *("pausing", "pump", "decision", "command"),
+    *("prelude", "shard", "aside", "room", "waking", "journal", "instance", "queue", "record", "turn", "mailbox"),
+    *("ending", "pausing", "pump", "decision", "command"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""
 

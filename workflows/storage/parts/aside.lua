@@ -9,6 +9,12 @@ local server = redis
 -- The instances of this call by number: false when absent.
 local aside, loaded, noted = {}, {}, 0
 
+-- Redis without room refuses a script at the first command that may need memory, unless it has written something before.
+-- Taking the expiry off a key that has none is such a write and changes nothing (F45).
+local function insist(err)
+  if aside.insists and string.find(err, 'OOM', 1, true) then server.call('PERSIST', shard.timers) end
+end
+
 function aside.shortened(text)
   text = tostring(text)
   return #text <= 200 and text or string.sub(text, 1, 200) .. '... (' .. #text .. ' bytes)'
@@ -19,7 +25,8 @@ function aside.note(key, member, why)
   local entry = cmsgpack.pack({key, aside.shortened(member), why})
   local new = server.pcall('ZADD', shard.aside, REAL, entry)
   if type(new) == 'table' then
-    server.call('UNLINK', shard.aside)
+    if string.find(new.err, 'WRONGTYPE', 1, true) then server.call('UNLINK', shard.aside) end
+    insist(new.err)
     new = server.call('ZADD', shard.aside, REAL, entry)
   end
   noted = noted + new
@@ -60,6 +67,7 @@ local redis = {
     local answer = server.pcall(command, key, ...)
     if type(answer) == 'table' and answer.err then
       -- Asked again, it fails again, and as itself.
+      insist(answer.err)
       if string.find(answer.err, 'WRONGTYPE', 1, true) then aside.displace(key) end
       if string.find(answer.err, 'not an integer', 1, true) then server.call('HDEL', key, (...)) end
       return server.call(command, key, ...)
