@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import redis as redis_py
 
-from tests.invariants.simulator import HandCallbacks
+from tests.invariants.simulation.node import HandCallbacks
 from worker import engine as engine_module
 from worker.attempt import Outcome
 from worker.engine import Engine

@@ -11,7 +11,8 @@ from typing import Any
 
 import redis as redis_py
 
-from tests.invariants.simulator import CodeMutant, Mutant, play
+from tests.invariants.simulation.mutant import CodeMutant, Mutant
+from tests.invariants.simulation.run import play
 from worker import beginnings, engine
 from workflows.authoring.context import StepContext
 from workflows.replay.replay import Replay

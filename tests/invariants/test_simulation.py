@@ -1,4 +1,4 @@
-"""Runs of the simulator: real scripts, real engine, every fault, one thread (see ``simulator.py``).
+"""Runs of the simulator: real scripts, real engine, every fault, one thread (see ``simulation``).
 
 ``SIM_SEED=17 pytest tests/invariants/test_simulation.py`` repeats one run; ``python -m tests.torture`` does many more.
 """
@@ -17,7 +17,7 @@ import orchestrator
 import worker
 import workflows
 from tests.invariants.mutants import Undecided, hunt, mutants
-from tests.invariants.simulator import World, play
+from tests.invariants.simulation.run import play
 
 SECONDS = 15.0
 MUTANT_SECONDS = 20.0
@@ -47,7 +47,7 @@ def test_every_invariant_holds_whatever_fails(redis: redis_py.Redis) -> None:
 def test_a_seed_decides_everything_that_happens(redis: redis_py.Redis) -> None:
     """Otherwise a failure could not be repeated."""
     for seed in (3, 4):
-        assert World(redis, seed).play().trace == World(redis, seed).play().trace
+        assert play(redis, seed).trace == play(redis, seed).trace
 
 
 def test_every_defence_that_a_mutant_takes_away_is_there() -> None:

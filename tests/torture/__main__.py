@@ -14,7 +14,7 @@ import time
 import redis
 
 from tests.invariants.mutants import SEEDS, hunt, mutants
-from tests.invariants.simulator import play
+from tests.invariants.simulation.run import play
 from workflows.dev.embedded import EmbeddedRedis
 
 SHORT_SEEDS_SECONDS = 35.0

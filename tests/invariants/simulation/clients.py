@@ -1,0 +1,103 @@
+"""What clients do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+
+import workflows.client
+from tests.invariants import programs
+from tests.invariants.programs import EVENT_TYPES
+from tests.invariants.simulation import reading
+from tests.invariants.simulation.seen import events_of
+from tests.invariants.simulation.violation import demand
+from tests.invariants.simulation.world import World
+from workflows.storage.keys import Instance
+from workflows.storage.removal import CREATE, SEND_EVENT, restart_call
+from workflows.storage.store import Call, Script, call_one, script
+from workflows.values import codec, failure
+
+_CLIENT = Path(workflows.client.__file__).parent
+PAUSE = script(_CLIENT / "pause.lua")
+RESUME = script(_CLIENT / "resume.lua")
+TERMINATE = script(_CLIENT / "terminate.lua")
+STOPPED = failure.make("InstanceTerminated", "stopped")
+
+
+def create(world: World, program: str) -> None:
+    instance = world.keys.instance(program, f"i{len(world.roots) + 1}")
+    params = {"program": programs.random_program(world.rng)} if program == "random" else {}
+    item = {
+        "i": 1,
+        "wf": program,
+        "id": instance.id,
+        "gen": world.generation(),
+        "p": codec.encode(params, what="params"),
+        "qu": "default",
+        "ok": 1000,
+        "err": 1000,
+        "cid": "create",
+    }
+    world.roots.append(instance)
+    if params:
+        world.trace.append(f"      {instance.id} runs {params['program']}")
+    answer = world.look_store.call(call_one(world.keys, CREATE, instance, {"items": [item]}))
+    demand(answer == [b"created"], f"create said {answer}")
+
+
+def event(world: World, instance: Instance) -> str:
+    world.events_left -= 1
+    ev = f"ev{world.events_left}"
+    kind = world.rng.choice(EVENT_TYPES if instance.workflow == "types" else EVENT_TYPES[:1])
+    item = {"i": 1, "ev": ev, "ty": kind, "p": codec.encode({"event": ev}, what="a payload")}
+    call = call_one(world.keys, SEND_EVENT, instance, {"items": [item], "max": 100})
+
+    def answered(answer: Any) -> None:
+        if world.is_spoilt(instance.workflow, instance.id):
+            return
+        demand(answer[0] in (b"delivered", b"buffered", b"ended", b"unknown"), f"send_event said {answer}")
+        seen = reading.look_one(world, instance)
+        if answer[0] in (b"delivered", b"buffered") and seen is not None and not seen.ended:
+            known = world.answered[instance.workflow, instance.id, seen.generation]
+            # An event of a former life is remembered too, and gone with that life.
+            if any(entry in events_of(seen) for entry in [ev]):
+                known.append(ev)
+
+    return f"{ev} ({kind}) to {instance.id} {send(world, 'event', call, answered)}"
+
+
+def send(world: World, kind: str, call: Call, answered: Callable[[Any], None]) -> str:
+    try:
+        answer = world.client_store.call(call)
+    except redis_py.RedisError as error:
+        world.resends.append((kind, call, answered))
+        return str(error)
+    answered(answer)
+    return str(answer)
+
+
+def resend(world: World, one: tuple[str, Call, Callable[[Any], None]]) -> str:
+    world.resends.remove(one)
+    return "again " + send(world, *one)
+
+
+def next_control(world: World) -> str:
+    kind = world.controls.pop(0)
+    instance = world.rng.choice(sorted(world.state.instances.values(), key=lambda seen: seen.instance.id)).instance
+    if kind == "pause":
+        return control(world, kind, instance, PAUSE, {})
+    cid = f"{kind}{len(world.controls)}"
+    if kind == "terminate":
+        return control(world, kind, instance, TERMINATE, {"cid": cid, "x": STOPPED})
+    return command(world, kind, instance, restart_call(world.keys, instance, {"cid": cid, "gen": world.generation()}))
+
+
+def control(world: World, kind: str, instance: Instance, which: Script, arguments: dict[str, Any]) -> str:
+    return command(world, kind, instance, call_one(world.keys, which, instance, arguments))
+
+
+def command(world: World, kind: str, instance: Instance, call: Call) -> str:
+    return f"{instance.id} {send(world, kind, call, lambda answer: None)}"

@@ -1,0 +1,85 @@
+"""What must hold of events (I6): each is kept until it is delivered, in order, and delivered once."""
+
+from __future__ import annotations
+
+from tests.invariants.programs import EVENT_TYPES
+from tests.invariants.simulation.oracle import Oracle
+from tests.invariants.simulation.seen import Seen, ordered
+from tests.invariants.simulation.violation import demand
+from tests.invariants.simulation.world import World
+from workflows.storage import journal
+from workflows.storage.records import OpenWait
+from workflows.storage.store import unpackb
+
+
+def check_i6_events_come_in_order(before: Seen, seen: Seen) -> None:
+    """Of those that were delivered since."""
+    new = seen.journal[len(before.journal) :]
+    accepted = [unpackb(blob[journal.HEADER_BYTES :])[b"ac"] for blob in new if blob[1:2] == b"E"]
+    demand(accepted == sorted(accepted), f"events were delivered at once in the order {accepted}")
+    demand(not accepted or "at" not in seen.rest, f"events {accepted} were delivered before all is open")
+    for type in EVENT_TYPES if accepted else ():
+        left = seen.queue("m", type)[:1] if seen.queue("w", type) else []
+        demand(not left or left[0] > accepted[-1], f"event {accepted[-1]} was delivered before {left}")
+
+
+def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle: Oracle) -> None:
+    if seen.ended:
+        return
+    # Replay will ignore what a wait gets that has been cancelled for good.
+    cancelled = oracle.prefixes[seen.position].cancelled
+    withdrawn, _ = seen.staged()
+    delivered: list[int] = []
+    names: list[str] = []
+    for at, blob in enumerate(seen.journal):
+        if blob[1:2] != b"E":
+            continue
+        entry = journal.decode(blob)
+        assert isinstance(entry, journal.EventReceived)
+        # What a part of a decision will put back is not back yet.
+        not_yet = entry.seq in withdrawn and f"g|{ordered(entry.seq)}|{at}" in seen.queues
+        if (at in oracle.void_entries if at < seen.position else entry.seq in cancelled) and not not_yet:
+            continue
+        delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
+        names.append(entry.event_id)
+    box = sorted(number for kind in EVENT_TYPES for number in seen.queue("m", kind))
+    kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
+    demand(box == kept, f"the mailbox lists {box} and keeps {kept}")
+    check_i6_it_is_known_where_an_event_went(seen, set(box), set(withdrawn))
+    accepted = int(seen.mail.get("n", b"0"))
+    demand(
+        sorted(delivered + box) == list(range(1, accepted + 1)),
+        f"of {accepted} events, {delivered} were delivered and {box} wait",
+    )
+    if seen.instance.workflow not in ("random", "types"):
+        demand(delivered == sorted(delivered), f"events were delivered in the order {delivered}")
+    for number in box:
+        names.append(unpackb(seen.mail[f"e:{number}"])[b"ev"].decode())
+    demand(len(names) == len(set(names)), f"an event was accepted twice: {names}")
+    for ev in world.answered.get((seen.instance.workflow, seen.instance.id, seen.generation), ()):
+        demand(ev in names, f"{ev} was acknowledged and is gone")
+    for kind in EVENT_TYPES:
+        waits = [record for record in seen.records.values() if isinstance(record, OpenWait)]
+        waiters = sorted(record.seq for record in waits if record.type == kind)
+        listed = seen.queue("w", kind)
+        demand(waiters == listed, f"{waiters} wait for {kind}, the queue says {listed}")
+        if waiters and seen.queue("m", kind):
+            demand("mail" in seen.rest, "mail beside an open wait")
+            looked_for = {member.rpartition("|")[2] for member in seen.queues if member.startswith("c|")}
+            demand(kind in looked_for, f"nobody will look for the mail of {kind}")
+
+
+def check_i6_it_is_known_where_an_event_went(seen: Seen, box: set[int], withdrawn: set[int]) -> None:
+    """Of each event in an entry that is not decided over it is known where it went, unless it was put back."""
+    delivered: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for at, blob in enumerate(seen.journal):
+        if blob[1:2] == b"E":
+            body = unpackb(blob[journal.HEADER_BYTES :])
+            last[body[b"ac"]] = at
+            if at >= seen.position:
+                delivered[at] = body[b"ac"]
+    wanted = sorted(at for at, number in delivered.items() if last[number] == at and number not in box)
+    notes = [member.split("|") for member in seen.queues if member.startswith("g|")]
+    noted = sorted(int(at) for _, seq, at in notes if int(at) >= seen.position or int(seq[1:]) not in withdrawn)
+    demand(noted == wanted, f"events are noted in the entries {noted}, not {wanted}")

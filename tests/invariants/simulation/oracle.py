@@ -1,0 +1,85 @@
+"""What a replay of the journal says must be there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.invariants.programs import app
+from tests.invariants.simulation.seen import Seen
+from tests.invariants.simulation.violation import Violation
+from workflows.authoring.commands import Command
+from workflows.authoring.env import LazyEnv
+from workflows.authoring.event import WorkflowEvent, moment
+from workflows.errors import NonDeterminismError
+from workflows.replay.replay import Raised, Replay, Returned
+from workflows.storage import journal
+from workflows.values import codec
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a replay says after so many entries."""
+
+    pending: dict[int, tuple[str, str, int, Any]]
+    cancelled: frozenset[int]
+    end: Returned | Raised | None
+    voids: int
+
+
+class Oracle:
+    """Replays one life of one instance, entry by entry, and remembers what it said after each."""
+
+    def __init__(self, seen: Seen) -> None:
+        start = journal.decode_start(seen.journal[0])
+        definition = app.definition(seen.instance.workflow)
+        event: WorkflowEvent[Any] = WorkflowEvent(
+            codec.decode(start.params),
+            timestamp=moment(start.at_ms),
+            instance_id=seen.instance.id,
+            workflow_name=seen.instance.workflow,
+        )
+        self._replay = Replay(
+            definition.workflow_class,
+            event,
+            env=LazyEnv(dict),
+            generation=seen.generation,
+            defaults=app.defaults,
+            app=app,
+        )
+        self.blobs: list[bytes] = []
+        self.prefixes = [Prefix({}, frozenset(), None, 0)]
+        self.expected_inputs: dict[int, tuple[Any, ...]] = {}
+        self.void_entries: set[int] = set()
+
+    def feed(self, blob: bytes) -> None:
+        entry = journal.decode(blob)
+        replay = self._replay
+        try:
+            replay.feed([entry])
+        except NonDeterminismError as error:
+            raise Violation(f"journal and code disagree: {error}") from error
+        snapshot = replay.snapshot()
+        if len(snapshot.voids) > self.prefixes[-1].voids:
+            self.void_entries.add(len(self.blobs))
+        self.blobs.append(blob)
+        pending = {seq: _told(replay.command(seq)) for seq in snapshot.pending}
+        for seq in snapshot.pending:
+            callback = replay.callback(seq)
+            if callback is not None:
+                self.expected_inputs[seq] = callback.args
+        asked = {*snapshot.gone, *self.prefixes[-1].cancelled, getattr(entry, "seq", 0)}
+        cancelled = frozenset(seq for seq in asked if replay.is_cancelled(seq))
+        self.prefixes.append(Prefix(pending, cancelled, replay.end, len(snapshot.voids)))
+
+    def void_steps(self, start: int) -> set[int]:
+        """Steps with an answer in vain, from entry ``start`` on."""
+        entries = [journal.decode(self.blobs[at]) for at in self.void_entries if at >= start]
+        return {entry.seq for entry in entries if not isinstance(entry, journal.Start)}
+
+    def close(self) -> None:
+        self._replay.close()
+
+
+def _told(command: Command) -> tuple[str, str, int, Any]:
+    return command.kind, command.name, command.count, getattr(command, "type", None)

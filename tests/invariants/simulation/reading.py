@@ -1,0 +1,84 @@
+"""Reads everything there is in Redis."""
+
+from __future__ import annotations
+
+from tests.invariants.simulation.seen import Seen, State
+from tests.invariants.simulation.violation import demand
+from tests.invariants.simulation.world import World
+from workflows.storage import journal
+from workflows.storage.keys import Instance, Unfinished
+from workflows.storage.records import open_record
+from workflows.storage.store import unpackb
+
+
+def look_one(world: World, instance: Instance) -> Seen | None:
+    h, j, o, m, _, q = world.keys.of_instance(instance)
+    with world.client.pipeline(transaction=False) as pipe:
+        pipe.hgetall(h)
+        pipe.lrange(j, 0, -1)
+        pipe.hgetall(o)
+        pipe.hgetall(m)
+        pipe.zrange(q, 0, -1)
+        header, entries, records, mail, queues = pipe.execute()
+    if not header:
+        return None
+    outcome = unpackb(entries.pop()[journal.HEADER_BYTES :]) if b"ended" in header else {}
+    return Seen(
+        instance,
+        {name.decode(): value for name, value in header.items()},
+        entries,
+        {int(seq): open_record(unpackb(blob)) for seq, blob in records.items()},
+        {name.decode(): value for name, value in mail.items()},
+        [member.decode() for member in queues],
+        outcome,
+    )
+
+
+def read(world: World) -> State:
+    state = State()
+    shards = range(world.keys.shards)
+    with world.client.pipeline(transaction=False) as pipe:
+        for shard in shards:
+            for name in ("timers", "intents", "held", "workers", "index", "retire", "unfinished"):
+                pipe.zrange(world.keys.shard_key(shard, name), 0, -1, withscores=True)
+            pipe.hlen(world.keys.shard_key(shard, "relay"))
+        pipe.keys("*:i:*")
+        answers = pipe.execute()
+    for shard in shards:
+        found = answers[shard * 8 : shard * 8 + 8]
+        for at, name in (
+            (0, "timers"),
+            (1, "intents"),
+            (2, "held"),
+            (4, "index"),
+            (5, "retire"),
+            (6, "unfinished"),
+        ):
+            planted = world.planted[shard, name]
+            found[at] = [one for one in found[at] if one[0] not in planted]
+        state.timers |= {member.decode(): int(score) for member, score in found[0]}
+        state.intents += [member.decode() for member, _ in found[1]]
+        state.held += [member.decode() for member, _ in found[2]]
+        state.workers[shard] = {member.decode() for member, _ in found[3]}
+        state.index += [member.decode() for member, _ in found[4]]
+        state.retire |= {member.decode(): int(score) for member, score in found[5]}
+        state.unfinished += [member.decode() for member, _ in found[6]]
+        state.relayed[shard] = found[7]
+    state.unfinished.sort()
+    for member in state.unfinished:
+        one = Unfinished.parse(member)
+        if one.kind == "x":
+            key = world.keys.remains(world.keys.instance(one.workflow, one.id), one.token)
+            records = {int(seq): open_record(unpackb(blob)) for seq, blob in world.client.hgetall(key).items()}
+            demand(records, f"nothing is there to be cleaned: {member}")
+            state.remains[one.workflow, one.id, one.generation] = records
+    parts = [key.decode().split(":") for key in answers[-1]]
+    names = sorted({(part[2], part[3]) for part in parts if part[4] != "x"})
+    for workflow, id in names:
+        if world.is_spoilt(workflow, id):
+            continue
+        seen = look_one(world, world.keys.instance(workflow, id))
+        demand(seen is not None, f"keys without a header: {workflow} {id}")
+        assert seen is not None
+        state.instances[workflow, id] = seen
+    return state

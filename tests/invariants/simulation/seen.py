@@ -1,0 +1,117 @@
+"""What there is in Redis, as the checks see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflows.storage import journal
+from workflows.storage.keys import Instance
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep
+from workflows.storage.status import FINAL, Status
+from workflows.storage.store import unpackb
+
+_REST = ("due", "walk", "mail", "at", "parts", "token", "clear", "told")
+
+
+@dataclass(slots=True)
+class Seen:
+    """One instance as stored; ``outcome`` is what stands behind the journal of one that has ended."""
+
+    instance: Instance
+    header: dict[str, bytes]
+    journal: list[bytes]
+    records: dict[int, Open]
+    mail: dict[str, bytes]
+    queues: list[str]
+    outcome: dict[bytes, Any]
+
+    def text(self, name: str) -> str:
+        return self.header.get(name, b"").decode()
+
+    @property
+    def generation(self) -> str:
+        return self.text("gen")
+
+    @property
+    def status(self) -> Status:
+        return Status(self.text("st"))
+
+    @property
+    def position(self) -> int:
+        return int(self.text("pos") or 0)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What is left over, by the names that ``parts/instance.lua`` has for it."""
+        stored = self.header.get("rest", b"")
+        return (
+            {name: value for name, value in zip(_REST, unpackb(stored), strict=True) if value != b""} if stored else {}
+        )
+
+    @property
+    def unfinished(self) -> bool:
+        rest = self.rest
+        return bool(rest.keys() & {"walk", "mail", "at", "clear", "told"} or ("due" in rest and not self.text("want")))
+
+    def staged(self) -> tuple[dict[int, Any], set[int]]:
+        """What the parts of a decision that are not applied yet withdraw and open."""
+        withdrawn: dict[int, Any] = {}
+        opened: set[int] = set()
+        for n in range(self.rest.get("at", 1), self.rest.get("parts", 0) + 1) if "at" in self.rest else ():
+            part = unpackb(self.mail[f"p:{n}"])
+            withdrawn |= {one[0]: one for one in part[b"w"]}
+            opened |= {one[0][1] for one in part[b"o"]}
+        return withdrawn, opened
+
+    def moment_of(self, record: Open) -> int:
+        """When a record is due by the server's clock, unless time stands still."""
+        assert not isinstance(record, OpenChild)
+        is_absolute = isinstance(record, OpenSleep) and record.absolute
+        return int((record.due or 0) + (0 if is_absolute else float(self.text("stood") or 0)))
+
+    def queue(self, *prefix: str) -> list[int]:
+        """The numbers that stand behind a prefix in the queues, in their order there."""
+        begins = "".join(f"{part}|" for part in prefix)
+        return [int(member[len(begins) + 1 :]) for member in self.queues if member.startswith(begins)]
+
+
+@dataclass(slots=True)
+class State:
+    instances: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    intents: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    workers: dict[int, set[str]] = field(default_factory=dict)
+    relayed: dict[int, int] = field(default_factory=dict)
+    index: list[str] = field(default_factory=list)
+    retire: dict[str, int] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+    remains: dict[tuple[str, str, str], dict[int, Open]] = field(default_factory=dict)
+
+    def record(self, workflow: str, id: str, generation: str, seq: int) -> Open | None:
+        """The open record that somebody in the shard speaks of, also of a life that is over."""
+        seen = self.instances.get((workflow, id))
+        if seen is not None and seen.generation == generation:
+            return seen.records.get(seq)
+        return self.remains.get((workflow, id, generation), {}).get(seq)
+
+
+def state_of(record: Open) -> str:
+    return record.state if isinstance(record, OpenStep) else "wait"
+
+
+def ordered(n: int) -> str:
+    return f"{chr(64 + len(str(n)))}{n}"
+
+
+def events_of(seen: Seen) -> set[str]:
+    found = {unpackb(blob)[b"ev"].decode() for name, blob in seen.mail.items() if name.startswith("e:")}
+    for blob in seen.journal:
+        if blob[1:2] == b"E":
+            found.add(unpackb(blob[journal.HEADER_BYTES :])[b"ev"].decode())
+    return found

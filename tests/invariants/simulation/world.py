@@ -1,0 +1,177 @@
+"""What a run knows, and what may fail in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis as redis_py
+
+from tests.invariants.simulation.access import SimClock, SimStore
+from tests.invariants.simulation.mutant import Mutant, sliced
+from tests.invariants.simulation.node import Node
+from tests.invariants.simulation.oracle import Oracle
+from tests.invariants.simulation.seen import Seen, State
+from tests.invariants.simulation.setup import setup_of
+from tests.invariants.simulation.violation import demand
+from worker.attempt import Attempt
+from workflows.storage.keys import Held, Instance, Keyspace
+from workflows.storage.store import Call
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What Redis falls back to."""
+
+    keys: dict[bytes, bytes]
+    answered: dict[tuple[str, str, str], list[str]]
+    moments: dict[tuple[str, str], Seen]
+
+
+class Complaints(logging.Handler):
+    """What a worker logs as an error: it goes on after a bug of its own, and only says so."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        why = record.exc_info[1] if record.exc_info else record.__dict__.get("reason", "")
+        self.said.append(f"{record.getMessage()}: {why!r}")
+
+
+class World:
+    """One run so far; ``trace`` says how it came to this."""
+
+    def __init__(self, client: redis_py.Redis, seed: int, mutant: Mutant | None = None) -> None:
+        self.client: Any = client
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.setup = setup_of(self.rng)
+        if mutant is not None and mutant.program:
+            aimed = (mutant.program,) * len(self.setup.programs)
+            self.setup = dataclasses.replace(self.setup, programs=aimed, events=max(3, self.setup.events))
+        if mutant is not None and mutant.controls:
+            self.setup = dataclasses.replace(self.setup, controls=mutant.controls, slice=2)
+        # By a choice of its own, so that it changes nothing in the runs without.
+        if random.Random(f"garbage {seed}").random() < 0.1 or (mutant is not None and mutant.garbage):
+            self.setup = dataclasses.replace(self.setup, garbage=True, rewind=False)
+        self.clock = SimClock()
+        self.keys = Keyspace("sim", self.setup.shards)
+        self.mutant = mutant
+        self.trace: list[str] = []
+        self.faults_left = self.setup.faults
+        self.faulty = False
+        self.faults_done = 0
+        self.client_store = SimStore(self, client, self.keys)
+        self.look_store = SimStore(self, client, self.keys, reliable=True)
+        self.nodes: list[Node] = []
+        self.made = 0
+        self.results = 0
+        self.finished: set[str] = set()
+        self.given_back = 0
+        self.keyed: dict[str, tuple[str, ...]] = {}
+        self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
+        self.generations = 0
+        self.controls = list(self.setup.controls)
+        self.events_left = self.setup.events
+        self.resends: list[tuple[str, Call, Callable[[Any], None]]] = []
+        self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        self.doorbells: list[str] = []
+        self.stale_due: list[str] = []
+        self.snapshot: Snapshot | None = None
+        self.rewind_left = self.setup.rewind
+        self.roots: list[Instance] = []
+        self.state = State()
+        self.before: dict[tuple[str, str], Seen] = {}
+        self.oracles: dict[tuple[str, str, str], Oracle] = {}
+        self.healthy_sweep = True
+        self.suspects: list[Held] = []
+        # Deaths of processes that ran nothing but one step, by that step.
+        self.blamed: Counter[tuple[str, str, str, int]] = Counter()
+        self.complaints = Complaints()
+        self.is_short = False
+        self.garbage_left = 3 if self.setup.garbage else 0
+        # The one whose keys somebody has written to: of it nothing is known but that it must not stand still unsaid.
+        self.spoilt: Instance | None = None
+        self.planted: dict[tuple[int, str], set[bytes]] = defaultdict(set)
+
+    def mutated(self, call: Call) -> Call:
+        """The same call of a script that takes up as little as this run wants, and that the mutant has changed."""
+        original = call.script if self.mutant is None else self.mutant.of(call.script)
+        return Call(sliced(original, self.setup.slice), call.keys, call.arguments)
+
+    def next_fault(self) -> str:
+        """What becomes of the next call: ``unsent``, ``lost``, ``twice``, or nothing ('')."""
+        if not self.faulty or not self.faults_left or self.rng.random() > 0.15:
+            return ""
+        fault = self.rng.choice(("lost", "lost", "twice", "unsent"))
+        self.fault(fault)
+        return fault
+
+    def fault(self, what: str) -> None:
+        self.faults_left -= 1
+        self.faults_done += 1
+        self.trace.append(f"      fault: {what}")
+
+    def new_node(self, *, alone: bool = False) -> Node:
+        self.made += 1
+        node = Node(self, f"{'t' if alone else 'n'}{self.made}", self.setup.warm, alone=alone)
+        while node.start() != "up":
+            pass
+        self.nodes.append(node)
+        return node
+
+    def isolate(self, held: Held) -> bool:
+        """What a worker's parent is asked for; it may be gone, or have no means."""
+        if self.rng.random() < 0.3:
+            return False
+        if self.rng.random() < 0.9:
+            self.suspects.append(held)
+        return True
+
+    def generation(self) -> str:
+        self.generations += 1
+        return f"g{self.generations}"
+
+    def started(self, attempt: Attempt) -> None:
+        """A callback begins: with a key that no other step has, and without faults only once (I9)."""
+        instance = attempt.instance
+        step = (instance.workflow, instance.id, attempt.generation, attempt.name, str(attempt.count))
+        given = attempt.context.idempotency_key
+        # What a provider has seen is not forgotten when Redis forgets.
+        demand(self.keyed.setdefault(given, step) == step, f"{given} is the key of {self.keyed[given]} and of {step}")
+        key = (instance.workflow, instance.id, attempt.generation, attempt.seq, attempt.number)
+        self.executed[key] += 1
+        self.trace.append(
+            f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}"
+        )
+        if not self.faults_done:
+            demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
+            demand(attempt.number == attempt.fails + 1, f"without a fault, an attempt before {key} came to nothing")
+
+    def releases(self, items: list[dict[str, Any]]) -> None:
+        """A worker gives these back: nothing of which it has the outcome (I9)."""
+        for item in items:
+            if item["how"] == "drain":
+                demand(item["t"] not in self.finished, f"a step that has run to its end is given back: {item}")
+                self.given_back += 1
+
+    def is_spoilt(self, workflow: str, id: str) -> bool:
+        """Whether somebody has written to the keys of this one."""
+        return self.spoilt is not None and (workflow, id) == self.spoilt[1:]
+
+    def of_spoilt(self, member: bytes | str) -> bool:
+        """Whether a member of a shard's key speaks of it."""
+        text = f"|{member if isinstance(member, str) else member.decode()}|"
+        if self.spoilt is None:
+            return False
+        if f"|{self.spoilt.workflow}|{self.spoilt.id}|" in text:
+            return True
+        parts = text.split("|")
+        return len(parts) == 6 and (parts[2], parts[4]) == self.spoilt[1:]  # a line of the index
