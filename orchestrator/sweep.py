@@ -57,7 +57,7 @@ def all_instances(store: Store, shard: int) -> Iterator[list[tuple[bytes, Instan
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Visit:
     """An instance of a page, and where among its open records the look at it goes on."""
 
     workflow: str
@@ -72,7 +72,7 @@ def pages(store: Store, shard: int, *, everything: bool = False) -> Iterator[int
         everything: one of the shard's keys was lost: look at every header there is.
     """
 
-    def call(page: Sequence[tuple[bytes, _Looked]]) -> Call:
+    def call(page: Sequence[tuple[bytes, _Visit]]) -> Call:
         instances, places = numbered(store.keys.instance(one.workflow, one.id) for _, one in page)
         items: list[dict[str, Any]] = []
         for place, (member, one) in zip(places, page, strict=True):
@@ -83,7 +83,7 @@ def pages(store: Store, shard: int, *, everything: bool = False) -> Iterator[int
         return call_on(store.keys, _SWEEP, shard, instances, arguments)
 
     for page in (all_instances if everything else live_instances)(store, shard):
-        waiting = [(member, _Looked(instance.workflow, instance.id)) for member, instance in page]
+        waiting = [(member, _Visit(instance.workflow, instance.id)) for member, instance in page]
         while waiting:
             repaired, left = 0, []
             # One that makes the script fail leaves the index, and is noted there.

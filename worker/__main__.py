@@ -20,7 +20,7 @@ import click
 import redis
 
 from worker import alone as alone_process
-from worker.launch import Processes, is_forkable, open_files
+from worker.launch import Launcher, is_forkable, open_files
 from worker.parent import Parent
 from worker.settings import Settings
 from worker.worker import WorkflowWorker
@@ -126,7 +126,7 @@ def main(
             registry.bury_gone(tell_store, pids)
 
         parent = Parent(
-            Processes(_without_url(sys.argv[1:]), run_alone if is_fit_to_fork else None),
+            Launcher(_without_url(sys.argv[1:]), run_alone if is_fit_to_fork else None),
             processes,
             silence_seconds=SILENT_LEASES * lease,
             grace_seconds=grace,

@@ -40,7 +40,7 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
-class HandOn:
+class Unbegun:
     """An attempt that is not to begin here: somebody has taken its start."""
 
     attempt: Attempt
@@ -78,7 +78,7 @@ class Drain:
     until: float = 0.0
 
 
-Arrival = Task | Finished | Lost | Reconcile | HandOn | GiveBack | Contradicted | Compare | Drain
+Arrival = Task | Finished | Lost | Reconcile | Unbegun | GiveBack | Contradicted | Compare | Drain
 
 
 class Arrivals:

@@ -31,7 +31,7 @@ class Attempt:
     Attributes:
         token: what Redis must still hold for the outcome to count (I1).
         number: the attempt's number, from 1; a worker's crash uses one up.
-        fails: how many attempts failed before, held against the retry limit.
+        failed: how many attempts failed before, held against the retry limit.
         failures: the last of them: [number, started ms, ended ms, failure blob].
         deadline: when it times out; never before its callback has begun, which something else may hold up.
         queued: since when it waits for its thread or for the loop.
@@ -54,7 +54,7 @@ class Attempt:
     context: StepContext
     started_ms: int
     number: int = 1
-    fails: int = 0
+    failed: int = 0
     failures: list[list[Any]] = field(default_factory=list)
     deadline: float = float("inf")
     queued: float = 0.0

@@ -64,7 +64,7 @@ class Beginnings:
             context=_context(task.instance, task.generation, command, config, record.attempts),
             started_ms=record.begun,
             number=record.attempts,
-            fails=record.failed,
+            failed=record.failed,
             failures=[list(one) for one in record.failures],
         )
         warm.streak = 0

@@ -168,7 +168,7 @@ class Callbacks:
             self._threads.submit(self._run_plain, attempt)
 
     def _is_replaced(self, attempt: Attempt, overrides: Overrides) -> bool:
-        replacement = overrides.attempt(_occurrence(attempt), attempt.fails)
+        replacement = overrides.attempt(_occurrence(attempt), attempt.failed)
         if replacement is None:
             return False
         if attempt.take_start() and attempt.take_outcome():
@@ -320,7 +320,7 @@ class Callbacks:
         """Deliver a failure. Not through the loop, which user code may be blocking."""
         blob = failure.capture(error)
         retry = attempt.config.retries
-        if not retries.should_retry(attempt.config, attempt.fails + 1, Failure.from_blob(blob)):
+        if not retries.should_retry(attempt.config, attempt.failed + 1, Failure.from_blob(blob)):
             self._deliver(attempt, Outcome(error=blob))
         elif callable(retry.delay):
             question = _Question(attempt, blob, monotonic() + limits.DELAY_FUNCTION_SECONDS)
@@ -332,7 +332,7 @@ class Callbacks:
             self._deliver(attempt, Outcome(error=blob, retry_delay_ms=self._delay_ms(attempt)))
 
     def _delay_ms(self, attempt: Attempt, base_ms: int | None = None) -> int:
-        delay = retries.delay_ms(attempt.config.retries, attempt.fails + 1, base_ms, random01=random.random())
+        delay = retries.delay_ms(attempt.config.retries, attempt.failed + 1, base_ms, random01=random.random())
         return delay if self._overrides is None else self._overrides.retry_delay_ms(_occurrence(attempt), delay)
 
     def _ask(self, question: _Question, function: Callable[[Any], Any], error: BaseException) -> None:
@@ -342,7 +342,7 @@ class Callbacks:
         """
         attempt = question.attempt
         scope = attempt.scope.copy()
-        context = attempt.context.after(attempt.fails + 1)
+        context = attempt.context.after(attempt.failed + 1)
         try:
             answer = scope.run(function, {"ctx": context, "error": error})
             self._leave_if_forked(FORKED_RETURNED)

@@ -31,9 +31,9 @@ from worker.arrivals import (
     Drain,
     Finished,
     GiveBack,
-    HandOn,
     Lost,
     Reconcile,
+    Unbegun,
 )
 from worker.attempt import Attempt, Outcome
 from worker.beginnings import Beginnings
@@ -125,7 +125,7 @@ class Engine:
             settings.lease_ms,
             self._held_here,
             self.lost,
-            self._look_over,
+            self._ask_to_reconcile,
             on_hopeless,
             alone=settings.alone,
         )
@@ -249,8 +249,8 @@ class Engine:
     def look(self, now: float, attempts: list[Attempt]) -> list[Attempt]:
         return self.callbacks.look(now, attempts)
 
-    def hand_on(self, attempt: Attempt) -> None:
-        self.arrivals.put(HandOn(attempt))
+    def give_back(self, attempt: Attempt) -> None:
+        self.arrivals.put(Unbegun(attempt))
 
     def is_choked(self) -> bool:
         return self.slots.are_choked()
@@ -283,7 +283,7 @@ class Engine:
         """Redis attributes these held members to this worker no more."""
         self.arrivals.put(Lost(frozenset(members)))
 
-    def _look_over(self) -> None:
+    def _ask_to_reconcile(self) -> None:
         self.arrivals.put(Reconcile(forget=False))
 
     # The engine's thread ----------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ class Engine:
         for item in batch:
             match item:
                 case Finished():
-                    self._settling.settle(item, round, alone=per_instance[item.attempt.instance] == 1)
+                    self._settling.settle(item, round, lone=per_instance[item.attempt.instance] == 1)
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
                     round.release(item.instance, item.held)
@@ -340,8 +340,8 @@ class Engine:
                     self._take_up(item, round)
                 case Lost():
                     self._lose(item.members)
-                case HandOn():
-                    self.in_flight.hand_on(item.attempt, round)
+                case Unbegun():
+                    self.in_flight.give_back(item.attempt, round)
                 case Reconcile():
                     self._reconcile(round, forget=item.forget)
                 case GiveBack():
@@ -353,7 +353,7 @@ class Engine:
         for task in self._suspects.tasks if stop else ():
             round.release(task.instance, task.held)
         if self._grace_over is not None and monotonic() >= self._grace_over:
-            self.in_flight.give_back(round, late=monotonic() >= self._grace_over + LAST_WORD_SECONDS)
+            self.in_flight.give_back_all(round, late=monotonic() >= self._grace_over + LAST_WORD_SECONDS)
         try:
             round.send(self.store)
         finally:

@@ -47,7 +47,7 @@ class Guarded(Protocol):
         """To be called now and then. Returns: those of these attempts that will not begin here, because a callback
         blocks the loop they wait for."""
 
-    def hand_on(self, attempt: Attempt) -> None:
+    def give_back(self, attempt: Attempt) -> None:
         """Give an attempt back whose start has been taken."""
 
     def is_choked(self) -> bool:
@@ -120,7 +120,7 @@ class Guardian:
                     attempt.deadline = float("inf")
                     self._guarded.time_out(attempt)
             for attempt in self._guarded.look(now, attempts):
-                self._guarded.hand_on(attempt)
+                self._guarded.give_back(attempt)
             self._look_at_run(now)
             if self._guarded.is_choked():
                 self._give_up("half of the threads are taken by steps that ignore their timeout")

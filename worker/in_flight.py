@@ -72,14 +72,14 @@ class InFlight:
 
     # Giving back ------------------------------------------------------------------------------------------------------
 
-    def hand_on(self, attempt: Attempt, round: Round) -> None:
+    def give_back(self, attempt: Attempt, round: Round) -> None:
         """Give an attempt back that has not begun, for others to begin it."""
         attempt.dismissed = True
         if attempt.take_outcome():
             round.release(attempt.instance, attempt.held)
         self.ended(attempt)
 
-    def give_back(self, round: Round, *, late: bool) -> None:
+    def give_back_all(self, round: Round, *, late: bool) -> None:
         """The drain's grace is over: what still runs goes to others at once, and its late result is void. What has run
         to its end does not: its outcome is on its way, unless it is ``late``."""
         for attempt in self.attempts:

@@ -41,7 +41,7 @@ def is_forkable(before: frozenset[str]) -> bool:
     return bool(before) and open_files() == before and len(list(_TASKS.glob("*"))) == 1
 
 
-class Processes:
+class Launcher:
     """Starts worker processes.
 
     Args:

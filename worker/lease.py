@@ -28,7 +28,7 @@ from workflows.storage.store import Store, call_on, script
 _RENEW = script(Path(__file__).with_name("renew.lua"))
 _log = logging.getLogger("workflows.worker")
 
-LOOK_OVER_RENEWALS = 10
+RECONCILE_RENEWALS = 10
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -38,7 +38,7 @@ class Lease:
     Args:
         held: attempts that are in flight; each renewal asks whether Redis still thinks so.
         lost: called with held members that were taken away.
-        look_over: called now and then, to compare all that is held with all that is known: whatever a bug or a lost
+        reconcile: called now and then, to compare all that is held with all that is known: whatever a bug or a lost
             reply left behind would otherwise be held for as long as this worker lives (I10).
         on_death: called with the reason when its thread has died.
         alone: this process runs one step and nothing else, so that it is to blame for its death (F22).
@@ -51,7 +51,7 @@ class Lease:
         lease_ms: int,
         held: Callable[[], list[Held]],
         lost: Callable[[Iterable[str]], None],
-        look_over: Callable[[], None],
+        reconcile: Callable[[], None],
         on_death: Callable[[str], None],
         *,
         alone: bool = False,
@@ -63,7 +63,7 @@ class Lease:
         self._lease_ms = lease_ms
         self._held = held
         self._lost = lost
-        self._look_over = look_over
+        self._reconcile = reconcile
         self._former: set[str] = set()
         self._announced = ("", 0)
         self._stop = threading.Event()
@@ -126,8 +126,8 @@ class Lease:
                     os.read(self._wake[0], 100)
                 if not cut and not self._stop.is_set():
                     renewals += 1
-                    if renewals % LOOK_OVER_RENEWALS == 0:
-                        self._look_over()
+                    if renewals % RECONCILE_RENEWALS == 0:
+                        self._reconcile()
                     self._renew_all()
                     self.beat()
                 failures = 0

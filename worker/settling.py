@@ -44,17 +44,17 @@ class Settling:
         self._beginnings = beginnings
         self._ahead = ahead
 
-    def settle(self, item: Finished, round: Round, *, alone: bool) -> None:
+    def settle(self, item: Finished, round: Round, *, lone: bool) -> None:
         """Add an outcome to the round.
 
         Args:
-            alone: whether it is the only item of its instance in this round: at most one may carry a decision.
+            lone: whether it is the only item of its instance in this round: at most one may carry a decision.
         """
         attempt = item.attempt
         wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
         fused: tuple[WarmReplay, Decision] | None = None
         token = ""
-        if alone and "e" in wire and self._ahead:
+        if lone and "e" in wire and self._ahead:
             fused = self._deciding.ahead(attempt, wire["e"])
         if fused is not None and is_large(fused[1]):
             # Its replay was fed an entry that will be fed again by the turn which sends this in parts.

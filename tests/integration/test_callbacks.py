@@ -62,7 +62,7 @@ class Hand:
             context=StepContext(StepName(name, 1), 7, settings, "key", workflow_name="orders", instance_id="o-1"),
             started_ms=0,
             number=7,
-            fails=fails,
+            failed=fails,
         )
         self.callbacks.run(attempt)
         return attempt

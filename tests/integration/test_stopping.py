@@ -110,7 +110,7 @@ def test_no_connection_of_a_worker_waits_longer_for_an_answer_than_the_url_says(
 # A fork of a parent, which is told to end before it listens for that itself.
 FORK = """
 import os, signal, time
-from worker.launch import Processes
+from worker.launch import Launcher
 from workflows.process.stop import Stop
 
 
@@ -122,7 +122,7 @@ def run(member, parent, pipe):
 
 stop = Stop()
 stop.on_signals()
-process = Processes([], run).alone("a member", 0)
+process = Launcher([], run).alone("a member", 0)
 while process.poll() is None:
     time.sleep(0.01)
 assert process.poll() == -signal.SIGTERM and not stop.is_set(), process.poll()

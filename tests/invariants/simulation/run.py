@@ -266,7 +266,7 @@ def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]]
 def run_here(world: World, node: Node) -> str:
     """Nobody has taken over what was handed over."""
     world.clock.ms += int(suspects.HAND_OVER_SECONDS * 1000)
-    node.engine._look_over()
+    node.engine._ask_to_reconcile()
     return f"{node.name} {node.beat()}"
 
 

@@ -22,7 +22,7 @@ def work(world: World, node: Node, most: int = 0) -> str:
 
 def beat(world: World, node: Node) -> str:
     if world.rng.random() < 0.2:
-        node.engine._look_over()
+        node.engine._ask_to_reconcile()
     return f"{node.name} {node.beat()}"
 
 
@@ -39,7 +39,7 @@ def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> 
     fails = attempt.name == FLAKY and world.rng.random() < (0.2 if kindly else 0.5)
     if fails or attempt.name == HANGS:
         blob = failure.capture(RuntimeError("flaky"))
-        failed = attempt.fails + 1
+        failed = attempt.failed + 1
         delay = None
         if retries.should_retry(attempt.config, failed, failure.Failure.from_blob(blob)):
             delay = retries.delay_ms(attempt.config.retries, failed)

@@ -153,7 +153,7 @@ class World:
         )
         if not self.faults_done:
             demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
-            demand(attempt.number == attempt.fails + 1, f"without a fault, an attempt before {key} came to nothing")
+            demand(attempt.number == attempt.failed + 1, f"without a fault, an attempt before {key} came to nothing")
 
     def releases(self, items: list[dict[str, Any]]) -> None:
         """A worker gives these back: nothing of which it has the outcome (I9)."""
