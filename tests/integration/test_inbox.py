@@ -18,6 +18,7 @@ from workflows.health import namespace as diagnosis
 from workflows.storage import aside
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.outage import is_full
 from workflows.storage.store import Store
 
 app = App("shop", producers=("front", "partner"))
@@ -196,6 +197,24 @@ def test_a_request_applied_twice_counts_once(store: Store) -> None:
         for n, request in enumerate(requests):
             store.redis.xadd(FRONT, request, id=f"7-{n}")  # type: ignore[arg-type]
         assert inbox.Inbox(store).apply() == 2
+    assert mail(store.redis, "one") == 1
+    assert _refused(store) == []
+
+
+def test_requests_that_redis_has_no_room_for_wait_until_there_is_some(store: Store) -> None:
+    """They are right, so they are neither refused nor lost (F45)."""
+    store.redis.xadd(FRONT, {"op": "create", "workflow": "listener", "id": "one"})
+    store.redis.xadd(FRONT, event("one"))  # type: ignore[arg-type]
+    reader = inbox.Inbox(store)
+    store.redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(redis_py.ResponseError) as error:
+            reader.apply()
+    finally:
+        store.redis.config_set("maxmemory", "0")
+    assert is_full(error.value)
+    assert store.redis.xlen(FRONT) == 2
+    assert reader.apply() == 2
     assert mail(store.redis, "one") == 1
     assert _refused(store) == []
 
