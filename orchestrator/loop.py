@@ -155,9 +155,9 @@ class Orchestrator:
                 self._tend_all(self._wait())
             if self._lost:
                 # Who is dead in one shard is so in all of them, and one line tells of it.
-                self._tend_all(self.shards.since)
+                self._tend_all(self.shards.in_hand)
                 reaper.tell(self._lost)
-            if wait or not (self._busy or (self._has_requests and 0 in self.shards.since)):
+            if wait or not (self._busy or (self._has_requests and 0 in self.shards.in_hand)):
                 return
 
     def _tend_all(self, shards: Iterable[int]) -> None:
@@ -170,7 +170,7 @@ class Orchestrator:
     def tend(self, shard: int) -> None:
         """Do some of what there is to do in one shard; it stays busy while there is more."""
         self._busy.discard(shard)
-        if shard not in self.shards.since:
+        if shard not in self.shards.in_hand:
             # Given up: a timer remembered here would make the loop spin.
             self._next_timer.pop(shard, None)
             return
@@ -180,7 +180,7 @@ class Orchestrator:
             arguments["mended"] = self._mended.pop(shard)
         answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
         if answer[0] == b"lost":
-            self.shards.since.pop(shard, None)
+            self.shards.in_hand.pop(shard, None)
             self._next_timer.pop(shard, None)
             return
         now, intents, due, following, dead, relayed, retiring, _, mend, left = answer
@@ -256,7 +256,7 @@ class Orchestrator:
         now = monotonic()
         if now >= self._sweep_at and not self._sweeps:
             self._sweep_at = now + SWEEP_SECONDS
-            self._begin_sweep(self.shards.since)
+            self._begin_sweep(self.shards.in_hand)
         if not self._sweeps or now < self._page_at:
             return
         shard, mend, found = self._sweeps[-1]
@@ -274,8 +274,8 @@ class Orchestrator:
         self._page_at += (monotonic() - now) / SWEEP_SHARE
 
     def _poll(self) -> None:
-        self._busy.update(self.shards.since)
-        if 0 in self.shards.since:
+        self._busy.update(self.shards.in_hand)
+        if 0 in self.shards.in_hand:
             with self._apart():
                 self._lifelines.look(self.store)
             with self._apart():
@@ -284,14 +284,14 @@ class Orchestrator:
 
     def _apply_requests(self) -> None:
         """One batch a round, until there are no requests: whoever makes many keeps nobody from their timers."""
-        if self._has_requests and 0 in self.shards.since:
+        if self._has_requests and 0 in self.shards.in_hand:
             self._has_requests = False
             with self._apart():
                 self._has_requests = self._inbox.apply() > 0
 
     def _wait(self) -> Iterable[int]:
         """Block until a shard wakes, a timer is due or a poll is. Returns: the shards that woke."""
-        names = {self.store.keys.shard_key(shard, "wake"): shard for shard in self.shards.since}
+        names = {self.store.keys.shard_key(shard, "wake"): shard for shard in self.shards.in_hand}
         try:
             return self._woken(names)
         except redis.ResponseError as error:
@@ -305,7 +305,7 @@ class Orchestrator:
         until = min(self._renew_at, self._poll_at) - now
         if self._sweeps:
             until = min(until, self._page_at - now)
-        if self._busy or (self._has_requests and 0 in self.shards.since):
+        if self._busy or (self._has_requests and 0 in self.shards.in_hand):
             until = 0.0
         alarm = None
         if self._next_timer:

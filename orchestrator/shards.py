@@ -27,14 +27,14 @@ class Shards:
 
     Attributes:
         token: this orchestrator's fence; new after every reconnect, so a forgotten twin is refused (F8).
-        since: shard -> server ms since when it is owned without a gap.
+        in_hand: shard -> server ms since when it is owned without a gap.
         former: the token before the last reconnect, which leases in Redis may still name.
     """
 
     store: Store
     name: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
-    since: dict[int, int] = field(default_factory=dict)
+    in_hand: dict[int, int] = field(default_factory=dict)
     former: str = ""
 
     def maintain(self) -> list[int]:
@@ -42,18 +42,20 @@ class Shards:
         keys = self.store.keys
         alive = self.store.call(Call(_ALIVE, [keys.orchestrators], {"name": self.name, "ttl": LEASE_MS}))
         share = -(-keys.shards // max(1, alive))
-        wanted = sorted(self.since)[:share]
-        surplus = sorted(set(self.since) - set(wanted))
+        wanted = sorted(self.in_hand)[:share]
+        surplus = sorted(set(self.in_hand) - set(wanted))
         self.store.call_all([self._leaving(shard) for shard in surplus])
         for shard in surplus:
-            self.since.pop(shard)
+            self.in_hand.pop(shard)
         new = self._take(wanted)
         # Those of others are refused, so go on until the share is full or none is left: a shard that nobody owns
         # stands still.
         start = secrets.randbelow(keys.shards)
-        others = [shard for shard in ((start + n) % keys.shards for n in range(keys.shards)) if shard not in self.since]
-        while others and len(self.since) < share:
-            missing = share - len(self.since)
+        others = [
+            shard for shard in ((start + n) % keys.shards for n in range(keys.shards)) if shard not in self.in_hand
+        ]
+        while others and len(self.in_hand) < share:
+            missing = share - len(self.in_hand)
             new += self._take(others[:missing])
             others = others[missing:]
         return new
@@ -66,26 +68,26 @@ class Shards:
         calls = [call_on(keys, _OWN, shard, [], arguments) for shard in wanted]
         for shard, answer in zip(wanted, self.store.call_all(calls), strict=True):
             if answer[0] == 0:
-                if self.since.pop(shard, None) is not None:
+                if self.in_hand.pop(shard, None) is not None:
                     _log.warning("shard lost", extra={"shard": shard})
                 continue
-            if answer[0] == 2 or shard not in self.since:
+            if answer[0] == 2 or shard not in self.in_hand:
                 new.append(shard)
-            self.since[shard] = int(answer[1])
+            self.in_hand[shard] = int(answer[1])
         return new
 
     def forget(self) -> None:
         """After a reconnect nothing is known any more: new token, nothing in hand (M8)."""
-        if self.since:
+        if self.in_hand:
             self.former = self.token
         self.token = secrets.token_hex(8)
-        self.since.clear()
+        self.in_hand.clear()
 
     def leave(self) -> None:
         """Give everything up, so that others need not wait for the leases to run out."""
         gone = Call(_ALIVE, [self.store.keys.orchestrators], {"name": self.name, "ttl": 0, "leave": True})
-        self.store.call_all([*map(self._leaving, self.since), gone])
-        self.since.clear()
+        self.store.call_all([*map(self._leaving, self.in_hand), gone])
+        self.in_hand.clear()
 
     def _leaving(self, shard: int) -> Call:
         return call_on(self.store.keys, _OWN, shard, [], {"t": self.token, "ttl": LEASE_MS, "leave": True})
