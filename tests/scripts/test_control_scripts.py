@@ -164,6 +164,15 @@ def test_an_event_is_kept_while_paused_and_there_after_resume(
     assert [member[0] for member in worker.intents(instance)] == ["t"]
 
 
+def test_a_full_mailbox_keeps_no_event_from_the_wait_that_is_open_for_it(
+    store: Store, worker: HandWorker, instance: Instance
+) -> None:
+    """Else a flood of a type nobody waits for would block the one that is waited for."""
+    worker.turn(instance, opened=[wait(1, "w", "awaited")])
+    assert [send(store, instance, "flood", n, f"e{n}") for n in range(4)] == [*["buffered"] * 3, "full"]
+    assert send(store, instance, "awaited", 9, "e9") == "delivered"
+
+
 # Pause and resume
 
 

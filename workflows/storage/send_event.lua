@@ -18,23 +18,25 @@ for at, a in ipairs(A.items) do
     answers[at] = before
   elseif FINAL[I.st] then
     answers[at] = 'ended'
-  elseif redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
-    answers[at] = 'full'
   else
-    local number = redis.call('HINCRBY', I.m, 'n', 1)
-    local e = {p = a.p, et = NOW, ev = a.ev}
     local r = mailbox.waiting_for(I, a.ty)
     if not r and queue.straighten(I) then r = mailbox.waiting_for(I, a.ty) end
-    if r and not I.rest.at and not I.rest.mail then
-      mailbox.give(I, r, a.ty, number, e)
+    -- Others that came before it may not have been looked at yet.
+    local is_next = r and not I.rest.at and not I.rest.mail
+    if not is_next and redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
+      answers[at] = 'full'
     else
-      mailbox.keep(I, a.ty, number, e)
-      -- Others that came before it have not been looked at yet.
-      if r then mailbox.look_for(I, a.ty, number) end
-      r = nil
+      local number = redis.call('HINCRBY', I.m, 'n', 1)
+      local e = {p = a.p, et = NOW, ev = a.ev}
+      if is_next then
+        mailbox.give(I, r, a.ty, number, e)
+      else
+        mailbox.keep(I, a.ty, number, e)
+        if r then mailbox.look_for(I, a.ty, number) end
+      end
+      pump(I)
+      answers[at] = command.remember(I, a.ev, is_next and 'delivered' or 'buffered')
     end
-    pump(I)
-    answers[at] = command.remember(I, a.ev, r and 'delivered' or 'buffered')
   end
 end
 flush()
