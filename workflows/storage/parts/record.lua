@@ -79,7 +79,8 @@ end
 function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
 
 -- Open records in the order of asking, as many as this call may still take up; the cursor behind them, none when these
--- are all there are; and the fields they stand in, those that cannot be read included.
+-- are all there are; and the fields they stand in, those that cannot be read included. A hash that Redis keeps as one
+-- piece, with up to 512 small records in it, comes whole.
 function record.some(I, cursor)
   local found, fields, all, more = {}, {}, {}, nil
   if redis.call('HLEN', I.o) <= budget then
