@@ -6,9 +6,10 @@ ARGS ?=
 
 python := .venv/bin/python
 installed := .venv/.installed
+typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold check format changelog demo bench torture clean
+.PHONY: help install hooks test test-cold check types format changelog demo bench torture clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,14 @@ check: $(installed)  ## format, lint, types and unit tests
 	$(python) -m ruff check .
 	$(python) -m mypy
 	$(python) -m pytest -n $(JOBS) tests/unit tests/test_layers.py
+
+$(typed): $(installed)
+	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[types]'
+	touch $@
+
+types: $(typed)  ## read a user's program with both type checkers
+	$(python) -m mypy
+	$(python) -m pytest tests/typing
 
 format: $(installed)  ## put the code into shape
 	$(python) -m ruff check --fix-only --quiet .

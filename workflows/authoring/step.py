@@ -71,6 +71,19 @@ class WorkflowStep:
         self,
         name: str,
         config: Mapping[str, Any],
+        /,
+        *,
+        concurrent: bool = False,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> StepDecorator: ...
+
+    @overload
+    def do(
+        self,
+        name: str,
+        config: Mapping[str, Any],
         callback: Callable[..., Coroutine[Any, Any, T]],
         /,
         *args: Any,
@@ -364,10 +377,72 @@ class WorkflowStep:
         contenders = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
         return self._replay.loop.create_task(first_ended(contenders))
 
+    # A function that takes ctx as well is none of the first two.
+
+    @overload
     def map(
         self,
         name: str,
         items: Iterable[Item],
+        function: Callable[[Item], Coroutine[Any, Any, T]],
+        /,
+        *,
+        concurrency: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> ReplayTask[list[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Item],
+        function: Callable[[Item], T],
+        /,
+        *,
+        concurrency: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> ReplayTask[list[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Any],
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *,
+        concurrency: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> ReplayTask[list[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Any],
+        function: Callable[..., T],
+        /,
+        *,
+        concurrency: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> ReplayTask[list[T]]: ...
+
+    def map(
+        self,
+        name: str,
+        items: Iterable[Any],
         function: Callable[..., Any],
         /,
         *,

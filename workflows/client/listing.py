@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from workflows.client import history
 from workflows.client.requests import Request
@@ -42,7 +42,13 @@ class InstancePage(Sequence[InstanceSummary]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, place: Any) -> Any:
+    @overload
+    def __getitem__(self, place: int) -> InstanceSummary: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[InstanceSummary, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> InstanceSummary | tuple[InstanceSummary, ...]:
         return self.items[place]
 
     def __iter__(self) -> Iterator[InstanceSummary]:
