@@ -12,6 +12,7 @@ import pytest
 import redis as redis_py
 
 from workflows.dev.embedded import EmbeddedRedis
+from workflows.dev.servers import ServerProgram, find_servers
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.store import Store
@@ -25,6 +26,17 @@ def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> 
             thread.start()
             thread.join()
     assert answers == [True] * 10
+
+
+@pytest.mark.parametrize("server", list(find_servers()), ids=lambda server: ".".join(map(str, server.version)))
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.001, 0.0015, 0.002])
+def test_however_short_a_wait_is_it_ends(server: ServerProgram, seconds: float) -> None:
+    """On the oldest server too: 6.2 takes a millisecond for no timeout at all."""
+    with (
+        EmbeddedRedis(server=server.path) as started,
+        closing(Store(connection(started.url), Keyspace("shop"), hot=True)) as store,
+    ):
+        assert store.pop_first(["a", "b"], seconds) is None
 
 
 class Road:

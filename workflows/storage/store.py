@@ -39,6 +39,9 @@ from workflows.storage.records import Open, open_record
 
 _HERE = Path(__file__).parent
 
+# Redis 6.2 reads a millisecond as no timeout at all: 0.001 times 1000 is a hair below 1 there, and cut down to 0.
+SHORTEST_BLOCK_SECONDS: Final = 0.002
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -202,7 +205,7 @@ class Store:
 
         Returns: the call's answer; it is made also when nothing came within ``seconds``.
         """
-        move = ["BLMOVE", source, target, "LEFT", "RIGHT", seconds]
+        move = ["BLMOVE", source, target, "LEFT", "RIGHT", max(SHORTEST_BLOCK_SECONDS, seconds)]
         moved, answer = self._send([move, _command(call, self.clock, self._database)])
         if isinstance(moved, Exception):
             raise moved
@@ -303,8 +306,8 @@ class Store:
                 a blocking call up to a tenth of a second late; with an alarm it ends in time.
         Returns: the list's name; None when nothing came within ``seconds``.
         """
-        # Less than a millisecond would be no timeout to Redis. With an alarm, its own is for when that cannot ring.
-        timeout = max(0.001, seconds) if alarm is None else seconds + 1.0
+        # With an alarm, the timeout of Redis is for when that cannot ring.
+        timeout = max(SHORTEST_BLOCK_SECONDS, seconds) if alarm is None else seconds + 1.0
         line = self._line()
         try:
             line.send_packed_command([hiredis.pack_command(cast("tuple[str]", ("BLPOP", *lists, timeout)))])
