@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold check types format changelog demo bench torture clean
+.PHONY: help install hooks test test-cold check types format changelog dist demo bench torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,15 @@ format: $(installed)  ## put the code into shape
 changelog: $(installed)  ## gather changes/ into CHANGELOG.md (VERSION=1.2.3)
 	$(python) -m towncrier build --yes --version $(VERSION)
 
+dist: $(installed)  ## build the archives, and try the wheel in an environment of its own
+	rm -rf dist .wheel
+	$(python) -m build --outdir dist .
+	$(PYTHON) -m venv .wheel
+	.wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	.wheel/bin/workflows --version
+	cd .wheel && bin/python -I -c 'import orchestrator.loop, worker.engine, workflows.client'
+	rm -rf .wheel
+
 demo: $(installed)  ## a guided tour in this terminal
 	$(python) -m examples.demo $(ARGS)
 
@@ -62,5 +71,8 @@ bench: $(installed)  ## measure speed against the limits of this machine
 torture: $(installed)  ## kill, freeze and restart everything under load (ARGS='--short' for a minute)
 	$(python) -m tests.torture $(ARGS)
 
+matrix: $(installed)  ## every Python with every Redis and Valkey found here (ARGS='--python 3.12')
+	$(python) -m tests.matrix $(ARGS)
+
 clean:  ## remove what the other targets made
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
