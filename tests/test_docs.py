@@ -6,6 +6,7 @@ How a snippet is checked:
 - ``console``: each line after ``$`` is executed, and what follows it is compared with its output; ``…`` stands for
   anything. ``workflows dev``, ``orchestrator`` and ``worker`` go on in the background until the page ends, and ``make``
   lines are checked to name a target.
+- ``lua`` is written to the file that its first line names.
 - ``sh`` shows what cannot run here: commands of ours must parse, services must be in ``compose.yaml``.
 
 All snippets of a page share a temporary folder and a private Redis.
@@ -41,8 +42,8 @@ from workflows.storage.store import script
 
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-EVERYTHING = [*PAGES, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "RELEASING.md", *sorted(DOCS.glob("*.md"))]
+EVERYTHING = [*PAGES, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", ROOT / "changes" / "README.md"]
 RUN_ELSEWHERE = {"docs/testing.md": ROOT / "tests" / "testing" / "test_docs.py"}
 """Pages whose examples are tests, which need pytest around them."""
 
@@ -164,6 +165,12 @@ class Terminal:
         )
         assert done.returncode == 0, f"line {snippet.line}:\n{snippet.text}\n\n{done.stdout}"
 
+    def keep_script(self, snippet: Snippet) -> None:
+        """Write a script to the file it names; what calls it is a Python snippet further down."""
+        head = re.match(r"-- (\w+\.lua)\n", snippet.text)
+        assert head, f"line {snippet.line}: a script without a name"
+        (self.folder / head[1]).write_text(snippet.text + "\n", encoding="utf-8")
+
     def close(self) -> None:
         for process in reversed(self.background):
             process.terminate()
@@ -230,9 +237,15 @@ def _tool(path: Path, line: str) -> None:
 
 
 def check_make(words: list[str]) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert words, "make without a target"
-    assert set(words) <= targets, f"the Makefile has no {set(words) - targets}"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets, asked = (
+        set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)),
+        {word for word in words if "=" not in word},
+    )
+    assert asked, "make without a target"
+    assert asked <= targets, f"the Makefile has no {asked - targets}"
+    unused = [word for word in words if "=" in word and f"$({word.partition('=')[0]})" not in makefile]
+    assert not unused, f"the Makefile does not use {unused}"
 
 
 def check_shell(command: str) -> None:
@@ -258,6 +271,9 @@ def check_shell(command: str) -> None:
             assert scaled <= services, f"{scaled} in {command}"
         case ["make", *targets]:
             check_make(targets)
+        case ["git", verb, *options]:
+            known = {"commit": {"--all", "--message"}, "tag": {"--annotate", "--message"}}
+            assert {option for option in options if option.startswith("-")} <= known[verb], command
         case ["export", *_]:
             names = re.findall(r"(\w+)=", command)
             compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
@@ -334,6 +350,8 @@ def _follow(path: Path, page: Terminal) -> None:
                     assert not expected or looks_like(output, expected), (
                         f"{where}\n$ {command}\n{output}\n--- the page says:\n{shown}"
                     )
+            case "lua":
+                page.keep_script(snippet)
             case "sh":
                 for line in snippet.text.splitlines():
                     check_shell(line)

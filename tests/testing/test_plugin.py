@@ -288,7 +288,17 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_source_archive_holds_the_project(archive: Path) -> None:
     """Whatever is in it belongs there, and what its tests, its Makefile and its pages need is in it."""
-    tracked = ["Makefile", "Dockerfile", "compose.yaml", "CHANGELOG.md", "SECURITY.md", "README.md", "LICENSE"]
+    tracked = [
+        "Makefile",
+        "Dockerfile",
+        "compose.yaml",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "SECURITY.md",
+        "README.md",
+        "LICENSE",
+    ]
     for folder in ("workflows", "orchestrator", "worker", "docs", "changes", "examples", "tests", "benchmarks"):
         tracked += [
             str(path.relative_to(ROOT))
