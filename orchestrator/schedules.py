@@ -19,8 +19,9 @@ from croniter import croniter
 from workflows.limits import DAY_MS
 from workflows.storage.aside import note, shown
 from workflows.storage.manifest import Manifest, read_manifest
+from workflows.storage.records import Firing
 from workflows.storage.removal import CREATE
-from workflows.storage.store import Call, Store, call_one, packb, script
+from workflows.storage.store import Call, Store, call_one, script
 from workflows.values import codec
 
 _SCHEDULE = script(Path(__file__).with_name("schedule.lua"))
@@ -126,7 +127,7 @@ def _create(store: Store, schedule: CronLine, at_ms: int) -> None:
         "qu": schedule.queue,
         "ok": schedule.keep_ok_ms,
         "err": schedule.keep_err_ms,
-        "sched": packb({"cron": schedule.cron, "at": at_ms}),
+        "sched": Firing(schedule.cron, at_ms).wire(),
     }
     store.call(call_one(store.keys, CREATE, store.keys.instance(schedule.workflow, id), {"items": [item]}))
     _log.info("schedule fired", extra={"workflow": schedule.workflow, "instance": id})

@@ -10,13 +10,12 @@ from worker.guardian import Guardian
 from worker.warm import WarmCache, WarmReplay
 from workflows.authoring.app import App
 from workflows.authoring.env import LazyEnv
-from workflows.authoring.event import Schedule, ScheduledTime, WorkflowEvent, moment
 from workflows.errors import CorruptPayload
 from workflows.replay.replay import Replay
+from workflows.replay.start import replay_of
 from workflows.storage import journal
 from workflows.storage.keys import Instance
-from workflows.storage.store import Store, unpackb
-from workflows.values import codec
+from workflows.storage.store import Store
 
 PAGE = 512
 
@@ -118,27 +117,7 @@ class Replays:
     def _start(self, task: Task) -> Replay:
         """A replay that nothing has been fed to.
 
-        Raises: Gone, CorruptPayload.
+        Raises: Gone, CorruptPayload, BadParams.
         """
-        instance = task.instance
         start = journal.decode_start(self.blobs(task, 0, 1)[0])
-        definition = self._app.definition(instance.workflow)
-        schedule = unpackb(start.schedule) if start.schedule else None
-        event: WorkflowEvent[Any] = WorkflowEvent(
-            definition.load_params(codec.decode(start.params)),
-            timestamp=moment(start.at_ms),
-            instance_id=instance.id,
-            workflow_name=instance.workflow,
-            schedule=Schedule(schedule[b"cron"].decode(), ScheduledTime.from_ms(int(schedule[b"at"])))
-            if schedule
-            else None,
-        )
-        return Replay(
-            definition.workflow_class,
-            event,
-            env=self._env,
-            generation=task.generation,
-            defaults=self._app.defaults,
-            step_limit=definition.step_limit,
-            app=self._app,
-        )
+        return replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env)

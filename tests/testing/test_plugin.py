@@ -94,6 +94,42 @@ def test_it(env):
     )
 
 
+def test_the_diff_of_a_scheduled_instance_is_made_with_its_schedule(run_inner: Run) -> None:
+    app = """
+from workflows import App, WorkflowEntrypoint
+
+app = App("inner")
+asked = []
+
+@app.workflow(schedules="0 9 * * *")
+class Nightly(WorkflowEntrypoint):
+    async def run(self, event, step):
+        await step.do(f"report of {event.schedule.cron}", lambda: 1)
+        asked.append(1)
+        await step.do("first" if len(asked) == 1 else "second", lambda: 2)
+        await step.do("last", lambda: 3)
+"""
+    tests = """
+import pytest
+
+@pytest.mark.workflows(schedules=True)
+def test_it(env, clock):
+    clock.advance("1 day")
+    ((_, id),) = env._engine.created("nightly")
+    env.NIGHTLY.get(id).result()
+"""
+    ran = run_inner(tests, app=app)
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(
+        [
+            "*+ what the code asks for now*",
+            '*  1 do "report of 0 9 * * *"*',
+            '*-   2 do "first"*',
+            '*+   2 do "second"*',
+        ]
+    )
+
+
 def test_a_crash_that_makes_a_difference_is_named_with_the_command_that_repeats_it(run_inner: Run) -> None:
     tests = """
 import inner_app

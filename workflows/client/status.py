@@ -15,9 +15,8 @@ from workflows.client.reading import Reading, readable_records
 from workflows.errors import CorruptPayload
 from workflows.storage import journal
 from workflows.storage.keys import Keyspace
-from workflows.storage.records import OpenStep
+from workflows.storage.records import Firing, OpenStep
 from workflows.storage.status import FINAL, Status
-from workflows.storage.store import unpackb
 from workflows.values import codec
 
 Steps = TypeVar("Steps", bound="ReadSteps")
@@ -48,10 +47,10 @@ def _warnings(stored: bytes | None) -> tuple[str, ...]:
 def _schedule(stored: bytes | None) -> tuple[str, datetime] | None:
     if not stored:
         return None
-    found = unpackb(stored)
-    at = history.moment(found[b"at"])
+    firing = Firing.of(stored)
+    at = history.moment(firing.at_ms)
     assert at is not None
-    return found[b"cron"].decode(), at
+    return firing.cron, at
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import msgpack
+
 from workflows.errors import CorruptPayload
+from workflows.values.codec import unpack_plain
 
 HEADER: Mapping[str, str] = {
     "st": "status",
@@ -36,6 +39,37 @@ HEADER: Mapping[str, str] = {
     "declined": "how often a worker did not know its workflow",
 }
 """The header of an instance, a hash. No field, or an empty one, is the default: no text, 0. Others are left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """What created an instance that a cron line made: ``sched`` of ``create.lua``, ``sc`` of the first entry. Fields of
+    a later version are passed over.
+
+    Attributes:
+        at_ms: the moment it was due.
+    """
+
+    cron: str
+    at_ms: int
+
+    def wire(self) -> bytes:
+        packed: bytes = msgpack.packb({"cron": self.cron, "at": self.at_ms}, use_bin_type=False)
+        return packed
+
+    @classmethod
+    def of(cls, blob: bytes) -> Firing:
+        """Raises:
+        CorruptPayload: it is none.
+        """
+        try:
+            found = unpack_plain(blob, raw=True)
+            return cls(found[b"cron"].decode(), int(found[b"at"]))
+        except Exception as error:  # msgpack has no common root of what it raises
+            raise CorruptPayload(
+                f"the schedule of an instance cannot be read: {type(error).__name__}: {error}"
+            ) from error
+
 
 Values = list[Any]
 _Record = TypeVar("_Record", bound="_Open")

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from workflows.authoring.app import App
 from workflows.authoring.commands import Command, describe
-from workflows.authoring.env import LazyEnv
-from workflows.authoring.event import WorkflowEvent, moment
 from workflows.client import history
 from workflows.client.history import ErrorInfo, StepStatus
 from workflows.client.reading import Reading
 from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
 from workflows.replay.replay import Replay
+from workflows.replay.start import replay_of
 from workflows.storage.journal import Entry, Start
 from workflows.storage.status import FINAL, Status
 from workflows.values.codec import decode
@@ -200,26 +199,13 @@ class _Recorder(Replay):
 
 def disagreement(look: Look, app: App) -> list[str]:
     """What the code asks for against what the journal holds, as a diff; empty if they agree after all."""
-    reading = look.reading
-    definition = app.definitions.get(reading.instance.workflow)
-    if definition is None:
+    instance, start = look.reading.instance, next(iter(look.entries), None)
+    if not isinstance(start, Start) or instance.workflow not in app.definitions:
         return []
-    event: WorkflowEvent[Any] = WorkflowEvent(
-        definition.load_params(decode(reading.header["params"] or b"")),
-        timestamp=moment(int(reading.text("created"))),
-        instance_id=reading.instance.id,
-        workflow_name=reading.instance.workflow,
-        schedule=None,
-    )
-    replay = _Recorder(
-        definition.workflow_class,
-        event,
-        env=LazyEnv(),
-        generation=look.generation,
-        defaults=app.defaults,
-        step_limit=definition.step_limit,
-        app=app,
-    )
+    try:
+        replay = replay_of(_Recorder, app, instance, look.generation, start)
+    except WorkflowError as unreadable:
+        return [str(unreadable)]
     error = ""
     try:
         for entry in look.entries:
@@ -234,7 +220,7 @@ def disagreement(look: Look, app: App) -> list[str]:
     asked = {command.seq: describe(command.kind, command.name, command.count) for command in replay.asked}
     known = [f"{seq:>3} {stored[seq]}" for seq in sorted(stored)]
     now = [f"{seq:>3} {asked[seq]}" for seq in sorted(asked)]
-    if known == now or not any(isinstance(entry, Start) for entry in look.entries):
+    if known == now:
         return [error] if error else []
     hunks = list(difflib.unified_diff(known, now, lineterm=""))[2:]
     diff = ["  …" if line.startswith("@@") else f"{line[0]} {line[1:]}" for line in hunks]

@@ -9,12 +9,10 @@ from tests.invariants.programs import app
 from tests.invariants.simulation.seen import Seen
 from tests.invariants.simulation.violation import Violation
 from workflows.authoring.commands import Command
-from workflows.authoring.env import LazyEnv
-from workflows.authoring.event import WorkflowEvent, moment
 from workflows.errors import NonDeterminismError
 from workflows.replay.replay import Raised, Replay, Returned
+from workflows.replay.start import replay_of
 from workflows.storage import journal
-from workflows.values import codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +30,7 @@ class Oracle:
 
     def __init__(self, seen: Seen) -> None:
         start = journal.decode_start(seen.journal[0])
-        definition = app.definition(seen.instance.workflow)
-        event: WorkflowEvent[Any] = WorkflowEvent(
-            codec.decode(start.params),
-            timestamp=moment(start.at_ms),
-            instance_id=seen.instance.id,
-            workflow_name=seen.instance.workflow,
-        )
-        self._replay = Replay(
-            definition.workflow_class,
-            event,
-            env=LazyEnv(dict),
-            generation=seen.generation,
-            defaults=app.defaults,
-            app=app,
-        )
+        self._replay = replay_of(Replay, app, seen.instance, seen.generation, start)
         self.blobs: list[bytes] = []
         self.prefixes = [Prefix({}, frozenset(), None, 0)]
         self.expected_inputs: dict[int, tuple[Any, ...]] = {}
