@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,10 @@ import redis
 from workflows import limits
 from workflows.errors import WorkflowError
 from workflows.storage import aside, keys
+from workflows.storage.intake import EventItem, address, create_call, event_call, new_event, new_instance
+from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, load_manifest
-from workflows.storage.removal import CREATE, SEND_EVENT
-from workflows.storage.store import Call, Store, call_one, script
+from workflows.storage.store import Call, Store, script
 from workflows.values import codec, names
 
 _INBOX = script(Path(__file__).with_name("inbox.lua"))
@@ -44,6 +43,11 @@ REFUSED_KEPT = 1_000
 # What is left of each field and value of a refused request, and of the reason.
 REFUSED_BYTES = 256
 REASON_CHARACTERS = 500
+REQUEST_FIELDS = {
+    "create": frozenset({"op", "workflow", "id", "params"}),
+    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id"}),
+}
+MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload"})
 
 
 class Refused(Exception):
@@ -127,47 +131,41 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
     operation = request.get("op")
     if operation not in ("create", "event"):
         raise Refused(f"op is {operation!r}: it must be 'create' or 'event'")
+    _expect(request, REQUEST_FIELDS[operation])
     workflow = names.check_workflow_name(request.get("workflow", ""))
     if operation == "create":
         known = manifest.workflow(workflow)
         # Without an id the request's own serves, so that applying it twice is still one instance.
-        id = names.check_instance_id(request.get("id") or f"inbox-{request_id}")
-        item = {
-            "i": 1,
-            "wf": known.name,
-            "id": id,
-            "gen": secrets.token_hex(6),
-            "cid": request_id,
-            "p": _value(request, "params", {}),
-            "qu": known.queue,
-            "ok": known.retention_success_ms,
-            "err": known.retention_error_ms,
-        }
-        answer = store.call(call_one(store.keys, CREATE, store.keys.instance(known.name, id), {"items": [item]}))
+        params = known.validate_params(_value(request, "params"))
+        blob = codec.encode(params, what="the params of a request")
+        item = new_instance(known, request.get("id", f"inbox-{request_id}"), blob, command=request_id)
+        instance = store.keys.instance(item.workflow, item.id)
+        answer = store.call(create_call(store.keys, item))
     else:
-        id = names.check_instance_id(request.get("id", ""))
-        item = {
-            "i": 1,
-            "ev": names.check_command_id(request["event_id"], "event_id") if "event_id" in request else request_id,
-            "ty": names.check_event_type(request.get("type", "")),
-            "p": _value(request, "payload", None),
-        }
-        arguments = {"items": [item], "max": limits.MAILBOX_EVENTS}
-        answer = store.call(call_one(store.keys, SEND_EVENT, store.keys.instance(workflow, id), arguments))
+        instance = address(store.keys, workflow, request.get("id", ""))
+        event = new_event(request.get("type", ""), _value(request, "payload"), id=request.get("event_id", request_id))
+        answer = store.call(event_call(store.keys, instance, event))
     if answer[0] not in (b"created", b"delivered", b"buffered"):
-        raise Refused(f"{operation} of {workflow}/{id}: {answer[0].decode()}")
+        raise Refused(f"{operation} of {instance.workflow}/{instance.id}: {answer[0].decode()}")
 
 
-def _value(request: dict[str, str], field: str, default: Any) -> bytes:
+def _expect(request: Iterable[str], known: frozenset[str]) -> None:
+    """A field nobody reads is most likely a mistyped one, and what it was to say would be lost without a word."""
+    unknown = sorted(set(request) - known)
+    if unknown:
+        raise Refused(f"{', '.join(unknown)} is unknown; there are {', '.join(sorted(known))}")
+
+
+def _value(request: Mapping[str, str], field: str) -> Any:
+    """None where it is left out."""
     try:
-        value = json.loads(request[field]) if field in request else default
+        return json.loads(request[field]) if field in request else None
     except (ValueError, RecursionError) as error:
         raise Refused(f"{field} is not JSON: {error}") from error
-    return codec.encode(value, what=f"the {field} of a request")
 
 
-def event_of_message(data: bytes) -> tuple[str, str, str, bytes]:
-    """Workflow, instance, type and payload blob of a message published on the events channel.
+def event_of_message(keyspace: Keyspace, data: bytes) -> tuple[Instance, EventItem]:
+    """For whom a message published on the events channel is, and the event.
 
     Raises:
         Refused, WorkflowError: it is not a request for an event.
@@ -178,10 +176,9 @@ def event_of_message(data: bytes) -> tuple[str, str, str, bytes]:
             raise ValueError("an object is needed")
     except (ValueError, RecursionError) as error:
         raise Refused(f"not JSON: {error}") from error
-    workflow = names.check_workflow_name(message.get("workflow", ""))
-    id = names.check_instance_id(message.get("instance", ""))
-    type = names.check_event_type(message.get("type", ""))
-    return workflow, id, type, codec.encode(message.get("payload"), what="the payload of a published event")
+    _expect(message, MESSAGE_FIELDS)
+    instance = address(keyspace, message.get("workflow", ""), message.get("instance", ""))
+    return instance, new_event(message.get("type", ""), message.get("payload"))
 
 
 def bridge(store: Store, token: str, data: bytes) -> str:
@@ -189,8 +186,6 @@ def bridge(store: Store, token: str, data: bytes) -> str:
 
     Returns: the answer of ``send_event.lua``.
     """
-    workflow, id, type, payload = event_of_message(data)
-    item = {"i": 1, "ev": uuid.uuid4().hex, "ty": type, "p": payload}
-    arguments = {"items": [item], "max": limits.MAILBOX_EVENTS, "owner": token}
-    answer: bytes = store.call(call_one(store.keys, SEND_EVENT, store.keys.instance(workflow, id), arguments))[0]
+    instance, event = event_of_message(store.keys, data)
+    answer: bytes = store.call(event_call(store.keys, instance, event, owner=token))[0]
     return answer.decode()

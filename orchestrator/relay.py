@@ -6,14 +6,17 @@ answered. Every target is idempotent.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workflows import limits
+from workflows.errors import CorruptPayload
 from workflows.storage.aside import is_about_data, set_aside
-from workflows.storage.keys import checked_name, relay_parent
-from workflows.storage.removal import CREATE
-from workflows.storage.store import Call, Store, call_on, script, unpackb
+from workflows.storage.intake import create_call
+from workflows.storage.keys import relay_parent
+from workflows.storage.messages import ChildOutcome, InvokeChild, Message, WatchChild, message
+from workflows.storage.store import Call, Store, call_on, call_one, script
 from workflows.values import failure
 
 _RELAY = script(Path(__file__).with_name("relay.lua"))
@@ -36,9 +39,9 @@ def deliver(store: Store, shard: int) -> int:
     bad: dict[bytes, str] = {}
     for id, blob in messages.items():
         try:
-            calls[id] = _call(store, unpackb(blob))
-        except Exception as error:  # msgpack has no common root of what it raises
-            bad[id] = f"cannot be read: {type(error).__name__}"
+            calls[id] = _call(store, message(blob))
+        except CorruptPayload as error:
+            bad[id] = f"cannot be read: {str(error)[:200]}"
     done = []
     for id, answer in zip(calls, store.execute(list(calls.values())), strict=True):
         if not isinstance(answer, Exception):
@@ -73,77 +76,41 @@ def _give_up(store: Store, id: bytes, why: str) -> None:
         raise answer
 
 
-def _call(store: Store, message: dict[bytes, Any]) -> Call:
-    operation = message[b"op"].decode()
-    workflow, id = _name(message, b"wf"), _name(message, b"id")
-    target = store.keys.instance(workflow, id)
-    if operation == "outcome":
-        arguments: dict[str, Any] = {
-            "g": _name(message, b"gen"),
-            "s": _number(message, b"seq"),
-            "wf": _name(message, b"cwf"),
-            "id": _name(message, b"cid"),
-        }
-        for field in ("v", "x"):
-            if field.encode() in message:
-                arguments[field] = _blob(message, field.encode())
-        return call_on(store.keys, _CHILD_ENDED, target.shard, [target], arguments)
-    parent_workflow, parent_id = _name(message, b"pwf"), _name(message, b"pid")
-    parent = {
-        "sh": store.keys.instance(parent_workflow, parent_id).shard,
-        "wf": parent_workflow,
-        "id": parent_id,
-        "gen": _name(message, b"pgen"),
-        "seq": _number(message, b"pseq"),
-    }
-    if operation == "watch":
-        arguments = {
-            "wf": workflow,
-            "id": id,
-            "parent": parent,
-            "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
-            "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
-            "most": limits.WATCHERS,
-            "full": failure.make(
-                "InstanceError", f"{limits.WATCHERS} instances wait for {id!r} of {workflow!r} already"
-            ),
-        }
-        return call_on(store.keys, _WATCH, target.shard, [target], arguments)
-    if operation != "invoke":
-        raise ValueError(operation)
-    taken = failure.make(
-        "InstanceAlreadyExists",
-        f'(instance.already_exists) Workflow instance with id "{id}" already exists',
-    )
-    item = {
-        "i": 1,
+def _call(store: Store, sent: Message) -> Call:
+    match sent:
+        case ChildOutcome():
+            return _outcome(store, sent)
+        case WatchChild():
+            return _watch(store, sent)
+        case InvokeChild():
+            item = sent.item
+            taken = failure.make(
+                "InstanceAlreadyExists",
+                f'(instance.already_exists) Workflow instance with id "{item.id}" already exists',
+            )
+            return create_call(store.keys, replace(item, parent=sent.parent, taken=taken))
+
+
+def _outcome(store: Store, sent: ChildOutcome) -> Call:
+    target = store.keys.instance(sent.parent.workflow, sent.parent.id)
+    arguments: dict[str, Any] = {"g": sent.parent.generation, "s": sent.parent.seq, "wf": sent.workflow, "id": sent.id}
+    if sent.value is not None:
+        arguments["v"] = sent.value
+    if sent.error is not None:
+        arguments["x"] = sent.error
+    return call_one(store.keys, _CHILD_ENDED, target, arguments)
+
+
+def _watch(store: Store, sent: WatchChild) -> Call:
+    workflow, id = sent.workflow, sent.id
+    assert sent.parent is not None
+    arguments = {
         "wf": workflow,
         "id": id,
-        "gen": _name(message, b"gen"),
-        "p": _blob(message, b"p"),
-        "qu": _name(message, b"qu"),
-        "ok": _number(message, b"ok"),
-        "err": _number(message, b"err"),
-        "parent": parent,
-        "taken": taken,
+        "parent": sent.parent.wire(),
+        "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
+        "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
+        "most": limits.WATCHERS,
+        "full": failure.make("InstanceError", f"{limits.WATCHERS} instances wait for {id!r} of {workflow!r} already"),
     }
-    return call_on(store.keys, CREATE, target.shard, [target], {"items": [item]})
-
-
-def _name(message: dict[bytes, Any], field: bytes) -> str:
-    return checked_name(message[field])
-
-
-def _number(message: dict[bytes, Any], field: bytes) -> int:
-    value = message[field]
-    # Lua has floats only, and writes whole ones as integers.
-    if not isinstance(value, (int, float)) or not 0 <= value < 1e15:
-        raise ValueError(f"{field!r} is {value!r:.100}")
-    return int(value)
-
-
-def _blob(message: dict[bytes, Any], field: bytes) -> bytes:
-    value = message[field]
-    if not isinstance(value, bytes):
-        raise TypeError(f"{field!r} is {value!r:.100}")
-    return value
+    return call_one(store.keys, _WATCH, store.keys.instance(workflow, id), arguments)

@@ -8,7 +8,6 @@ once, not sixty times (F39). Cron lines are read in UTC.
 from __future__ import annotations
 
 import logging
-import secrets
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,10 +17,10 @@ from croniter import croniter
 
 from workflows.limits import DAY_MS
 from workflows.storage.aside import note, shown
-from workflows.storage.manifest import Manifest, read_manifest
+from workflows.storage.intake import create_call, new_instance
+from workflows.storage.manifest import KnownWorkflow, Manifest, read_manifest
 from workflows.storage.records import Firing
-from workflows.storage.removal import CREATE
-from workflows.storage.store import Call, Store, call_one, script
+from workflows.storage.store import Call, Store, script
 from workflows.values import codec
 
 _SCHEDULE = script(Path(__file__).with_name("schedule.lua"))
@@ -35,15 +34,12 @@ FIRINGS_PER_LOOK = 100
 class CronLine:
     """One cron line of one workflow."""
 
-    workflow: str
+    target: KnownWorkflow
     cron: str
-    queue: str
-    keep_ok_ms: int
-    keep_err_ms: int
 
     @property
     def id(self) -> str:
-        return f"{self.workflow} {self.cron}"
+        return f"{self.target.name} {self.cron}"
 
     def instance_id(self, at_ms: int) -> str:
         """Same firing, same id; the cron line itself has characters that ids cannot have."""
@@ -52,11 +48,7 @@ class CronLine:
 
 def schedules_of(manifest: Manifest) -> list[CronLine]:
     """The schedules of published workflows."""
-    return [
-        CronLine(known.name, cron, known.queue, known.retention_success_ms, known.retention_error_ms)
-        for known in manifest.workflows.values()
-        for cron in known.schedules
-    ]
+    return [CronLine(known, cron) for known in manifest.workflows.values() for cron in known.schedules]
 
 
 def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
@@ -117,17 +109,7 @@ def _move(store: Store, schedule: CronLine, cursor: bytes, to_ms: int) -> bool:
 
 
 def _create(store: Store, schedule: CronLine, at_ms: int) -> None:
-    id = schedule.instance_id(at_ms)
-    item = {
-        "i": 1,
-        "wf": schedule.workflow,
-        "id": id,
-        "gen": secrets.token_hex(6),
-        "p": codec.encode({}, what="the params of a scheduled instance"),
-        "qu": schedule.queue,
-        "ok": schedule.keep_ok_ms,
-        "err": schedule.keep_err_ms,
-        "sched": Firing(schedule.cron, at_ms).wire(),
-    }
-    store.call(call_one(store.keys, CREATE, store.keys.instance(schedule.workflow, id), {"items": [item]}))
-    _log.info("schedule fired", extra={"workflow": schedule.workflow, "instance": id})
+    params = codec.encode(schedule.target.validate_params(None), what="the params of a scheduled instance")
+    item = new_instance(schedule.target, schedule.instance_id(at_ms), params, firing=Firing(schedule.cron, at_ms))
+    store.call(create_call(store.keys, item))
+    _log.info("schedule fired", extra={"workflow": item.workflow, "instance": item.id})

@@ -45,10 +45,8 @@ for at, a in ipairs(A.items) do
         I.rest.due = 1
       elseif r.kind == 'child' then
         -- What was asked of the child is lost with the message. If there is one, its end will be told all the same.
-        if A.all and redis.call('HEXISTS', shard.relay, 'c|' .. instance.who(I) .. r.seq) == 0 then
-          redis.call('HSET', shard.relay, 'c|' .. instance.who(I) .. r.seq, cmsgpack.pack({op = 'watch', wf = r.workflow, id = r.id, pgen = I.gen,
-            pseq = r.seq, pwf = I.wf, pid = I.id}))
-          wake()
+        if A.all and redis.call('HEXISTS', shard.relay, ending.asked_as(I, r)) == 0 then
+          ending.ask(I, r, {op = 'watch', wf = r.workflow, id = r.id})
         end
       elseif record.is_timed(r) and I.want == '' and not I.rest.walk
           and tonumber(redis.call('ZSCORE', shard.timers, record.timer_member(I, r)) or -1) ~= record.moment(I, r) then

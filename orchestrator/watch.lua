@@ -1,6 +1,6 @@
 -- uses: pump ending
 -- Makes an existing instance report its end to one that waits for it. Repeating adds nothing.
--- ARGV   parent {sh wf id gen seq}, missing = failure blob when there is no such instance,
+-- ARGV   parent (PARENT in ending.lua), missing = failure blob when there is no such instance,
 --        stopped = the same for a terminated one, most = how many may wait for one, full = failure blob for one more
 -- Reply  'watching' | 'told' | 'unknown' | 'full'
 local I = instance.load(1)

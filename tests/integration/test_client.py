@@ -621,7 +621,7 @@ def test_ids_of_commands_and_events_have_the_same_limits(client: Client, wrong: 
         client.store.redis.xadd(client.store.keys.inbox, fields)
         assert inbox.Inbox(client.store).apply() == 1
         ((_, refused),) = client.store.redis.xrange(client.store.keys.inbox_refused)
-        assert b"event_id is text of 1 to 200" in refused[b"reason"]
+        assert b"An event id is text of 1 to 200" in refused[b"reason"]
     assert [one.id for one in handle.list()] == ["a1"]
 
 

@@ -299,7 +299,7 @@ def test_requests_that_are_too_large_are_refused_and_kept_small(running: Running
     running.wait(lambda: not running.redis.exists(inbox))
     assert running.orders.get("good").result(timeout="20 seconds") == 2
     refused = [fields for _, fields in running.redis.xrange(running.keys.inbox_refused)]
-    assert [fields[b"reason"][:12] for fields in refused] == [b"4,100 fields", b"4 fields of ", b"event_id is "]
+    assert [fields[b"reason"][:12] for fields in refused] == [b"4,100 fields", b"4 fields of ", b"An event id "]
     assert max(sum(map(len, fields.values())) for fields in refused) < 4_000
 
 

@@ -8,7 +8,7 @@ import redis as redis_py
 from orchestrator import schedules
 from tests.driving import HandClock
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.storage.manifest import publish_manifest
+from workflows.storage.manifest import KnownWorkflow, publish_manifest
 from workflows.storage.store import Store, open_keyspace
 
 # 2027-01-15, 08:00:00 UTC.
@@ -35,7 +35,7 @@ def store(redis: redis_py.Redis) -> Store:
 
 def _fired(store: Store, cron: str) -> list[int]:
     """Moments after eight for which the cron line has an instance, in ms."""
-    prefix = schedules.CronLine("ticking", cron, "", 0, 0).instance_id(0).removesuffix("0")
+    prefix = schedules.CronLine(KnownWorkflow("ticking"), cron).instance_id(0).removesuffix("0")
     ids = [one.id for one in Client(app, connection=store.redis).workflow("ticking").list(limit=1000)]
     return sorted(int(id.removeprefix(prefix)) - EIGHT for id in ids if id.startswith(prefix))
 

@@ -10,12 +10,13 @@ import redis as redis_py
 from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
 from workflows.client import creation, requests
 from workflows.client.requests import Request
+from workflows.storage.intake import event_call, new_event
 from workflows.storage.journal import EventReceived, Withdrawn
 from workflows.storage.keys import Instance, held_channel
 from workflows.storage.manifest import KnownWorkflow
 from workflows.storage.records import End
-from workflows.storage.removal import SEND_EVENT, delete_call
-from workflows.storage.store import Store, call_one
+from workflows.storage.removal import delete_call
+from workflows.storage.store import Call, Store
 from workflows.values import codec, failure
 
 
@@ -46,8 +47,8 @@ def ask(store: Store, request: Request[Any]) -> Any:
 
 
 def send(store: Store, instance: Instance, type: str, payload: Any, id: str, **more: Any) -> str:
-    item = {"i": 1, "ev": id, "ty": type, "p": codec.encode(payload, what="payload")}
-    answer: bytes = store.call(call_one(store.keys, SEND_EVENT, instance, {"items": [item], "max": 3, **more}))[0]
+    call = event_call(store.keys, instance, new_event(type, payload, id=id))
+    answer: bytes = store.call(Call(call.script, call.keys, {**call.arguments, "max": 3, **more}))[0]
     return answer.decode()
 
 

@@ -11,7 +11,7 @@ from tests.scripts.world import BROKEN, FAR, LEASE_MS, STOPPED, World, child, do
 from workflows.storage import keys
 from workflows.values import codec
 
-PARENT = {"sh": 0, "wf": "job", "id": "p", "gen": "gp", "seq": 7}
+PARENT = {"wf": "job", "id": "p", "gen": "gp", "seq": 7}
 
 
 @pytest.fixture

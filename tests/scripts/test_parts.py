@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +18,10 @@ import workflows
 from workflows import limits
 from workflows.errors import CorruptPayload
 from workflows.storage import store
+from workflows.storage.intake import CreateItem, EventItem
 from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES
-from workflows.storage.records import HEADER, OPEN, OpenStep, open_record
+from workflows.storage.messages import ChildOutcome, InvokeChild, WatchChild, message
+from workflows.storage.records import HEADER, OPEN, Firing, OpenStep, ParentStep, open_record
 from workflows.storage.store import PARTS, packb, script, unpackb
 
 PACKAGES = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
@@ -49,6 +53,84 @@ def test_an_open_record_has_the_same_values_on_both_sides(kind: str) -> None:
     declared = ["kind", *(one.name for one in dataclasses.fields(OPEN[kind]))]
     rows = dict(re.findall(r"\[?'?(\w+)'?\]? = \{([^{}]*)\}", table(part("record"), "OPEN")))
     assert words(rows[kind]) == declared
+
+
+def fields(text: str, name: str) -> tuple[list[str], set[str]]:
+    """The fields that a line at the head of a script declares, in order, and those that may be absent."""
+    (inner,) = re.findall(rf"^--   {name} +\{{(.*)\}}", text, flags=re.MULTILINE)
+    return re.findall(r"\w+", inner), set(re.findall(r"\[(\w+)\]", inner))
+
+
+PARENT = ParentStep("order", "p1", "g1", 7)
+LEAST = CreateItem("order", "a1", "g1", b"params", "default", 1, 2)
+WHOLE = replace(LEAST, command="c1", firing=Firing("0 9 * * *", 5), parent=PARENT, taken=b"taken")
+EVENT = EventItem("e1", "packed", b"payload")
+
+
+@pytest.mark.parametrize(
+    ("script_name", "least", "whole"), [("create", LEAST, WHOLE), ("send_event", EVENT, EVENT)], ids=["create", "event"]
+)
+def test_an_item_has_the_fields_at_the_head_of_its_script(script_name: str, least: Any, whole: Any) -> None:
+    text = Path(store.__file__).with_name(f"{script_name}.lua").read_text(encoding="utf-8")
+    declared, optional = fields(text, "ITEM")
+    assert ["i", *whole.wire()] == declared
+    assert {"i", *least.wire()} == set(declared) - optional
+    assert set(re.findall(r"\ba\.(\w+)", text)) <= set(declared)
+
+
+ASKER = {"pwf": PARENT.workflow, "pid": PARENT.id, "pgen": PARENT.generation, "pseq": PARENT.seq}
+TOLD = {"op": "outcome", **PARENT.wire(), "cwf": "job", "cid": "c", "st": "complete", "v": b"value", "x": b"error"}
+STORED = {
+    "PARENT": (PARENT.wire(), PARENT),
+    "INVOKE": ({**InvokeChild(LEAST).wire(), **ASKER}, InvokeChild(LEAST, PARENT)),
+    "WATCH": ({**WatchChild("order", "a1").wire(), **ASKER}, WatchChild("order", "a1", PARENT)),
+    "OUTCOME": (TOLD, ChildOutcome(PARENT, "job", "c", b"value", b"error")),
+}
+MESSAGES = [name for name in STORED if name != "PARENT"]
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_who_waits_and_what_is_sent_between_shards_has_the_same_fields_on_both_sides(name: str) -> None:
+    declared, _ = fields(part("ending"), name)
+    assert list(STORED[name][0]) == declared
+
+
+def test_who_waits_is_read_as_it_is_written() -> None:
+    assert ParentStep.of(unpackb(packb(PARENT.wire()))) == PARENT
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_is_read_as_it_is_written_and_fields_of_a_later_version_are_passed_over(name: str) -> None:
+    wire, read = STORED[name]
+    assert message(packb({**wire, "later": [1]})) == read
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_without_a_field_it_needs_is_refused(name: str) -> None:
+    wire, _ = STORED[name]
+    for field in wire.keys() - {"st", "v", "x"}:
+        with pytest.raises(CorruptPayload):
+            message(packb({other: value for other, value in wire.items() if other != field}))
+
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    *[(name, {field: wrong}) for name in ("INVOKE", "WATCH") for field, wrong in [("wf", "x" * 65), ("id", "-a")]],
+    *[("INVOKE", {field: wrong}) for field, wrong in [("qu", "q" * 65), ("ok", -1), ("p", b"p" * 1_100_000), ("p", 7)]],
+    *[(name, {"op": "nonsense"}) for name in MESSAGES],
+    *[("OUTCOME", {field: wrong}) for field, wrong in [("seq", 1e15), ("gen", "a|b"), ("v", 7), ("id", 7)]],
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG, ids=[f"{name}-{next(iter(wrong))}" for name, wrong in WRONG])
+def test_a_message_with_what_cannot_be_is_refused(name: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(CorruptPayload):
+        message(packb({**STORED[name][0], **wrong}))
+
+
+@pytest.mark.parametrize("blob", [b"", b"\xc1", packb([]), packb({}), packb({"op": []})])
+def test_what_is_no_message_is_said_to_be_none(blob: bytes) -> None:
+    with pytest.raises(CorruptPayload):
+        message(blob)
 
 
 def test_scripts_read_no_field_of_a_header_that_is_not_declared() -> None:

@@ -14,10 +14,12 @@ import worker
 import workflows
 from tests.driving import PAGE, HandClock, decided, dump
 from workflows.storage import journal
+from workflows.storage.intake import CreateItem, create_call, event_call, new_event
 from workflows.storage.keys import Instance, Intent, Keyspace, Timer
+from workflows.storage.messages import InvokeChild
 from workflows.storage.records import Asked, Decision, End, open_record
-from workflows.storage.removal import CREATE, SEND_EVENT, delete_call, restart_call
-from workflows.storage.store import Call, Script, Store, call_on, call_one, script, unpackb
+from workflows.storage.removal import delete_call, restart_call
+from workflows.storage.store import Call, Script, Store, call_on, script, unpackb
 from workflows.values import codec, failure
 
 _FOLDERS = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
@@ -60,10 +62,10 @@ class World:
         """A script without the shared pump, on the keys it is given."""
         return self.store.call(Call(load(name), keys, arguments))
 
-    def create(self, instance: Instance, **more: Any) -> str:
-        item = {"i": 1, "wf": instance.workflow, "id": instance.id, "gen": f"g-{instance.id}", "qu": "default"}
-        item |= {"p": codec.encode({}, what="params"), "ok": 1000, "err": 2000, **more}
-        answer: bytes = self.store.call(call_one(self.keys, CREATE, instance, {"items": [item]}))[0]
+    def create(self, instance: Instance) -> str:
+        params, generation = codec.encode({}, what="params"), f"g-{instance.id}"
+        item = CreateItem(instance.workflow, instance.id, generation, params, "default", 1000, 2000)
+        answer: bytes = self.store.call(create_call(self.keys, item))[0]
         return answer.decode()
 
     def control(self, name: str, /, **arguments: Any) -> Any:
@@ -73,8 +75,7 @@ class World:
         return self.call(name, [self.a], **arguments)
 
     def send(self, event: str, type: str = "e") -> str:
-        item = {"i": 1, "ev": event, "ty": type, "p": codec.encode(event, what="a payload")}
-        answer: bytes = self.store.call(call_one(self.keys, SEND_EVENT, self.a, {"items": [item], "max": 100}))[0]
+        answer: bytes = self.store.call(event_call(self.keys, self.a, new_event(type, event, id=event)))[0]
         return answer.decode()
 
     def renew(self, name: str, **more: Any) -> list[Any]:
@@ -250,5 +251,5 @@ def sleep(seq: int = 1, ms: int = FAR) -> Asked:
 
 
 def child(seq: int = 1) -> Asked:
-    message = {"op": "invoke", "wf": "job", "id": "child", "gen": "gc", "p": b"", "qu": "default", "ok": 1, "err": 1}
-    return Asked(["child", seq, "c", 1, False, "job", "child"], message)
+    asked = InvokeChild(CreateItem("job", "child", "gc", b"", "default", 1, 1))
+    return Asked(["child", seq, "c", 1, False, "job", "child"], asked.wire())

@@ -20,7 +20,7 @@ import redis.asyncio
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows.client import creation, listing, reading, requests
-from workflows.client.creation import CreateOptions, Target
+from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
@@ -29,6 +29,7 @@ from workflows.client.status import InstanceStatus, known_reason, nobody_there, 
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.storage.connection import async_producer, redis_url
+from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, read_manifest
 from workflows.storage.outage import server_errors

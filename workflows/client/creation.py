@@ -9,36 +9,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from workflows import limits
 from workflows.client.requests import Request
 from workflows.errors import BadParams, ConfigError, InstanceAlreadyExists, WorkflowError
 from workflows.storage import nonces
-from workflows.storage.batches import numbered, portions
+from workflows.storage.batches import portions
+from workflows.storage.intake import CreateItem, Target, create_batch_call, create_call, new_instance
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.removal import CREATE
-from workflows.storage.store import call_on, call_one
-from workflows.values import codec, names
+from workflows.values import codec
 from workflows.values.retention import retention_ms
-
-
-class Target(Protocol):
-    """What creating an instance needs to know of its workflow: a definition of an app, or a published one."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def queue(self) -> str: ...
-
-    @property
-    def retention_success_ms(self) -> int: ...
-
-    @property
-    def retention_error_ms(self) -> int: ...
-
-    def validate_params(self, params: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +54,15 @@ def create(
         BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable: nothing has been sent.
         InstanceAlreadyExists: from the answer.
     """
-    instance, item = _item(keys, target, CreateOptions(id, params, retention, command_id))
+    item = _item(target, CreateOptions(id, params, retention, command_id))
 
     def parse(answers: list[bytes]) -> None:
         if answers[0] != b"created":
             raise InstanceAlreadyExists(
-                f'(instance.already_exists) Workflow instance with id "{instance.id}" already exists'
+                f'(instance.already_exists) Workflow instance with id "{item.id}" already exists'
             )
 
-    return instance.id, Request(call_one(keys, CREATE, instance, {"items": [{"i": 1, **item}]}), parse)
+    return item.id, Request(create_call(keys, item), parse)
 
 
 def create_batch(
@@ -99,51 +80,40 @@ def create_batch(
         raise ConfigError("batchCreate should have at least 1 instance")
     if len(options) > limits.BATCH:
         raise ConfigError(f"batchCreate only supports {limits.BATCH} instances at a time; {len(options)} were given")
-    items: dict[Instance, dict[str, Any]] = {}
+    items: dict[Instance, CreateItem] = {}
     for place, option in enumerate(options):
         try:
-            instance, item = _item(keys, target, _options(option))
+            item = _item(target, _options(option))
         except WorkflowError as error:
             raise type(error)(f"entry {place} of the batch: {error}") from error
-        items.setdefault(instance, item)
+        items.setdefault(keys.instance(item.workflow, item.id), item)
     by_shard: dict[int, list[Instance]] = {}
     for instance in items:
         by_shard.setdefault(instance.shard, []).append(instance)
     requests = [
-        _batch_of(keys, shard, some, items)
-        for shard, all_ in by_shard.items()
-        for some in portions(all_, lambda _: 1, lambda instance: len(items[instance]["p"]))
+        _batch_of(keys, some, items)
+        for all_ in by_shard.values()
+        for some in portions(all_, lambda _: 1, lambda instance: len(items[instance].params))
     ]
     return [instance.id for instance in items], requests
 
 
-def _batch_of(
-    keys: Keyspace, shard: int, some: list[Instance], items: Mapping[Instance, dict[str, Any]]
-) -> Request[list[str]]:
-    instances, places = numbered(some)
-    arguments = {"items": [{"i": place, **items[instance]} for instance, place in zip(some, places, strict=True)]}
-
+def _batch_of(keys: Keyspace, some: list[Instance], items: Mapping[Instance, CreateItem]) -> Request[list[str]]:
     def parse(answers: list[bytes]) -> list[str]:
         return [instance.id for instance, answer in zip(some, answers, strict=True) if answer == b"created"]
 
-    return Request(call_on(keys, CREATE, shard, instances, arguments), parse)
+    return Request(create_batch_call(keys, some, [items[instance] for instance in some]), parse)
 
 
-def _item(keys: Keyspace, target: Target, options: CreateOptions) -> tuple[Instance, dict[str, Any]]:
-    id = str(uuid.uuid4()) if options.id is None else names.check_instance_id(options.id)
+def _item(target: Target, options: CreateOptions) -> CreateItem:
     params = target.validate_params(options.params)
-    success_ms, error_ms = retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms)
-    item = {
-        "wf": target.name,
-        "id": id,
-        "gen": nonces.generation(),
-        "p": codec.encode(params, what=f'the params of workflow "{target.name}"'),
-        "qu": target.queue,
-        "ok": success_ms,
-        "err": error_ms,
-        "cid": nonces.token() if options.command_id is None else names.check_command_id(options.command_id),
-    }
-    return keys.instance(target.name, id), item
+    return new_instance(
+        target,
+        str(uuid.uuid4()) if options.id is None else options.id,
+        codec.encode(params, what=f'the params of workflow "{target.name}"'),
+        retention=retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms),
+        command=nonces.token() if options.command_id is None else options.command_id,
+    )
 
 
 def _options(entry: object) -> CreateOptions:

@@ -8,7 +8,6 @@ once per request, so that a request whose reply was lost can be sent again (M2).
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ from workflows.errors import (
     InvalidTransition,
 )
 from workflows.storage import nonces
+from workflows.storage.intake import event_call, new_event
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.removal import SEND_EVENT, delete_call, restart_call
+from workflows.storage.removal import delete_call, restart_call
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import Call, call_one, keyspace_call, keyspace_of, script
 from workflows.values import codec, failure, names
@@ -75,11 +75,7 @@ def send_event(
         BadName, PayloadError: nothing has been sent.
         InstanceNotFound, InstanceEnded, InstanceError: from the answer; the last when its mailbox is full.
     """
-    names.check_event_type(type)
-    if id is not None:
-        names.check_command_id(id, "An event id")
-    blob = codec.encode(payload, what=f'the payload of event "{type}"')
-    item = {"i": 1, "ev": id or uuid.uuid4().hex, "ty": type, "p": blob}
+    item = new_event(type, payload, id=id)
 
     def parse(answers: list[bytes]) -> str:
         answer = answers[0].decode()
@@ -100,7 +96,7 @@ def send_event(
                 )
         return answer
 
-    return Request(call_one(keys, SEND_EVENT, instance, {"items": [item], "max": limits.MAILBOX_EVENTS}), parse)
+    return Request(event_call(keys, instance, item), parse)
 
 
 def pause(keys: Keyspace, instance: Instance) -> Request[None]:
@@ -121,7 +117,7 @@ def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
         InstanceNotFound.
     """
     stopped = f'instance "{instance.id}" of workflow "{instance.workflow}" was terminated'
-    arguments = {"cid": uuid.uuid4().hex, "x": failure.make("InstanceTerminated", stopped)}
+    arguments = {"cid": nonces.token(), "x": failure.make("InstanceTerminated", stopped)}
 
     def parse(answer: bytes) -> None:
         _expect_known(instance)(answer)
@@ -136,7 +132,7 @@ def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
 
 def restart(keys: Keyspace, instance: Instance) -> Request[None]:
     """Start an instance over, in whatever status: same id, params and timestamp; journal and events are erased."""
-    arguments = {"cid": uuid.uuid4().hex, "gen": nonces.generation()}
+    arguments = {"cid": nonces.token(), "gen": nonces.generation()}
     return Request(restart_call(keys, instance, arguments), _expect_known(instance))
 
 

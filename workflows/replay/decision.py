@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,8 +14,10 @@ from workflows.errors import CorruptPayload
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
+from workflows.storage.intake import new_instance
 from workflows.storage.journal import EventReceived, Start
 from workflows.storage.keys import Instance
+from workflows.storage.messages import InvokeChild, WatchChild
 from workflows.storage.records import Asked, Decision, End, GivenUp, Open
 from workflows.values import codec, failure
 
@@ -145,14 +146,6 @@ def _wire(config: retries.StepConfig) -> bytes:
 
 
 def _message(command: Child, id: str, app: App) -> dict[str, Any]:
-    message: dict[str, Any] = {"op": "watch" if command.join else "invoke", "wf": command.workflow, "id": id}
-    if not command.join:
-        definition = app.definition(command.workflow)
-        message |= {
-            "gen": secrets.token_hex(6),
-            "p": command.params,
-            "qu": definition.queue,
-            "ok": definition.retention_success_ms,
-            "err": definition.retention_error_ms,
-        }
-    return message
+    if command.params is None:  # it is there already
+        return WatchChild(command.workflow, id).wire()
+    return InvokeChild(new_instance(app.definition(command.workflow), id, command.params)).wire()

@@ -1,8 +1,9 @@
 -- uses: pump ending
 -- Creates instances: whole or not at all (F1), one winner per id (F4).
--- ARGV   items: list of {i, wf, id, gen, p, qu, ok, err, [cid], [sched], [parent], [taken]}; i = which instance of KEYS,
---        p params blob, ok/err retention in ms, sched schedule blob, parent {sh wf id gen seq} waits for the outcome,
---        taken = the failure blob a parent gets when somebody else has the id
+-- ARGV   items: list of these, [ ] may be absent (CreateItem in intake.py):
+--   ITEM     {i, wf, id, gen, p, qu, ok, err, [cid], [sched], [parent], [taken]}
+--        i = which instance of KEYS, p params blob, ok/err retention in ms, sched schedule blob, parent = who waits for
+--        the outcome (PARENT in ending.lua), taken = the failure blob a parent gets when somebody else has the id
 -- Reply  list of 'created' | 'exists', in order. Sent twice with the same cid: 'created' again (M2).
 -- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
 local answers = {}

@@ -27,7 +27,7 @@ def entry() -> str:
 
 
 def token() -> str:
-    """The token of a claimed attempt or turn."""
+    """The token of a claimed attempt or turn, and the id of a command that was given none."""
     return f"{_generator.getrandbits(64):016x}"
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import msgpack
 
 from workflows.errors import CorruptPayload
+from workflows.storage.keys import checked_name
 from workflows.values.codec import unpack_plain
 
 HEADER: Mapping[str, str] = {
@@ -39,6 +40,8 @@ HEADER: Mapping[str, str] = {
     "declined": "how often a worker did not know its workflow",
 }
 """The header of an instance, a hash. No field, or an empty one, is the default: no text, 0. Others are left alone."""
+
+Fields = Mapping[bytes, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,51 @@ class Firing:
             raise CorruptPayload(
                 f"the schedule of an instance cannot be read: {type(error).__name__}: {error}"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ParentStep:
+    """Who waits for the end of an instance: an open step of another one. Stands in the first entry of the one it
+    created (``pa``), and in the header of the one it watches. Scripts keep fields of a later version; here they are
+    passed over.
+    """
+
+    workflow: str
+    id: str
+    generation: str
+    seq: int
+
+    def wire(self) -> dict[str, Any]:
+        return {"wf": self.workflow, "id": self.id, "gen": self.generation, "seq": self.seq}
+
+    @classmethod
+    def of(cls, fields: Fields) -> ParentStep:
+        """Raises: see ``name_of``."""
+        return cls(name_of(fields, b"wf"), name_of(fields, b"id"), name_of(fields, b"gen"), number_of(fields, b"seq"))
+
+
+def name_of(fields: Fields, field: bytes) -> str:
+    """One field of a structure that scripts have packed; ``number_of`` and ``blob_of`` are its like.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not there, or none.
+    """
+    return checked_name(fields[field])
+
+
+def number_of(fields: Fields, field: bytes) -> int:
+    value = fields[field]
+    # Lua has floats only, and writes whole ones as integers.
+    if not isinstance(value, (int, float)) or not 0 <= value < 1e15:
+        raise ValueError(f"{field!r} is {value!r:.100}")
+    return int(value)
+
+
+def blob_of(fields: Fields, field: bytes) -> bytes:
+    value = fields[field]
+    if not isinstance(value, bytes):
+        raise TypeError(f"{field!r} is {value!r:.100}")
+    return value
 
 
 Values = list[Any]

@@ -1,4 +1,4 @@
-"""Scripts with more than one caller: producers, the inbox and the relay between shards."""
+"""How what there is goes away again: scripts with more than one caller, producers and the sweep among them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from workflows.storage import keys
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.store import Call, Script, call_one, script
 
-CREATE = script(Path(__file__).with_name("create.lua"))
 _DELETE = script(Path(__file__).with_name("delete.lua"))
 _RESTART = script(Path(__file__).with_name("restart.lua"))
-SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
 _UNRING = script(Path(__file__).with_name("unring.lua"))
 
 

@@ -1,7 +1,8 @@
 -- uses: pump mailbox command
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
--- ARGV   items: list of {i, ev, ty, p}: instance, event id, type, payload blob; max: events kept per mailbox;
---        [owner]: only act while this owner holds the shard for at least a second (the pub/sub bridge)
+-- ARGV   items: list of these (EventItem in intake.py); max: events kept per mailbox; [owner]: only act while this owner
+--        holds the shard for at least a second (the pub/sub bridge)
+--   ITEM     {i, ev, ty, p}   which instance of KEYS, event id, type, payload blob
 -- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then

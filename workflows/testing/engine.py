@@ -28,7 +28,6 @@ import workflows
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine
 from worker.settings import Settings
-from workflows import limits
 from workflows.authoring.app import App
 from workflows.client import Client, reading, requests, send
 from workflows.client.binding import bindings_of
@@ -37,10 +36,10 @@ from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound
 from workflows.storage.connection import connection
+from workflows.storage.intake import EventItem, event_call
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import load_manifest, publish_call
-from workflows.storage.removal import SEND_EVENT
-from workflows.storage.store import Store, call_on, call_one, keyspace_call, script
+from workflows.storage.store import Store, call_on, keyspace_call, script
 from workflows.testing.calls import TIMEOUT_SECONDS
 from workflows.testing.clock import TestClock
 from workflows.testing.mocks import IntrospectionError, Mocks, event_id
@@ -623,8 +622,7 @@ class WorkflowEngine:
         self._send(self.store, instance, type, payload, id)
 
     def _send(self, store: Store, instance: Instance, type: str, payload: bytes, id: str) -> None:
-        item = {"i": 1, "ev": id, "ty": type, "p": payload}
-        store.call(call_one(self.keys, SEND_EVENT, instance, {"items": [item], "max": limits.MAILBOX_EVENTS}))
+        store.call(event_call(self.keys, instance, EventItem(id, type, payload)))
 
     def introspected(self, introspector: Any) -> None:
         """Keep an introspector, to say at the end what it found."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import redis
 
 from workflows.clock import Clock, monotonic
+from workflows.storage.intake import created
 from workflows.storage.keys import Keyspace
-from workflows.storage.removal import CREATE
 from workflows.storage.store import Call, Store
 
 Role = Literal["worker", "orchestrator", "test"]
@@ -125,11 +125,8 @@ class Watch:
     def note(self, calls: Sequence[Call], answers: Sequence[Any]) -> None:
         """Take note of calls that were answered."""
         for call, answer in zip(calls, answers, strict=True):
-            if call.script is CREATE and not isinstance(answer, Exception):
-                for item, made in zip(call.arguments["items"], answer, strict=True):
-                    key = (item["wf"], item["id"])
-                    if made == b"created" and key not in self.created:
-                        self.created.append(key)
+            if not isinstance(answer, Exception):
+                self.created += [key for key in created(call, answer) if key not in self.created]
         if any(call.script.name not in IDLE for call in calls):
             self.changes.grow()
             if any(_may_end(call) for call in calls):

@@ -104,12 +104,21 @@ def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES, state: b
         raise
     except BaseException as error:  # a value's own methods may raise anything, SystemExit too
         raise _not_serializable(value, what, error, state) from error
+    check_size(blob, what=what, limit=limit)
+    return blob
+
+
+def check_size(blob: bytes, *, what: str, limit: int = limits.PAYLOAD_BYTES) -> None:
+    """Whether a value that is encoded already may be stored.
+
+    Raises:
+        PayloadTooLarge: it has more than ``limit`` bytes.
+    """
     if len(blob) > limit:
         raise PayloadTooLarge(
             f"{_capitalised(what)} is too large. Maximum allowed size is {_size(limit)}, and this is {len(blob):,} "
             "bytes once encoded. Store the data in your bucket and return its key."
         )
-    return blob
 
 
 def decode(blob: bytes) -> Any:

@@ -15,8 +15,9 @@ from tests.invariants.simulation import reading
 from tests.invariants.simulation.seen import events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
+from workflows.storage.intake import CreateItem, create_call, event_call, new_event
 from workflows.storage.keys import Instance
-from workflows.storage.removal import CREATE, SEND_EVENT, restart_call
+from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
 from workflows.values import codec, failure
 
@@ -30,21 +31,12 @@ STOPPED = failure.make("InstanceTerminated", "stopped")
 def create(world: World, program: str) -> None:
     instance = world.keys.instance(program, f"i{len(world.roots) + 1}")
     params = {"program": programs.random_program(world.rng)} if program == "random" else {}
-    item = {
-        "i": 1,
-        "wf": program,
-        "id": instance.id,
-        "gen": world.generation(),
-        "p": codec.encode(params, what="params"),
-        "qu": "default",
-        "ok": 1000,
-        "err": 1000,
-        "cid": "create",
-    }
+    blob, generation = codec.encode(params, what="params"), world.generation()
+    item = CreateItem(program, instance.id, generation, blob, "default", 1000, 1000, command="create")
     world.roots.append(instance)
     if params:
         world.trace.append(f"      {instance.id} runs {params['program']}")
-    answer = world.look_store.call(call_one(world.keys, CREATE, instance, {"items": [item]}))
+    answer = world.look_store.call(create_call(world.keys, item))
     demand(answer == [b"created"], f"create said {answer}")
 
 
@@ -52,8 +44,7 @@ def event(world: World, instance: Instance) -> str:
     world.events_left -= 1
     ev = f"ev{world.events_left}"
     kind = world.rng.choice(EVENT_TYPES if instance.workflow == "types" else EVENT_TYPES[:1])
-    item = {"i": 1, "ev": ev, "ty": kind, "p": codec.encode({"event": ev}, what="a payload")}
-    call = call_one(world.keys, SEND_EVENT, instance, {"items": [item], "max": 100})
+    call = event_call(world.keys, instance, new_event(kind, {"event": ev}, id=ev))
 
     def answered(answer: Any) -> None:
         if world.is_spoilt(instance.workflow, instance.id):

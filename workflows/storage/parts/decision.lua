@@ -18,10 +18,7 @@ function decision.open(I, asked, born)
     end
   elseif r.kind == 'child' then
     record.save(I, r)
-    local message = asked[2]
-    message.pgen, message.pseq, message.pwf, message.pid = I.gen, r.seq, I.wf, I.id
-    redis.call('HSET', shard.relay, 'c|' .. instance.who(I) .. r.seq, cmsgpack.pack(message))
-    wake()
+    ending.ask(I, r, asked[2])
   else
     r.due = r.due or instance.own_time(I) + r.ms
     if r.kind == 'wait' then

@@ -1,6 +1,21 @@
 -- uses: turn
--- How a life ends, and who hears of it.
+-- How a life ends, and who hears of it. Who waits, and the messages between shards, as records.py and messages.py have
+-- them: [ ] may be absent; p… is who asks.
+--
+--   PARENT   {wf, id, gen, seq}
+--   INVOKE   {op, wf, id, gen, p, qu, ok, err, pwf, pid, pgen, pseq}
+--   WATCH    {op, wf, id, pwf, pid, pgen, pseq}
+--   OUTCOME  {op, wf, id, gen, seq, cwf, cid, st, [v], [x]}   st = how it ended, for who reads the message
 local ending = {}
+
+function ending.asked_as(I, r) return 'c|' .. instance.who(I) .. r.seq end
+
+-- Sends what an open record asks of its child's shard.
+function ending.ask(I, r, message)
+  message.pwf, message.pid, message.pgen, message.pseq = I.wf, I.id, I.gen, r.seq
+  redis.call('HSET', shard.relay, ending.asked_as(I, r), cmsgpack.pack(message))
+  wake()
+end
 
 -- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
 function ending.parents(I)
@@ -22,7 +37,7 @@ end
 function ending.tell(parents, wf, id, outcome)
   if #parents == 0 then return end
   for _, p in ipairs(parents) do
-    local message = {op = 'outcome', sh = p.sh, wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = wf, cid = id}
+    local message = {op = 'outcome', wf = p.wf, id = p.id, gen = p.gen, seq = p.seq, cwf = wf, cid = id}
     for field, value in pairs(outcome) do message[field] = value end
     redis.call('HSET', shard.relay, 'o|' .. p.wf .. '|' .. p.id .. '|' .. p.gen .. '|' .. p.seq, cmsgpack.pack(message))
   end

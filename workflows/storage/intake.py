@@ -1,0 +1,221 @@
+"""What comes in: an instance to create, an event to accept. Described and checked here, whoever asks.
+
+Clients, the inbox, published events, schedules, instances that start others and tests all make these items. Names, ids
+and sizes are checked whenever one is made, because whoever asks may pass on what a stranger has written. The scripts
+read them; the same fields stand at the head of ``create.lua`` and ``send_event.lua``, which a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from workflows import limits
+from workflows.storage import nonces
+from workflows.storage.batches import numbered
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.records import Firing, ParentStep
+from workflows.storage.store import Call, call_on, call_one, script
+from workflows.values import codec, names
+
+_CREATE = script(Path(__file__).with_name("create.lua"))
+_SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
+
+
+class Target(Protocol):
+    """What creating an instance needs to know of its workflow: a definition of an app, or a published one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def retention_success_ms(self) -> int: ...
+
+    @property
+    def retention_error_ms(self) -> int: ...
+
+    def validate_params(self, params: Any, /) -> Any: ...
+
+
+@dataclass(slots=True)
+class CreateItem:
+    """An instance to create.
+
+    Attributes:
+        params: a codec blob.
+        keep_ok_ms, keep_err_ms: how long it stays readable after success, and after an error or termination.
+        command: creating again under the same id is answered like the first time; None: only a parent is known again.
+        firing: the cron line that asks for it.
+        parent: who waits for its end.
+        taken: the failure blob that a parent gets when somebody else has the id.
+
+    Raises:
+        BadName, PayloadTooLarge: it cannot be one.
+    """
+
+    workflow: str
+    id: str
+    generation: str
+    params: bytes
+    queue: str
+    keep_ok_ms: int
+    keep_err_ms: int
+    command: str | None = None
+    firing: Firing | None = None
+    parent: ParentStep | None = None
+    taken: bytes | None = None
+
+    def __post_init__(self) -> None:
+        _check_target(self.workflow, self.queue)
+        names.check_instance_id(self.id)
+        if self.command is not None:
+            names.check_command_id(self.command)
+        if len(self.params) > limits.PAYLOAD_BYTES:
+            codec.check_size(self.params, what=f'the params of workflow "{self.workflow}"')
+
+    def wire(self) -> dict[str, Any]:
+        """As ``create.lua`` reads it, without its place ``i`` among the call's instances."""
+        wire: dict[str, Any] = {
+            "wf": self.workflow,
+            "id": self.id,
+            "gen": self.generation,
+            "p": self.params,
+            "qu": self.queue,
+            "ok": self.keep_ok_ms,
+            "err": self.keep_err_ms,
+        }
+        if self.command is not None:
+            wire["cid"] = self.command
+        if self.firing is not None:
+            wire["sched"] = self.firing.wire()
+        if self.parent is not None:
+            wire["parent"] = self.parent.wire()
+        if self.taken is not None:
+            wire["taken"] = self.taken
+        return wire
+
+
+@dataclass(slots=True)
+class EventItem:
+    """An event for one instance.
+
+    Attributes:
+        id: the same one is accepted once.
+        payload: a codec blob.
+
+    Raises:
+        BadName, PayloadTooLarge: it cannot be one.
+    """
+
+    id: str
+    type: str
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        names.check_event_type(self.type)
+        names.check_command_id(self.id, "An event id")
+        if len(self.payload) > limits.PAYLOAD_BYTES:
+            codec.check_size(self.payload, what=f'the payload of event "{self.type}"')
+
+    def wire(self) -> dict[str, Any]:
+        """As ``send_event.lua`` reads it, without its place."""
+        return {"ev": self.id, "ty": self.type, "p": self.payload}
+
+
+@lru_cache(maxsize=1024)
+def _check_target(workflow: str, queue: str) -> None:
+    """Remembered, because a process creates many instances of a few workflows."""
+    names.check_workflow_name(workflow)
+    names.check_queue_name(queue)
+
+
+def new_instance(
+    target: Target,
+    id: str,
+    params: bytes,
+    *,
+    retention: tuple[int, int] | None = None,
+    command: str | None = None,
+    firing: Firing | None = None,
+) -> CreateItem:
+    """An instance of a workflow, with a generation of its own.
+
+    Args:
+        retention: in ms, after success and after an error or termination; None: the workflow's.
+
+    Raises: see ``CreateItem``.
+    """
+    keep_ok_ms, keep_err_ms = retention or (target.retention_success_ms, target.retention_error_ms)
+    generation = nonces.generation()
+    return CreateItem(
+        target.name, id, generation, params, target.queue, keep_ok_ms, keep_err_ms, command=command, firing=firing
+    )
+
+
+def new_event(type: str, payload: Any, *, id: str | None = None) -> EventItem:
+    """An event that carries a value.
+
+    Args:
+        id: None: a random one.
+
+    Raises:
+        BadName, PayloadError: it cannot be one.
+    """
+    blob = codec.encode(payload, what=f'the payload of event "{names.check_event_type(type)}"')
+    return EventItem(nonces.token() if id is None else id, type, blob)
+
+
+def address(keys: Keyspace, workflow: object, id: object) -> Instance:
+    """Where the instance of these names is, as a stranger has given them.
+
+    Raises: BadName.
+    """
+    return keys.instance(names.check_workflow_name(workflow), names.check_instance_id(id))
+
+
+def create_call(keys: Keyspace, item: CreateItem) -> Call:
+    """A call of ``create.lua``; it answers with a list of one word, ``created`` or ``exists``."""
+    wire = item.wire()
+    wire["i"] = 1
+    return call_one(keys, _CREATE, keys.instance(item.workflow, item.id), {"items": [wire]})
+
+
+def create_batch_call(keys: Keyspace, instances: Sequence[Instance], items: Sequence[CreateItem]) -> Call:
+    """The same for several, with a word for each.
+
+    Args:
+        instances: those of the items, in the same order, all of one shard.
+    """
+    distinct, places = numbered(instances)
+    wires = [item.wire() for item in items]
+    for wire, place in zip(wires, places, strict=True):
+        wire["i"] = place
+    return call_on(keys, _CREATE, distinct[0].shard, distinct, {"items": wires})
+
+
+def created(call: Call, answers: Sequence[bytes]) -> list[tuple[str, str]]:
+    """The workflow and id of each instance that a call has created; none if it is a call of another script."""
+    if call.script is not _CREATE:
+        return []
+    asked: Sequence[Mapping[str, Any]] = call.arguments["items"]
+    return [(one["wf"], one["id"]) for one, answer in zip(asked, answers, strict=True) if answer == b"created"]
+
+
+def event_call(keys: Keyspace, instance: Instance, item: EventItem, *, owner: str | None = None) -> Call:
+    """A call of ``send_event.lua``; it answers with a list of one word.
+
+    Args:
+        owner: act only while this orchestrator holds the shard.
+    """
+    wire = item.wire()
+    wire["i"] = 1
+    arguments: dict[str, Any] = {"items": [wire], "max": limits.MAILBOX_EVENTS}
+    if owner is not None:
+        arguments["owner"] = owner
+    return call_one(keys, _SEND_EVENT, instance, arguments)
