@@ -12,7 +12,7 @@ from workflows.clock import Clock
 from workflows.replay.decision import events_among, told_by_record
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.records import Asked, Decision, End, open_record
+from workflows.storage.records import Asked, Decision, End, Settlement, open_record
 from workflows.storage.store import Store, call_on, call_one, open_keyspace, script, unpackb
 from workflows.values import codec, failure
 
@@ -134,13 +134,13 @@ class HandWorker:
         """Settle a held attempt: ``value=``, ``error=`` (final), or ``retry=(delay ms, error)``."""
         record = self.record(instance, seq)
         now = self.store.clock.now_ms()
-        item: dict[str, Any] = {"i": 1, "g": self.header(instance, "gen"), "s": seq, "t": token}
+        settlement = Settlement(self.header(instance, "gen"), seq, token)
         if "retry" in outcome:
             delay_ms, error = outcome["retry"]
-            item["r"] = [delay_ms, [record.attempts, now, now, failure.capture(error)]]
+            settlement.retry = (delay_ms, [record.attempts, now, now, failure.capture(error)])
         else:
             error = outcome.get("error")
-            item["e"] = journal.encode_settled(
+            settlement.entry = journal.encode_settled(
                 nonce=secrets.token_hex(4),
                 seq=seq,
                 name=name,
@@ -152,6 +152,7 @@ class HandWorker:
                 error=failure.capture(error) if error else None,
                 failures=list(record.failures),
             )
+        item = {"i": 1, **settlement.wire()}
         code: int = self.store.call(call_one(self.keys, SETTLE, instance, {"w": self.name, "items": [item]}))[0][0]
         return code
 

@@ -11,8 +11,9 @@ from workflows.authoring.callback import Callback
 from workflows.authoring.context import StepContext
 from workflows.authoring.retries import StepConfig
 from workflows.clock import monotonic
-from workflows.storage import journal
+from workflows.storage import journal, nonces
 from workflows.storage.keys import Held, Instance
+from workflows.storage.records import Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +89,16 @@ class Attempt:
         """Whether ``take_start`` has been called."""
         return not self._start
 
-    def settle_item(self, place: int, outcome: Outcome, ended_ms: int, nonce: str) -> dict[str, Any]:
-        """The item of ``settle.lua`` for this attempt."""
-        item: dict[str, Any] = {"i": place, "g": self.generation, "s": self.seq, "t": self.token}
+    def settlement(self, outcome: Outcome, ended_ms: int) -> Settlement:
+        """What ``settle.lua`` is told of its end."""
         if outcome.retry_delay_ms is not None:
-            item["r"] = [outcome.retry_delay_ms, [self.number, self.started_ms, ended_ms, outcome.error]]
-            return item
+            failed = [self.number, self.started_ms, ended_ms, outcome.error]
+            return Settlement(self.generation, self.seq, self.token, retry=(outcome.retry_delay_ms, failed))
         failures = self.failures
         if outcome.error is not None:
             failures = [*failures, [self.number, self.started_ms, ended_ms, outcome.error]]
-        item["e"] = journal.encode_settled(
-            nonce=nonce,
+        entry = journal.encode_settled(
+            nonce=nonces.entry(),
             seq=self.seq,
             name=self.name,
             count=self.count,
@@ -110,7 +110,7 @@ class Attempt:
             failures=failures[-limits.FAILURES_KEPT :],
             config=self.config_blob,
         )
-        return item
+        return Settlement(self.generation, self.seq, self.token, entry)
 
 
 def is_first(ticket: list[None]) -> bool:

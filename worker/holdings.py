@@ -12,7 +12,6 @@ from worker.arrivals import Finished
 from worker.claim import held_by
 from worker.lease import Lease
 from worker.rounds import Round
-from workflows.storage import nonces
 from workflows.storage.keys import Held, Instance
 from workflows.storage.store import Store
 
@@ -59,8 +58,9 @@ def rescue(
     """
     round = Round()
     for item in finished:
-        wire = item.attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
-        round.settle(item.attempt.worker, item.attempt.instance, wire, lambda _: None)
+        attempt = item.attempt
+        settlement = attempt.settlement(item.outcome, item.ended_ms)
+        round.settle(attempt.worker, attempt.instance, settlement, lambda _: None)
     try:
         round.send(store)
         round = Round()

@@ -13,7 +13,7 @@ from workflows import limits
 from workflows.errors import StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
-from workflows.storage.records import Asked, Decision, GivenUp
+from workflows.storage.records import Asked, Decision, GivenUp, Settlement
 from workflows.storage.store import Script, Store, call_on, packb, script
 from workflows.values import failure
 
@@ -92,16 +92,14 @@ class Round:
     _commits: _Items = field(default_factory=lambda: defaultdict(list))
     _releases: _Items = field(default_factory=lambda: defaultdict(list))
 
-    def settle(
-        self, worker: str, instance: Instance, item: Item, answered: Answered, decision: Decision | None = None
-    ) -> None:
-        """Add an outcome, and what follows from it if that is known; answered with ``[code, now]``."""
-        elements, weight = 1, len(item.get("e") or b"")
+    def settle(self, worker: str, instance: Instance, settlement: Settlement, answered: Answered) -> None:
+        """Add an outcome; answered with ``[code, now]``."""
+        elements, weight, decision = 1, len(settlement.entry or b""), settlement.decision
         if decision is not None:
-            item["d"] = decision.wire()
             elements += _elements(decision)
             weight += _bytes(decision)
-        self._settles[instance.shard, worker].append(_Addressed(instance, item, answered, elements, weight))
+        added = _Addressed(instance, settlement.wire(), answered, elements, weight)
+        self._settles[instance.shard, worker].append(added)
 
     def commit(self, worker: str, instance: Instance, item: Item, answered: Answered, decision: Decision) -> None:
         """Add a turn's decision; answered with ``[code, now]``. A large one is sent in parts beforehand."""

@@ -1,8 +1,10 @@
 -- uses: decision room
 -- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
--- ARGV   w worker; items: list of {i, g generation, s seq, t token, and one of
---          e entry blob (final result)  |  r {delay ms, [attempt, started, ended, failure blob]} (will be retried),
---          [b base, d decision]: what feeding this entry at position b leads to; [ea] token for an eager next step}
+-- ARGV   w worker; items: list of these, [ ] may be absent (Settlement in records.py):
+--   ITEM     {i, g, s, t, [e], [r], [b], [d], [ea]}
+--        g generation, s seq, t token, and one of e = entry blob (final result) and
+--        r = {delay ms, [attempt, started, ended, failure blob]} (will be retried); b base, d decision: what feeding this
+--        entry at position b leads to; ea = token for an eager next step
 -- Reply  list of {code, now}: 0 stale, 1 settled, 2 fused, 3 fused and the one new step is held under `ea`
 -- Sent twice: stale, nothing written (F17). After timeout, reap, pause-withdraw, restart or end: stale (F18, F19, F36).
 -- Without room what came of an attempt is kept all the same, so that it is not run again; no step is born then (F45).

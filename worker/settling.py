@@ -13,7 +13,6 @@ from worker.replays import Replays
 from worker.rounds import Round, is_large
 from worker.slots import Slots
 from worker.warm import WarmReplay
-from workflows.storage import nonces
 from workflows.storage.records import Decision
 
 # What settle.lua answers.
@@ -51,21 +50,19 @@ class Settling:
             lone: whether it is the only item of its instance in this round: at most one may carry a decision.
         """
         attempt = item.attempt
-        wire = attempt.settle_item(0, item.outcome, item.ended_ms, nonces.entry())
+        settlement = attempt.settlement(item.outcome, item.ended_ms)
         fused: tuple[WarmReplay, Decision] | None = None
         token = ""
-        if lone and "e" in wire and self._ahead:
-            fused = self._deciding.ahead(attempt, wire["e"])
+        if lone and settlement.entry is not None and self._ahead:
+            fused = self._deciding.ahead(attempt, settlement.entry)
         if fused is not None and is_large(fused[1]):
             # Its replay was fed an entry that will be fed again by the turn which sends this in parts.
             fused[0].replay.close()
             fused = None
         if fused is not None:
             warm, decision = fused
-            wire["b"] = warm.replay.position - 1
             token = self._slots.eager_token(warm, decision, attempt)
-            if token:
-                wire["ea"] = token
+            settlement.base, settlement.decision, settlement.eager = warm.replay.position - 1, decision, token
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
@@ -88,4 +85,4 @@ class Settling:
                 # Settled but not fused: this replay was fed an entry at a place which that entry does not have.
                 warm.replay.close()
 
-        round.settle(attempt.worker, attempt.instance, wire, answered, None if fused is None else fused[1])
+        round.settle(attempt.worker, attempt.instance, settlement, answered)

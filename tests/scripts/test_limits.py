@@ -25,7 +25,7 @@ from workflows.client.requests import Request
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
-from workflows.storage.records import Decision, End, GivenUp, open_record
+from workflows.storage.records import Decision, End, GivenUp, Settlement, open_record
 from workflows.storage.store import Call, packb, unpackb
 from workflows.values import codec
 
@@ -358,7 +358,7 @@ def test_outcomes_are_settled_in_calls_of_bounded_size(
         entry = journal.encode_settled(
             nonce="12345678", seq=seq, name=f"s{seq}", count=1, at_ms=1, started_at_ms=1, attempts=1, value=BIG
         )
-        item = {"g": worker.header(instance, "gen"), "s": seq, "t": token, "e": entry}
+        item = Settlement(worker.header(instance, "gen"), seq, token, entry)
         round.settle(worker.name, instance, item, lambda answer: codes.append(answer[0]))
     calls: list[Call] = []
     execute = store.execute
@@ -501,7 +501,7 @@ def failing(store: TouchingStore, worker: HandWorker, instance: Instance, seq: i
     for n in range(times):
         token = worker.claim(instance, "a", seq)
         blob = packb({"n": n, "x": "x" * (limits.FAILURE_BYTES - 100)})
-        item = {"g": worker.header(instance, "gen"), "s": seq, "t": token, "r": [0, [n, 1, 2, blob]]}
+        item = Settlement(worker.header(instance, "gen"), seq, token, retry=(0, [n, 1, 2, blob]))
         round = Round()
         round.settle(worker.name, instance, item, lambda _: None)
         round.send(store)

@@ -21,7 +21,7 @@ from workflows.storage import store
 from workflows.storage.intake import CreateItem, EventItem
 from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES
 from workflows.storage.messages import ChildOutcome, InvokeChild, WatchChild, message
-from workflows.storage.records import HEADER, OPEN, Firing, OpenStep, ParentStep, open_record
+from workflows.storage.records import HEADER, OPEN, Decision, Firing, OpenStep, ParentStep, Settlement, open_record
 from workflows.storage.store import PARTS, packb, script, unpackb
 
 PACKAGES = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
@@ -67,11 +67,16 @@ WHOLE = replace(LEAST, command="c1", firing=Firing("0 9 * * *", 5), parent=PAREN
 EVENT = EventItem("e1", "packed", b"payload")
 
 
+HELD = Settlement("g1", 1, "token")
+ENDED = replace(HELD, entry=b"entry", retry=(5, [1, 0, 0, b"failed"]), base=1, decision=Decision(), eager="next")
+
+
 @pytest.mark.parametrize(
-    ("script_name", "least", "whole"), [("create", LEAST, WHOLE), ("send_event", EVENT, EVENT)], ids=["create", "event"]
+    ("script_name", "least", "whole"), [("create", LEAST, WHOLE), ("send_event", EVENT, EVENT), ("settle", HELD, ENDED)]
 )
 def test_an_item_has_the_fields_at_the_head_of_its_script(script_name: str, least: Any, whole: Any) -> None:
-    text = Path(store.__file__).with_name(f"{script_name}.lua").read_text(encoding="utf-8")
+    (path,) = [path for path in SCRIPTS if path.stem == script_name]
+    text = path.read_text(encoding="utf-8")
     declared, optional = fields(text, "ITEM")
     assert ["i", *whole.wire()] == declared
     assert {"i", *least.wire()} == set(declared) - optional

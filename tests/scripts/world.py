@@ -17,7 +17,7 @@ from workflows.storage import journal
 from workflows.storage.intake import CreateItem, create_call, event_call, new_event
 from workflows.storage.keys import Instance, Intent, Keyspace, Timer
 from workflows.storage.messages import InvokeChild
-from workflows.storage.records import Asked, Decision, End, open_record
+from workflows.storage.records import Asked, Decision, End, Settlement, open_record
 from workflows.storage.removal import delete_call, restart_call
 from workflows.storage.store import Call, Script, Store, call_on, script, unpackb
 from workflows.values import codec, failure
@@ -142,9 +142,8 @@ class World:
             attempts=1,
             value=codec.encode(1, what="a result"),
         )
-        if "d" in more:
-            more["d"] = more["d"].wire()
-        return {"i": 1, "g": self.header("gen"), "s": seq, "t": token, "e": entry} | more
+        decided = {"base": more.pop("b", 0), "decision": more.pop("d", None), "eager": more.pop("ea", "")}
+        return {"i": 1, **Settlement(self.header("gen"), seq, token, entry, **decided).wire(), **more}
 
     def settle(self, seq: int, token: str, name: str = "w1", **more: Any) -> int:
         code: int = self.call("settle", [self.a], w=name, items=[self.settle_item(seq, token, **more)])[0][0]
@@ -152,7 +151,7 @@ class World:
 
     def fail(self, seq: int, token: str, delay_ms: int, name: str = "w1") -> int:
         """Settle with a failure that is tried again."""
-        item = {"i": 1, "g": self.header("gen"), "s": seq, "t": token, "r": [delay_ms, [1, 0, 0, BROKEN]]}
+        item = {"i": 1, **Settlement(self.header("gen"), seq, token, retry=(delay_ms, [1, 0, 0, BROKEN])).wire()}
         code: int = self.call("settle", [self.a], w=name, items=[item])[0][0]
         return code
 

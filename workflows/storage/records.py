@@ -313,3 +313,38 @@ class Decision:
         if self.parts:
             wire["n"] = self.parts
         return wire
+
+
+@dataclass(slots=True)
+class Settlement:
+    """How a held attempt ended, and what follows from it where that is known. Put together here alone.
+
+    Attributes:
+        entry: the journal entry of its last outcome; else it is tried again.
+        retry: in how many ms, and the failure: attempt, begun ms, ended ms, failure blob.
+        base: how long the journal has to be for ``decision`` to hold.
+        eager: token under which the one step of the decision may begin at once; '': none.
+    """
+
+    generation: str
+    seq: int
+    token: str
+    entry: bytes | None = None
+    retry: tuple[int, Values] | None = None
+    base: int = 0
+    decision: Decision | None = None
+    eager: str = ""
+
+    def wire(self) -> dict[str, Any]:
+        """As ``settle.lua`` reads it, without its place ``i``."""
+        wire: dict[str, Any] = {"g": self.generation, "s": self.seq, "t": self.token}
+        if self.entry is not None:
+            wire["e"] = self.entry
+        if self.retry is not None:
+            wire["r"] = self.retry
+        if self.decision is not None:
+            wire["b"] = self.base
+            wire["d"] = self.decision.wire()
+            if self.eager:
+                wire["ea"] = self.eager
+        return wire
