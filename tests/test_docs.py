@@ -14,6 +14,7 @@ All snippets of a page share a temporary folder and a private Redis.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import re
@@ -271,6 +272,8 @@ def check_shell(command: str) -> None:
             assert scaled <= services, f"{scaled} in {command}"
         case ["make", *targets]:
             check_make(targets)
+        case [".venv/bin/python", "-m", module]:
+            assert importlib.util.find_spec(module) is not None, command
         case ["git", verb, *options]:
             known = {"commit": {"--all", "--message"}, "tag": {"--annotate", "--message"}}
             assert {option for option in options if option.startswith("-")} <= known[verb], command
