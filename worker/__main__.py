@@ -41,7 +41,8 @@ from workflows.storage.store import Store, open_keyspace
 # A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
 # even give itself up. Others have its work since the first of them.
 SILENT_LEASES = 2
-# A parent looks after its children, so it does not wait for Redis as long as they would.
+# A parent looks after its children, so it does not wait for Redis as long as they would. It has no threads, because it
+# forks: nothing watches the Sentinels for it.
 TELL_TIMEOUT_SECONDS = 2.0
 
 
@@ -120,7 +121,7 @@ def main(
         # To the children through the environment: it may hold a password, and everybody may read command lines.
         os.environ[URL_VARIABLES[0]] = redis_url
         timeouts = {"socket_timeout": TELL_TIMEOUT_SECONDS, "socket_connect_timeout": TELL_TIMEOUT_SECONDS}
-        tell_store = Store(connection(redis_url, **timeouts), keys)
+        tell_store = Store(connection(redis_url, watching=False, **timeouts), keys)
 
         def tell(pids: Collection[int]) -> None:
             registry.bury_gone(tell_store, pids)
@@ -161,7 +162,7 @@ def _warn(loaded: App) -> None:
 def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -> Keyspace:
     """The namespace's keys, on a Redis that is fit to keep them; what is wrong is said in one line."""
     try:
-        with connection(redis_url) as client:
+        with connection(redis_url, watching=False) as client:
             keys = patiently(lambda: open_keyspace(client, namespace), parent, _say)
             boot_guard(client, unsafe=unsafe)
     except WorkflowError as error:
@@ -173,7 +174,7 @@ def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -
 
 def _publish(redis_url: str, keys: Keyspace, loaded: App) -> None:
     """Here, and not in the processes: one that is started again may run code that is older than what is deployed."""
-    with connection(redis_url) as client, server_errors(client):
+    with connection(redis_url, watching=False) as client, server_errors(client):
         said = Publication(loaded).publish(Store(client, keys), "start")
     if said is not None:
         _say(said)

@@ -41,7 +41,15 @@ def test_a_url_is_read(url: str, expected: dict[str, Any]) -> None:
         ("", "must begin with redis://"),
         ("localhost:6379", "must begin with redis://"),
         ("http://localhost", "must begin with redis://"),
-        (f"redis+sentinel://:{SECRET}@one", "must begin with redis://"),
+        (f"rediss+sentinel://:{SECRET}@one/main", "must begin with redis://"),
+        (f"redis+sentinel://:{SECRET}@one", "stands the name of their service"),
+        (f"redis+sentinel://:{SECRET}@one/main/0", "stands the name of their service"),
+        (f"redis+sentinel://:{SECRET}@one,,two/main", "names no Sentinel, or an empty one"),
+        (f"redis+sentinel://:{SECRET}@one:x/main", "the port of a Sentinel is not a number"),
+        (f"redis+sentinel://:a/{SECRET}@one/main", "percent-encode"),
+        ("redis+sentinel://one/main?ssl_ca_certs=/ca.pem", "options of TLS need ssl=true"),
+        ("redis://one?sentinel_password=a", "takes no option 'sentinel_password'"),
+        ("rediss://one?ssl=true", "takes no option 'ssl'"),
         (f"redis://:a/{SECRET}@one:6379/0", "percent-encode"),
         (f"redis://:a?{SECRET}@one:6379/0", "percent-encode"),
         (f"redis://:a#{SECRET}@one:6379/0", "percent-encode"),
@@ -72,6 +80,35 @@ def test_what_is_wrong_with_a_url_is_said_in_one_line_without_its_password(url: 
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
+def test_a_url_of_sentinels_is_read() -> None:
+    url = "redis+sentinel://ann:p%2Fw@one,[::1]:7000/main?db=2&ssl=yes&ssl_ca_certs=/ca.pem&socket_timeout=5"
+    url += "&sentinel_username=bo&sentinel_password=p&sentinel_ssl=yes"
+    options = address.read(url)
+    led = options.pop("sentinels")
+    assert (led.places, led.service) == ((("one", 26379), ("::1", 7000)), "main")
+    assert options == {
+        "username": "ann",
+        "password": "p/w",
+        "db": 2,
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": address.CONNECT_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        "ssl_ca_certs": "/ca.pem",
+    }
+    asked = led._line(redis_py, led.places[1])
+    assert isinstance(asked, redis_py.SSLConnection)
+    assert (asked.host, asked.port, asked.username, asked.password, asked.ca_certs) == (
+        "::1",
+        7000,
+        "bo",
+        "p",
+        "/ca.pem",
+    )
+    assert address.read(url)["sentinels"] is led, "what one connection learns, all others have to follow"
+    plain = address.read("redis+sentinel://one/main?sentinel_ssl=yes&ssl_ca_certs=/ca.pem")
+    assert "ssl_ca_certs" not in plain
+
+
 def test_every_option_reaches_a_connection_of_every_kind() -> None:
     """An option that the client library does not take would raise at the first call only."""
     plain = (
@@ -86,6 +123,8 @@ def test_every_option_reaches_a_connection_of_every_kind() -> None:
         f"redis://one?socket_keepalive=1&{plain}{named}",
         f"rediss://one?socket_keepalive=1&{plain}{tls}{named}",
         f"unix:///one.sock?{plain}{named}",
+        f"redis+sentinel://one/main?socket_keepalive=1&{plain}{named}&sentinel_username=bo&sentinel_password=pw",
+        f"redis+sentinel://one/main?socket_keepalive=1&{plain}{tls}{named}&ssl=1&sentinel_ssl=1",
     ):
         for made in (connection(url), producer(url)):
             line = made.connection_pool.make_connection()

@@ -28,7 +28,7 @@ from workflows.client.requests import Ended, Request
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
-from workflows.storage.connection import async_producer, redis_url
+from workflows.storage.connection import async_producer, checked, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, read_manifest
@@ -66,7 +66,7 @@ class AsyncClient:
         self._clock = clock
         self._owned = connection is None
         self._connection: redis.asyncio.Redis = (
-            async_producer(redis_url(url)) if connection is None else requests.checked_connection(connection)
+            async_producer(redis_url(url)) if connection is None else checked(connection)
         )
         self._home = Home() if self._owned else None
         self._store: AsyncStore | None = None

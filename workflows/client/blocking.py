@@ -28,7 +28,7 @@ from workflows.client.requests import Ended, Request
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
-from workflows.storage.connection import producer, redis_url
+from workflows.storage.connection import checked, producer, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import load_manifest
@@ -72,7 +72,7 @@ class Client:
         self._clock = clock
         self._owned = connection is None
         if connection is not None:
-            self._connection: redis.Redis = requests.checked_connection(connection)
+            self._connection: redis.Redis = checked(connection)
         else:
             self._connection = producer(redis_url(url))
 

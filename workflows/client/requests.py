@@ -234,17 +234,6 @@ def workflow_name(app: App | None, namespace: str, workflow: str | type) -> str:
     return app.workflow_name(workflow)
 
 
-def checked_connection(client: Any) -> Any:
-    """A connection made by somebody else.
-
-    Raises:
-        ConfigError: it decodes replies to text, and values are bytes.
-    """
-    if client.get_encoder().decode_responses:
-        raise ConfigError("The connection was made with decode_responses=True; values are bytes, make one without")
-    return client
-
-
 def check_known(instance: Instance, answer: Any) -> None:
     """Raises what an answer of ``read.lua`` without an instance means: InstanceNotFound, InstanceError."""
     if answer is False:

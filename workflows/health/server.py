@@ -15,7 +15,7 @@ from typing import Any, Literal
 import redis
 
 from workflows.errors import ServerUnsuitable
-from workflows.storage.outage import location, server_errors
+from workflows.storage.outage import CLUSTER, location, server_errors
 
 VERSION_MIN = (6, 2)
 
@@ -67,6 +67,7 @@ def judge(
     settable: Level = bad if config is not None else "warning"
     return [
         _version(info, bad),
+        *_mode(info),
         *_role(info, bad),
         *_persistence(info, config, settable, bad),
         _eviction(info, config, settable),
@@ -93,7 +94,7 @@ def boot_guard(client: redis.Redis, *, unsafe: bool = False) -> list[Finding]:
     """Refuse a server that would lose data; otherwise return what there is to say, for the log.
 
     Raises:
-        ServerUnsuitable: lists every error and the way out. Never with ``unsafe``.
+        ServerUnsuitable: lists every error and the way out. With ``unsafe`` only for a Cluster.
         ServerUnavailable: it does not answer.
     """
     findings = check_server(client, unsafe=unsafe)
@@ -102,7 +103,7 @@ def boot_guard(client: redis.Redis, *, unsafe: bool = False) -> list[Finding]:
         raise ServerUnsuitable(
             f"Redis at {location(client)} is not fit to keep workflows:\n"
             + "".join(f"  - {message}\n" for message in errors)
-            + "Change this, or start with --unsafe to accept the risk."
+            + ("Nobody can accept this risk." if unsafe else "Change this, or start with --unsafe to accept the risk.")
         )
     return findings
 
@@ -143,6 +144,11 @@ def _version(info: Mapping[str, Any], bad: Level) -> Finding:
     if version < VERSION_MIN:
         return Finding(bad, f"{name} is too old: 6.2 or later is needed.")
     return Finding("ok", name)
+
+
+def _mode(info: Mapping[str, Any]) -> list[Finding]:
+    # The handshake says so before, except through a proxy that keeps it to itself. No risk that one could accept.
+    return [Finding("error", f"This server {CLUSTER}.")] if int(info.get("cluster_enabled", 0)) else []
 
 
 def _role(info: Mapping[str, Any], bad: Level) -> list[Finding]:

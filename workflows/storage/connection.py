@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
@@ -23,8 +24,12 @@ from redis.retry import Retry
 
 from workflows import limits
 from workflows.errors import ConfigError
-from workflows.storage import dev_state
+from workflows.storage import dev_state, lines
+from workflows.storage.sentinels import Sentinels
 
+SENTINEL_SCHEME: Final = "redis+sentinel"
+SENTINEL_PORT: Final = 26379
+SCHEMES: Final = ("redis", "rediss", "unix", SENTINEL_SCHEME)
 URL_VARIABLES: Final = ("WORKFLOWS_REDIS_URL", "REDIS_URL")
 
 # A connection that has said nothing for this long is taken for dead (F48). Blocking reads stay well below it.
@@ -38,7 +43,10 @@ RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
 
 _PRODUCER: Final = {"max_connections": limits.CONNECTIONS, "timeout": limits.CONNECTION_WAIT_SECONDS}
 
-_FORMS: Final = "redis://user:password@host:6379/0, rediss://… for TLS, or unix:///path/to/redis.sock?db=0"
+_FORMS: Final = (
+    "redis://user:password@host:6379/0, rediss://… for TLS, unix:///path/to/redis.sock?db=0, or "
+    "redis+sentinel://user:password@host:26379,host:26379/service?db=0"
+)
 _ESCAPE: Final = "percent-encode what stands between '://' and '@' (Python: urllib.parse.quote(password, safe=''))"
 
 _REFUSED: Final = {
@@ -69,10 +77,12 @@ def redis_url(url: str | None = None) -> str:
     return running.url
 
 
-def read(url: str) -> dict[str, Any]:
-    """The options of a connection to ``url``, as redis-py's ``Connection`` takes them, and for producers' pools also
-    ``max_connections`` and ``timeout`` (seconds to wait for one). Without ``connection_class``: see ``kind``.
+def read(url: str, *, watching: bool = True) -> dict[str, Any]:
+    """The options of a connection to ``url``, as the class that ``kind`` names takes them, and for producers' pools
+    also ``max_connections`` and ``timeout`` (seconds to wait for one).
 
+    Args:
+        watching: see ``Sentinels``.
     Raises:
         ConfigError: it cannot be read, or asks for what the engine cannot work with. Never repeats the URL.
     """
@@ -85,36 +95,38 @@ def read(url: str) -> dict[str, Any]:
         options["username"] = unquote(parts.username)
     if parts.password:
         options["password"] = unquote(parts.password)
-    if parts.scheme == "unix":
-        if not parts.path or parts.netloc.rpartition("@")[2]:
-            raise _wrong("a unix:// URL names a path, after three slashes")
-        options["path"] = unquote(parts.path)
-    else:
-        options |= _host(parts)
-    for name, text in parse_qsl(parts.query, keep_blank_values=True):
-        options[name] = _option(parts.scheme, name, text)
-    return options
+    given = {name: _option(parts.scheme, name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True)}
+    match parts.scheme:
+        case "unix":
+            if not parts.path or parts.netloc.rpartition("@")[2]:
+                raise _wrong("a unix:// URL names a path, after three slashes")
+            return {**options, "path": unquote(parts.path), **given}
+        case "redis" | "rediss":
+            return {**options, **_host(parts), **given}
+        case _:
+            return {**options, "socket_keepalive": True, **_led(parts, given, watching=watching)}
 
 
-def kind(url: str, library: Any = redis) -> Any:
-    """The class of the connections to ``url``: of ``redis`` or of ``redis.asyncio``."""
-    scheme = url.partition(":")[0]
-    if scheme == "unix":
-        return library.UnixDomainSocketConnection
-    return library.SSLConnection if scheme == "rediss" else library.Connection
+def kind(url: str, *, asynchronous: bool = False) -> Any:
+    """The class of the connections to ``url``, which can be read."""
+    parts = _split(url)
+    encrypted = parts.scheme == "rediss" or dict(parse_qsl(parts.query)).get("ssl", "no").lower() in _YES
+    return _KINDS["redis" if parts.scheme == "rediss" else parts.scheme][asynchronous][encrypted]
 
 
-def connection(url: str, **options: Any) -> redis.Redis:
+def connection(url: str, *, watching: bool = True, **options: Any) -> redis.Redis:
     """A connection pool for the processes, which must know of every reply that was lost: nothing is sent again.
 
     Args:
         url: see ``read``.
+        watching: see ``Sentinels``.
         options: of the client library's pool; they win over the URL.
     Raises:
         ConfigError: it cannot be read.
     """
     # What is meant for the clients' pools is left out: here each thread keeps one connection and waits for nobody.
-    found = {name: value for name, value in read(url).items() if name not in ("max_connections", "timeout")}
+    read_options = read(url, watching=watching).items()
+    found = {name: value for name, value in read_options if name not in ("max_connections", "timeout")}
     options = {**found, **options}
     pool = redis.ConnectionPool(connection_class=kind(url), retry=Retry(NoBackoff(), 0), **options)
     return redis.Redis.from_pool(pool)
@@ -133,18 +145,45 @@ def producer(url: str) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
+Given = TypeVar("Given", bound=redis.Redis | redis.asyncio.Redis)
+
+
+def checked(client: Given) -> Given:
+    """A connection made by somebody else.
+
+    Raises:
+        ConfigError: it decodes replies to text, and values are bytes; or it leads to a Redis Cluster.
+    """
+    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        raise ConfigError(
+            "The connection leads to a Redis Cluster: make one to a single primary, see docs/operations.md"
+        )
+    if client.connection_pool.get_encoder().decode_responses:
+        raise ConfigError("The connection was made with decode_responses=True; values are bytes, make one without")
+    return client
+
+
 def _resent_errors(url: str) -> tuple[type[redis.RedisError], ...]:
     # A handshake of TLS with a port that does not speak it ends in a timeout, and another one would too.
-    return (redis.ConnectionError,) if url.startswith("rediss:") else (redis.ConnectionError, redis.TimeoutError)
+    encrypted = kind(url) in (lines.EncryptedLine, lines.LedEncryptedLine)
+    return (redis.ConnectionError,) if encrypted else (redis.ConnectionError, redis.TimeoutError)
 
 
 def async_producer(url: str) -> redis.asyncio.Redis:
     """The same for asyncio."""
     retry = AsyncRetry(RESEND_BACKOFF, RESENDS, _resent_errors(url))
     options = {**_PRODUCER, "retry": retry, **read(url)}
-    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind(url, redis.asyncio), **options)
+    pool = redis.asyncio.BlockingConnectionPool(connection_class=kind(url, asynchronous=True), **options)
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
     return client
+
+
+_KINDS: Final[dict[str, tuple[tuple[Any, Any], tuple[Any, Any]]]] = {
+    "unix": ((lines.LocalLine, lines.LocalLine), (lines.AsyncLocalLine, lines.AsyncLocalLine)),
+    "redis": ((lines.Line, lines.EncryptedLine), (lines.AsyncLine, lines.AsyncEncryptedLine)),
+    SENTINEL_SCHEME: ((lines.LedLine, lines.LedEncryptedLine), (lines.AsyncLedLine, lines.AsyncLedEncryptedLine)),
+}
+"""By scheme; blocking and asynchronous; plain and over TLS."""
 
 
 def _wrong(reason: str) -> ConfigError:
@@ -156,8 +195,8 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
     except ValueError:
         raise _wrong(f"its host or password holds a bracket; {_ESCAPE}") from None
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise _wrong("it must begin with redis://, rediss:// or unix://")
+    if parts.scheme not in SCHEMES:
+        raise _wrong("it must begin with redis://, rediss://, unix:// or redis+sentinel://")
     if parts.scheme != "unix" and "@" in parts.path + parts.fragment:
         raise _wrong(f"its password seems to hold '/', '?' or '#'; {_ESCAPE}")
     if parts.fragment:
@@ -176,19 +215,64 @@ def _host(parts: SplitResult) -> dict[str, Any]:
     return found
 
 
+def _led(parts: SplitResult, given: dict[str, Any], *, watching: bool) -> dict[str, Any]:
+    """Who leads to the primary, and the options of connections to it."""
+    service = unquote(parts.path.strip("/"))
+    if not service or "/" in service:
+        raise _wrong("behind the hosts of the Sentinels stands the name of their service, and nothing else")
+    places = tuple(_place(text) for text in parts.netloc.rpartition("@")[2].split(","))
+    encrypted, led = given.get("ssl", False), given.get("sentinel_ssl", False)
+    certificates = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if certificates and not (encrypted or led):
+        raise _wrong("options of TLS need ssl=true (to the primary), sentinel_ssl=true (to the Sentinels) or both")
+    theirs = {name: given[f"sentinel_{name}"] for name in ("username", "password") if f"sentinel_{name}" in given}
+    theirs |= certificates if led else {}
+    found = _sentinels(places, service, tuple(theirs.items()), led, watching)
+    ours = {
+        name: value
+        for name, value in given.items()
+        if name != "ssl" and not name.startswith("sentinel_") and (encrypted or not name.startswith("ssl_"))
+    }
+    return {**ours, "sentinels": found}
+
+
+@cache
+def _sentinels(
+    places: tuple[tuple[str, int], ...], service: str, options: tuple[tuple[str, Any], ...], led: bool, watching: bool
+) -> Sentinels:
+    # One of a kind in a process: what one connection learns of a failover, all others have to follow.
+    return Sentinels(places, service, dict(options), encrypted=led, watching=watching)
+
+
+def _place(text: str) -> tuple[str, int]:
+    try:
+        one = urlsplit(f"//{text}")
+        port = one.port
+    except ValueError:
+        raise _wrong(f"the port of a Sentinel is not a number from 0 to 65535; {_ESCAPE}") from None
+    if not one.hostname:
+        raise _wrong("it names no Sentinel, or an empty one: hosts are separated by commas")
+    return one.hostname, SENTINEL_PORT if port is None else port
+
+
 def _option(scheme: str, name: str, text: str) -> Any:
     if "@" in name:
         raise _wrong(f"its password seems to hold '?'; {_ESCAPE}")
     if name in _REFUSED:
         raise _wrong(f"the option {name} cannot be used here, because {_REFUSED[name]}; leave it out")
     parser = _PARSERS.get(name)
-    fits = parser is not None and not (
-        (name.startswith("ssl_") and scheme != "rediss") or (name == "socket_keepalive" and scheme == "unix")
-    )
-    if parser is None or not fits:
-        usable = ", ".join(sorted(one for one in _PARSERS if scheme == "rediss" or not one.startswith("ssl_")))
+    if parser is None or not _fits(scheme, name):
+        usable = ", ".join(sorted(one for one in _PARSERS if _fits(scheme, one)))
         raise _wrong(f"{scheme}:// takes no option {name!r:.60}; there are: {usable}")
     return parser(name, text)
+
+
+def _fits(scheme: str, name: str) -> bool:
+    if name == "ssl" or name.startswith("sentinel_"):
+        return scheme == SENTINEL_SCHEME
+    if name.startswith("ssl_"):
+        return scheme in ("rediss", SENTINEL_SCHEME)
+    return name != "socket_keepalive" or scheme != "unix"
 
 
 def _number(name: str, text: str) -> int:
@@ -220,15 +304,17 @@ def _seconds(name: str, text: str) -> float:
 
 
 def _flag(name: str, text: str) -> bool:
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in known:
+    if text.lower() not in _YES | _NO:
         raise _wrong(f"{name} must be true or false")
-    return known[text.lower()]
+    return text.lower() in _YES
 
 
 def _text(name: str, text: str) -> str:
     return text
 
+
+_YES: Final = frozenset({"true", "yes", "1"})
+_NO: Final = frozenset({"false", "no", "0"})
 
 _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "db": _number,
@@ -237,10 +323,14 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "client_name": _text,
     "health_check_interval": _number,
     "max_connections": _count,
+    "sentinel_password": _text,
+    "sentinel_ssl": _flag,
+    "sentinel_username": _text,
     "socket_connect_timeout": _seconds,
     "socket_keepalive": _flag,
     "socket_timeout": _seconds,
     "timeout": _seconds,
+    "ssl": _flag,
     "ssl_ca_certs": _text,
     "ssl_ca_path": _text,
     "ssl_cert_reqs": _text,

@@ -15,6 +15,11 @@ import redis.asyncio
 
 from workflows.errors import ServerUnavailable
 
+CLUSTER: Final = (
+    "belongs to a Redis Cluster, which spreads keys over several servers: use one primary, alone (redis://) or watched "
+    "by Sentinels (redis+sentinel://)"
+)
+SENTINEL: Final = "is a Sentinel, which keeps nothing: its URL has the form redis+sentinel://host:26379/service?db=0"
 _SILENT: Final = "does not answer; is it running, and is the URL right?"
 _SLOW: Final = "does not answer in time"
 # A server without TLS reads the client's greeting, finds no end of a line in it and waits for more.
@@ -42,7 +47,9 @@ _WORDS: Final = {
     "LOADING": "is still loading its data; try again in a moment",
     "MASTERDOWN": "is a replica without its primary",
     "NOREPLICAS": "has too few replicas and takes no writes",
-    "CLUSTERDOWN": "is a cluster that is down",
+    "CLUSTERDOWN": CLUSTER,
+    "CROSSSLOT": CLUSTER,
+    "cluster mode": CLUSTER,  # said of SELECT
     "NOPERM": "does not allow this user to do that; check its ACL rules",
     "WRONGPASS": "refuses the credentials in the URL",
     "NOAUTH": "wants a password; put it into the URL",
@@ -54,9 +61,19 @@ _WORDS: Final = {
 _WORD: Final = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in _WORDS))
 
 
+class Away(redis.ConnectionError):
+    """The server cannot be had at the moment. Its text is a whole sentence."""
+
+
+class Unfit(redis.RedisError):
+    """What was met instead of the server that is needed, and no waiting mends it. Its text is a whole sentence."""
+
+
 def location(client: redis.Redis) -> str:
     """Where a client connects to, for people; never with credentials."""
     settings = client.connection_pool.connection_kwargs
+    if "sentinels" in settings:
+        return str(settings["sentinels"])
     if "path" in settings:
         return str(settings["path"])
     return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
@@ -71,6 +88,10 @@ def server_errors(client: redis.Redis | redis.asyncio.Redis) -> Iterator[None]:
     """
     try:
         yield
+    except (Away, Unfit) as error:
+        told = ServerUnavailable(str(error))
+        told.passing = isinstance(error, Away)
+        raise told from error
     except redis.RedisError as error:
         text = unavailable(error)
         if text == _SLOW and "Timeout connecting" in str(error) and _speaks_tls(client):
@@ -88,6 +109,8 @@ def unavailable(error: redis.RedisError) -> str | None:
     if found is not None:
         return _WORDS[found.group()]
     match error:
+        case redis.exceptions.AskError() | redis.exceptions.ClusterCrossSlotError() | redis.exceptions.ClusterError():
+            return CLUSTER
         case redis.exceptions.AuthenticationError():
             return _WORDS["WRONGPASS"]
         case redis.exceptions.BusyLoadingError():
@@ -115,4 +138,4 @@ def _is_passing(text: str) -> bool:
 
 
 def _speaks_tls(client: redis.Redis | redis.asyncio.Redis) -> bool:
-    return "ssl" in client.connection_pool.connection_class.__name__.lower()
+    return issubclass(client.connection_pool.connection_class, redis.SSLConnection | redis.asyncio.SSLConnection)
