@@ -27,12 +27,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import redis as redis_py
-
 from tests.acceptance import apps
 from workflows.client import Client, WorkflowInstance
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.process.load import load_app
+from workflows.storage.connection import producer
 
 Found = TypeVar("Found")
 
@@ -170,24 +169,30 @@ class Cluster:
     Args:
         folder: for logs, the ledger and gates; empty.
         target: the app that workers load: ``module:attribute``, or an attribute of ``tests/acceptance/apps.py``.
-        server: the program of the Redis server; None: whichever is found.
+    def __init__(
+        self, folder: Path, target: str = "app", *, server: Path | None = None, url: str | None = None
+    ) -> None:
     """
 
     running: list[Cluster] = []
 
-    def __init__(self, folder: Path, target: str = "app", *, server: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, target: str = "app", *, server: Path | None = None, url: str | None = None
+    ) -> None:
         self.folder = folder
         self.ledger = Ledger(folder)
         self.redis_server = EmbeddedRedis(server=server)
         self.processes: list[Process] = []
         self._target = target
+        self._url = url
 
     def __enter__(self) -> Self:
-        self.redis_server.start()
+        if self._url is None:
+            self.redis_server.start()
         app = load_app(_address(self._target), folder=ROOT)
         self.namespace = app.name
-        self.redis = redis_py.Redis.from_url(self.redis_server.url)
-        self.client = Client(app, self.redis_server.url)
+        self.redis = producer(self.url)
+        self.client = Client(app, self.url)
         self.running.append(self)
         return self
 
@@ -204,6 +209,10 @@ class Cluster:
         self.redis_server.stop()
         if error is not None:
             print(self.logs())
+
+    @property
+    def url(self) -> str:
+        return self.redis_server.url if self._url is None else self._url
 
     # Processes
 
@@ -247,7 +256,7 @@ class Cluster:
     def _start(self, kind: str, arguments: list[str]) -> Process:
         number = sum(process.name.startswith(kind) for process in self.processes) + 1
         environment = os.environ | {
-            "WORKFLOWS_REDIS_URL": self.redis_server.url,
+            "WORKFLOWS_REDIS_URL": self.url,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             apps.FOLDER_VARIABLE: str(self.folder),

@@ -58,6 +58,7 @@ _WORDS: Final = {
     "BUSY": "is busy with a script of somebody else",
     "DB index is out of range": "has no database of this number; see its setting `databases`",
 }
+_PASSING: Final = ("LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN")
 _WORD: Final = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in _WORDS))
 
 
@@ -134,7 +135,7 @@ def is_full(error: Exception) -> bool:
 
 
 def _is_passing(text: str) -> bool:
-    return text in (_SILENT, _SLOW, _SILENT_TLS, _WORDS["LOADING"], _WORDS["BUSY"])
+    return text in (_SILENT, _SLOW, _SILENT_TLS) or text in (_WORDS[word] for word in _PASSING)
 
 
 def _speaks_tls(client: redis.Redis | redis.asyncio.Redis) -> bool:
