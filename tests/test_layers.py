@@ -225,6 +225,63 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
+CLOCK = "workflows/clock.py"
+
+OTHER_CLOCKS: dict[str, set[str]] = {}
+"""Who else asks what time it is, and may: nobody. A loop of asyncio, a lock and a wait have clocks of their own."""
+
+TIMES = {
+    "time": {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"},
+    "datetime": {"now", "utcnow", "today"},
+    "date": {"today"},
+}
+
+
+def clocks_read(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of everything that asks for the time, called or handed on."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name in TIMES["time"])
+        elif isinstance(node, ast.Attribute):
+            of = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if node.attr in TIMES.get(of, ()):
+                yield node.lineno, f"{of}.{node.attr}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if name_of(path) != CLOCK], ids=name_of)
+def test_one_module_asks_what_time_it_is(path: Path) -> None:
+    """So time is an argument, and a test can set it."""
+    wrong = [
+        f"{name_of(path)}:{line} reads {name}"
+        for line, name in clocks_read(parse(path))
+        if name not in OTHER_CLOCKS.get(name_of(path), ())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_reader_of_clocks_sees_every_form() -> None:
+    source = "from time import monotonic\ntime.time()\ndatetime.datetime.now(UTC)\nf = datetime.now\ndate.today()"
+    assert [line for line, _ in sorted(clocks_read(ast.parse(source)))] == [1, 2, 3, 4, 5]
+
+
+CALLS = {"eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro", "register_script"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_scripts_are_called_by_the_store(path: Path) -> None:
+    """Faults are injected there, and every call is one that may be repeated."""
+    if name_of(path) == "workflows/storage/store.py":
+        return
+    tree = parse(path)
+    wrong = [f"{name_of(path)}:{line} {text}" for line, text in texts(tree) if text.lower() in CALLS]
+    wrong += [
+        f"{name_of(path)}:{node.lineno} calls {node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in CALLS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and text of every string; what an f-string fills in shows as ``*``."""
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The only place that asks what time it is.
+"""The only place that asks what time it is; ``tests/test_layers.py`` names what else does.
 
 Scripts take their moment from Redis ``TIME`` (M7): hosts' clocks are never compared. A process that needs a moment
 outside a script (the end of an attempt, for the journal) uses the server's clock as last seen plus what its own
@@ -8,6 +8,7 @@ monotonic clock has counted since. A test clock replaces both; leases always run
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Protocol
 
 
@@ -36,6 +37,11 @@ class ServerClock:
 
     def observe(self, server_ms: int) -> None:
         self._offset_ms = server_ms - time.monotonic() * 1000
+
+
+def here() -> datetime:
+    """The moment as this machine tells it, with its time zone: for what people are shown. Nothing is decided by it."""
+    return datetime.now().astimezone()
 
 
 def monotonic() -> float:

@@ -19,7 +19,7 @@ from workflows.client import Client
 from workflows.clock import monotonic
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Call, Store, open_keyspace
+from workflows.storage.store import BlockingMove, Call, Store, open_keyspace
 
 PATIENCE_SECONDS = 10.0
 
@@ -44,8 +44,8 @@ class GatedStore(Store):
         super().__init__(client, keys)
         self._gate = gate
 
-    def execute(self, calls: Sequence[Call]) -> list[Any]:
-        answers = super().execute(calls)
+    def execute(self, calls: Sequence[Call], *, behind: BlockingMove | None = None) -> list[Any]:
+        answers = super().execute(calls, behind=behind)
         self._gate.passes(calls)
         return answers
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
-from workflows.storage.store import Call, Script, Store, packb
+from workflows.storage.store import BlockingMove, Call, Script, Store, packb
 
 _KEYS = ("touched", "weighed")
 
@@ -67,16 +67,18 @@ class TouchingStore(Store):
         self.most: Counter[str] = Counter()
         self.heaviest: Counter[str] = Counter()
 
-    def execute(self, calls: Sequence[Call]) -> list[Any]:
+    def execute(self, calls: Sequence[Call], *, behind: BlockingMove | None = None) -> list[Any]:
         self.calls.update(call.script.name for call in calls)
         answers: list[Any] = []
         for call in calls:
             if meter := type(self).meter:
                 before = meter()
-                answers += super().execute([call])
+                answers += super().execute([call], behind=behind)
                 self.spent[call.script.name].append(meter() - before)
+                behind = None
                 continue
-            answers += super().execute([Call(_counting(call.script), call.keys, call.arguments)])
+            answers += super().execute([Call(_counting(call.script), call.keys, call.arguments)], behind=behind)
+            behind = None
             touched, weighed = (int(found or 0) for found in self.redis.mget(_KEYS))
             name = call.script.name
             self.most[name] = max(self.most[name], touched)

@@ -328,6 +328,7 @@ def test_the_source_archive_holds_the_project(archive: Path) -> None:
         "Makefile",
         "Dockerfile",
         "compose.yaml",
+        "compose.sentinels.yaml",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "RELEASING.md",

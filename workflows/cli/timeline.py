@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -14,6 +13,7 @@ from workflows.cli.showing import duration_text, indented, moment_text, named_li
 from workflows.client import LazySteps, WorkflowInstance
 from workflows.client.history import StepStatus, jsonable
 from workflows.client.status import InstanceStatus
+from workflows.clock import here
 from workflows.errors import WorkflowError
 from workflows.storage.status import FINAL
 
@@ -121,5 +121,5 @@ def followed(instance: WorkflowInstance, as_json: bool) -> InstanceStatus[LazySt
 
 
 def _event(as_json: bool, value: dict[str, Any], text: str) -> None:
-    now = datetime.now().astimezone().strftime("%H:%M:%S")
+    now = here().strftime("%H:%M:%S")
     click.echo(json.dumps(value) if as_json else f"{now}  {one_line(text)}")

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from workflows.clock import monotonic
 from workflows.dev import keeper as keeper_process
 from workflows.errors import ConfigError
 from workflows.storage.private import why_not_private
@@ -100,12 +101,12 @@ def _try_lock(descriptor: int) -> bool:
 def locked(directory: Path) -> Lock:
     """Take the directory, waiting for a server that is ending. Raises ConfigError: another program uses it."""
     descriptor = os.open(directory / STATE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    deadline = monotonic() + LOCK_TIMEOUT_S
     try:
         while not _try_lock(descriptor):
             owner = _owner_of(directory)
             # An owner that has died leaves a server which is just ending; a living one will not give way.
-            if (owner is not None and _lives(owner)) or time.monotonic() > deadline:
+            if (owner is not None and _lives(owner)) or monotonic() > deadline:
                 raise ConfigError(
                     f"Another embedded Redis, of process {owner or 'unknown'}, uses the directory {directory}; "
                     "stop that one or choose another directory."

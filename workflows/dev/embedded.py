@@ -33,6 +33,7 @@ from urllib.parse import quote
 
 import redis
 
+from workflows.clock import monotonic
 from workflows.dev import keeper as keeper_process
 from workflows.dev.directory import (
     POLL_S,
@@ -266,12 +267,12 @@ class EmbeddedRedis:
     def _run(self) -> None:
         """Have the server started and wait until it is the one that answers."""
         status = self._ask("start")
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = monotonic() + START_TIMEOUT_S
         loading = False
         error: Exception | None = None
         client = connection(self.url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S)
         with client:
-            while status["pid"] is not None and time.monotonic() < deadline:
+            while status["pid"] is not None and monotonic() < deadline:
                 try:
                     info: dict[str, Any] = client.info()
                 except redis.RedisError as not_yet:
@@ -286,7 +287,7 @@ class EmbeddedRedis:
                         self._publish()
                         return
                     elif not loading:
-                        loading, deadline = True, time.monotonic() + LOADING_TIMEOUT_S
+                        loading, deadline = True, monotonic() + LOADING_TIMEOUT_S
                 time.sleep(POLL_S)
                 status = self._ask("status")
         reason = f"ended with code {status['exit']}" if status["pid"] is None else f"does not answer ({error})"

@@ -2,7 +2,8 @@
 
 A script is a ``.lua`` file beside its owner. It validates everything first and then writes everything (M1), and is safe
 to call twice, because redis-py re-sends commands silently unless told otherwise, and any reply can be lost.
-``Store.execute`` is the choke point through which every call goes: faults are injected there, and nowhere else.
+``Store.execute`` is the one function through which every call of every process goes: the testing plugin watches there,
+and injects its faults. Clients for asyncio have ``AsyncStore.call`` instead; no process of ours uses it.
 """
 
 from __future__ import annotations
@@ -110,6 +111,19 @@ class Call:
     arguments: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class BlockingMove:
+    """Wait so many seconds until ``source`` has an element, and move it to ``target``."""
+
+    source: str
+    target: str
+    seconds: float
+
+    @property
+    def command(self) -> list[Any]:
+        return ["BLMOVE", self.source, self.target, "LEFT", "RIGHT", self.seconds]
+
+
 def call_on(
     keys: Keyspace, script: Script, shard: int, instances: Sequence[Instance], arguments: Mapping[str, Any]
 ) -> Call:
@@ -182,16 +196,23 @@ class Store:
         """
         return _checked(self.execute(calls))
 
-    def execute(self, calls: Sequence[Call]) -> list[Any]:
+    def execute(self, calls: Sequence[Call], *, behind: BlockingMove | None = None) -> list[Any]:
         """Several calls in one round trip; an answer may be an exception of its own call.
 
+        Args:
+            behind: what happens before, in the same round trip.
         Raises:
             redis.ConnectionError, redis.TimeoutError: any of them may or may not have been executed.
+            redis.ResponseError: the move is not possible.
         """
         if not calls:
             return []
         commands = [_command(call, self.clock, self._database) for call in calls]
-        answers = self._send(commands)
+        if behind is None:
+            answers = self._send(commands)
+        else:
+            moved, *answers = self._send([behind.command, *commands])
+            _checked([moved])
         missing = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:
             for sha in {calls[n].script.sha: calls[n].script for n in missing}.values():
@@ -205,15 +226,8 @@ class Store:
 
         Returns: the call's answer; it is made also when nothing came within ``seconds``.
         """
-        move = ["BLMOVE", source, target, "LEFT", "RIGHT", max(SHORTEST_BLOCK_SECONDS, seconds)]
-        moved, answer = self._send([move, _command(call, self.clock, self._database)])
-        if isinstance(moved, Exception):
-            raise moved
-        if isinstance(answer, NoScriptError):
-            return self.call(call)
-        if isinstance(answer, Exception):
-            raise answer
-        return unpackb(answer)
+        shortest = max(SHORTEST_BLOCK_SECONDS, seconds)
+        return _checked(self.execute([call], behind=BlockingMove(source, target, shortest)))[0]
 
     def _send(self, commands: list[list[Any]]) -> list[Any]:
         if self._hot:

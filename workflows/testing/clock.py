@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from workflows.clock import ServerClock
 from workflows.errors import ConfigError
 from workflows.testing.calls import waiting
 from workflows.values.durations import Duration, parse_ms
@@ -39,7 +39,7 @@ class TestClock:
     __test__ = False
 
     def __init__(self) -> None:
-        self._now_ms = time.time_ns() // 1_000_000
+        self._now_ms = ServerClock().now_ms()
         self._engine: Driven | None = None
         self._moving = threading.Lock()
 

@@ -494,7 +494,7 @@ class WorkflowEngine:
         return self._stands() and not any(thread.is_alive() for thread in self._reviving)
 
     def _stands(self) -> bool:
-        now = self._clock.now_ms() if self._clock else time.time_ns() // 1_000_000
+        now = self.store.clock.now_ms()
         with self.server.redis.pipeline(transaction=True) as pipeline:
             for shard in range(self.keys.shards):
                 pipeline.zcard(self.keys.shard_key(shard, "intents"))

@@ -1,7 +1,7 @@
 """Stores that tell what passes through them, and fail when told to.
 
 All stores of a test engine are of this kind, so one place knows when anything has happened, which instances were made
-in which order, and where a crash can be put (``Store.execute`` is the choke point of every process).
+in which order, and where a crash can be put (every call of every process goes through ``Store.execute``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis
 from workflows.clock import Clock, monotonic
 from workflows.storage.intake import created
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Call, Store
+from workflows.storage.store import BlockingMove, Call, Store
 
 Role = Literal["worker", "orchestrator", "test"]
 When = Literal["before", "after", "lost"]
@@ -157,12 +157,12 @@ class WatchedStore(Store):
         self._process = process
         self._watch = watch
 
-    def execute(self, calls: Sequence[Call]) -> list[Any]:
+    def execute(self, calls: Sequence[Call], *, behind: BlockingMove | None = None) -> list[Any]:
         """See ``Store.execute``."""
         self._process.check()
 
         def send() -> list[Any]:
-            answers = super(WatchedStore, self).execute(calls)
+            answers = super(WatchedStore, self).execute(calls, behind=behind)
             self._watch.note(calls, answers)
             return answers
 
@@ -170,18 +170,6 @@ class WatchedStore(Store):
         answers: list[Any] = send() if fault is None else fault(self._process, [c.script.name for c in calls], send)
         self._process.check()
         return answers
-
-    def execute_after_blocking_move(self, source: str, target: str, seconds: float, call: Call) -> Any:
-        """See ``Store.execute_after_blocking_move``."""
-        self._process.check()
-
-        def send() -> Any:
-            return super(WatchedStore, self).execute_after_blocking_move(source, target, seconds, call)
-
-        fault = self._watch.fault
-        answer = send() if fault is None else fault(self._process, [call.script.name], send)
-        self._process.check()
-        return answer
 
     def close(self) -> None:
         """Give its connections back; the pool belongs to the test run."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import redis as redis_py
 
 from workflows.storage.keys import Keyspace
-from workflows.storage.store import Call, Store
+from workflows.storage.store import BlockingMove, Call, Store
 
 START_MS = 1_800_000_000_000
 _loaded: weakref.WeakKeyDictionary[redis_py.Redis, set[str]] = weakref.WeakKeyDictionary()
@@ -66,7 +66,7 @@ class SimStore(Store):
     def redis(self, client: redis_py.Redis) -> None:
         self._redis = client
 
-    def execute(self, calls: Sequence[Call]) -> list[Any]:
+    def execute(self, calls: Sequence[Call], *, behind: BlockingMove | None = None) -> list[Any]:
         for call in calls:
             if call.script.name == "release":
                 self._world.releases(call.arguments["items"])
@@ -77,7 +77,7 @@ class SimStore(Store):
             if call.script.sha not in loaded:
                 self._redis.script_load(call.script.text)
                 loaded.add(call.script.sha)
-        return super().execute(calls)
+        return super().execute(calls, behind=behind)
 
     def _send(self, commands: list[list[Any]]) -> list[Any]:
         fault = "" if self._reliable else self._world.next_fault()
