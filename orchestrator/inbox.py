@@ -39,10 +39,6 @@ _log = logging.getLogger("workflows.orchestrator")
 # between, and so has every stream, whoever fills another.
 BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
-REFUSED_KEPT = 1_000
-# What is left of each field and value of a refused request, and of the reason.
-REFUSED_BYTES = 256
-REASON_CHARACTERS = 500
 REQUEST_FIELDS = {
     "create": frozenset({"op", "workflow", "id", "params"}),
     "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id"}),
@@ -112,9 +108,14 @@ def _apply_some(store: Store, manifest: Manifest, stream: keys.Stream, most: int
         except (Refused, WorkflowError, UnicodeDecodeError, redis.ResponseError) as error:
             if isinstance(error, redis.ResponseError) and not aside.is_about_data(error):
                 raise
-            reason = str(error)[:REASON_CHARACTERS] or "refused"
+            reason = str(error)[: limits.REASON_CHARACTERS] or "refused"
         done.append({"id": entry_id, "reason": reason})
-    arguments = {"items": done, "keep": REFUSED_KEPT, "texts": 2 * limits.REQUEST_FIELDS, "cut": REFUSED_BYTES}
+    arguments = {
+        "items": done,
+        "keep": limits.REFUSED_KEPT,
+        "texts": 2 * limits.REQUEST_FIELDS,
+        "cut": limits.REFUSED_BYTES,
+    }
     store.call(Call(_APPLIED, [stream.key, stream.refused], arguments))
     # Somebody who fills a stream fills no log.
     for reason, times in Counter(one["reason"] for one in done if one["reason"]).items():

@@ -1,8 +1,8 @@
 """Cron lines that create instances: one instance per firing, however many orchestrators there are (F38).
 
 The instance id is made of the schedule and its moment, so creating a firing twice is one instance. A firing that is
-late by more than ``CATCH_UP_MS`` is skipped, except for the last one missed: after an hour of silence a schedule fires
-once, not sixty times (F39). Cron lines are read in UTC.
+late by more than ``limits.CATCH_UP_MS`` is skipped, except for the last one missed: after an hour of silence a schedule
+fires once, not sixty times (F39). Cron lines are read in UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from croniter import croniter
 
-from workflows.limits import DAY_MS
+from workflows import limits
 from workflows.storage.aside import note, shown
 from workflows.storage.intake import create_call, new_instance
 from workflows.storage.manifest import KnownWorkflow, Manifest, read_manifest
@@ -26,7 +26,6 @@ from workflows.values import codec
 _SCHEDULE = script(Path(__file__).with_name("schedule.lua"))
 _log = logging.getLogger("workflows.orchestrator")
 
-CATCH_UP_MS = 60_000
 FIRINGS_PER_LOOK = 100
 
 
@@ -54,9 +53,9 @@ def schedules_of(manifest: Manifest) -> list[CronLine]:
 def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
     """The moments a cron line fires in (after, now], oldest first, without those too late to matter."""
     start = after_ms
-    if now_ms - after_ms > CATCH_UP_MS:
+    if now_ms - after_ms > limits.CATCH_UP_MS:
         # The last missed firing, found backwards, so that a year of silence costs nothing.
-        last = croniter(cron, datetime.fromtimestamp((now_ms - CATCH_UP_MS) / 1000, UTC)).get_prev(float)
+        last = croniter(cron, datetime.fromtimestamp((now_ms - limits.CATCH_UP_MS) / 1000, UTC)).get_prev(float)
         start = max(after_ms, int(last * 1000) - 1)
     found: list[int] = []
     times = croniter(cron, datetime.fromtimestamp(start / 1000, UTC))
@@ -98,7 +97,7 @@ def tick(store: Store, now_ms: int) -> int:
 
 def _moment(cursor: bytes, now_ms: int) -> int | None:
     """What a cursor says; None when it cannot be one: it would make the schedule fire never, or too often."""
-    if not cursor.isdigit() or len(cursor) > 15 or int(cursor) > now_ms + DAY_MS:
+    if not cursor.isdigit() or len(cursor) > 15 or int(cursor) > now_ms + limits.DAY_MS:
         return None
     return int(cursor)
 

@@ -24,6 +24,7 @@ from worker.launch import Launcher, is_forkable, open_files
 from worker.parent import Parent
 from worker.settings import Settings
 from worker.worker import WorkflowWorker
+from workflows import limits
 from workflows.authoring.app import App
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.health.server import boot_guard
@@ -50,8 +51,8 @@ TELL_TIMEOUT_SECONDS = 2.0
 @click.argument("app")
 @click.option("--redis-url", envvar=list(URL_VARIABLES), required=True, help="Where Redis is.")
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), default=64, show_default=True)
-@click.option("-p", "--processes", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("-c", "--concurrency", type=options.CONCURRENCY, default=limits.CONCURRENCY, show_default=True)
+@click.option("-p", "--processes", type=options.PROCESSES, default=1, show_default=True)
 @click.option(
     "--grace",
     type=options.GRACE,
@@ -69,7 +70,7 @@ TELL_TIMEOUT_SECONDS = 2.0
 @click.option(
     "--warm",
     type=click.IntRange(0),
-    default=10_000,
+    default=limits.WARM,
     show_default=True,
     envvar="WORKFLOWS_WARM",
     help="Suspended replays kept; 0 = every turn from scratch. Also WORKFLOWS_WARM.",

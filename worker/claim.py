@@ -24,7 +24,6 @@ _DECLINE = script(Path(__file__).with_name("decline.lua"))
 PAGE = 256
 # Ids taken off a queue by one pop, beyond those that are doorbells: the rest waits for the next one.
 JUNK_PER_POP = 200
-FORGED_KEPT_SECONDS = 7 * 24 * 3600
 DECLINE_MS = 2_000
 # A machine that goes away takes everything with it, once; what was there both times may be the cause.
 SUSPICIOUS_LOSSES = 2
@@ -98,7 +97,7 @@ def pop_call(namespace: str, queue_name: str, most: int) -> Call:
         "prefix": keys.rq_job_prefix(),
         "envelope": head,
         "tail": tail,
-        "keep": FORGED_KEPT_SECONDS,
+        "keep": limits.FORGED_KEPT_SECONDS,
     }
     return Call(_POP, declared, arguments)
 

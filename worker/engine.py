@@ -60,7 +60,6 @@ from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
-from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
 from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
 
@@ -173,7 +172,7 @@ class Engine:
         closed = grace_over + CLOSING_SECONDS
         self.draining.set()
         self.slots.wake()
-        fetched = min(monotonic() + BLOCK_SECONDS + SOCKET_TIMEOUT_SECONDS, closed - LEAVING_SECONDS)
+        fetched = min(monotonic() + BLOCK_SECONDS + limits.SOCKET_TIMEOUT_SECONDS, closed - LEAVING_SECONDS)
         for fetcher in self.fetchers:
             fetcher.join(timeout=_until(fetched))
         # From here on it is the engine's thread that waits: only it knows of turns on their way, which may have their

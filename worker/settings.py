@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workflows import limits
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -23,8 +25,8 @@ class Settings:
     """
 
     queues: tuple[str, ...] = ("default",)
-    concurrency: int = 64
-    warm: int = 10_000
+    concurrency: int = limits.CONCURRENCY
+    warm: int = limits.WARM
     warm_bytes: int = 256 * 1024 * 1024
     recheck: bool = False
     grace_seconds: float = 10.0

@@ -1,4 +1,6 @@
-"""Every bound and default of the engine, named with its unit.
+"""Every bound and default that users, producers or operators can run into, named with its unit.
+
+How much one look of a process takes, and how often it looks, stands beside that look: nobody meets it.
 
 Numbers marked (model) are the ones of https://developers.cloudflare.com/workflows/reference/limits/ as read in
 September 2026; the others are ours, each with its reason. A limit that users may change is a default here and travels
@@ -21,7 +23,6 @@ CODEC_ITEMS: Final = 100_000  # members of all containers of one value together;
 FAILURE_BYTES: Final = 32 * 1024  # one stored error with its traceback, whatever the exception carries (F53)
 FAILURES_KEPT: Final = 10  # failed attempts kept with a step: enough to see a pattern, bounded for 10,000 retries
 FAILURES_BYTES: Final = 32 * 1024  # of them together; the last is always kept. Open records are taken up by the slice
-INSTANCE_BYTES: Final = 1024 * 1024 * 1024  # everything one instance stores (model: 1 GB)
 
 # Durations
 DURATION_MS_MAX: Final = 365 * DAY_MS  # sleeps, waits, retry delays and timeouts (model: 365 days)
@@ -39,10 +40,12 @@ RETRY_LIMIT_MAX: Final = 10_000  # highest number of retries of a step (model: 1
 RETRY_DELAY_MS: Final = 10 * SECOND_MS  # before the first retry (Cloudflare's documentation: 10 seconds)
 
 # Instances and events
-BATCH: Final = 100  # instances in one create_batch or delete_batch (model: 100)
+BATCH: Final = 100  # instances in one create_batch (model: 100)
 MAILBOX_EVENTS: Final = (
     10_000  # events an instance keeps until something waits for them; ours, so a sender cannot fill Redis
 )
+LIST_PAGE: Final = 100  # instances in one page of a list, unless told otherwise
+LIST_PAGE_MAX: Final = 1_000
 WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long
@@ -60,6 +63,10 @@ STRIKES: Final = 3  # processes that ended in `run`, or interrupted it, one afte
 COMMAND_IDS: Final = 256  # ids of commands and events an instance remembers; beyond that the older half goes
 ASIDE_KEPT: Final = 1_000  # notes on what could not be read, of one shard
 ASIDE_MS: Final = 30 * DAY_MS  # they go after so long
+REFUSED_KEPT: Final = 1_000  # requests from the inbox that could not be applied
+REFUSED_BYTES: Final = 256  # what is left of each of their fields and values
+REASON_CHARACTERS: Final = 500  # what is left of why
+FORGED_KEPT_SECONDS: Final = 7 * 24 * 3600  # jobs that are no doorbells, in RQ's failed registry
 
 # Requests in the inbox
 REQUEST_BYTES: Final = PAYLOAD_BYTES + 64 * 1024  # one entry with all its fields: a full payload and what is around it
@@ -78,9 +85,15 @@ COMMAND_ID_CHARACTERS: Final = 200  # ids by which repeated commands and events 
 
 # Schedules
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
+CATCH_UP_MS: Final = 1 * MINUTE_MS  # firings that are later are skipped, except for the last one
 SCHEDULE_CHARACTERS: Final = 256  # one cron expression (model: 256)
 
 # Processes
+SHARDS: Final = 16  # of a namespace, unless told otherwise at its first use
+CONCURRENCY: Final = 64  # steps at a time in one worker process
+CONCURRENCY_MAX: Final = 10_000
+PROCESSES_MAX: Final = 256  # of one parent
+WARM: Final = 10_000  # suspended replays kept by one worker process
 SHARDS_MAX: Final = 4096  # of one namespace; each costs every worker and orchestrator a call now and then
 GRACE_SECONDS_MAX: Final = 24 * 3600  # longest drain of a worker: a step that takes longer is better given back
 LEASE_SECONDS_MIN: Final = 3  # a lease is renewed about three times; shorter ones would be lost to a pause
@@ -89,3 +102,10 @@ LEASE_SECONDS_MAX: Final = 3600  # work of a dead machine waits for as long
 # Clients
 CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)
+
+# Connections
+SOCKET_TIMEOUT_SECONDS: Final = 10.0  # one that has said nothing for this long is taken for dead (F48); blocking reads
+# stay well below it (also ?socket_timeout= in the URL)
+SOCKET_TIMEOUT_SECONDS_MIN: Final = 3.0  # a blocking read may take more than one
+CONNECT_TIMEOUT_SECONDS: Final = 5.0  # (also ?socket_connect_timeout= in the URL)
+OUTAGE_SECONDS: Final = 30.0  # longest outage of Redis that result() waits through

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import redis as redis_py
 
+from workflows import limits
 from workflows.errors import ConfigError
 from workflows.storage import connection as address
 from workflows.storage.connection import async_producer, connection, producer
@@ -91,7 +92,7 @@ def test_a_url_of_sentinels_is_read() -> None:
         "password": "p/w",
         "db": 2,
         "socket_timeout": 5.0,
-        "socket_connect_timeout": address.CONNECT_TIMEOUT_SECONDS,
+        "socket_connect_timeout": limits.CONNECT_TIMEOUT_SECONDS,
         "socket_keepalive": True,
         "ssl_ca_certs": "/ca.pem",
     }

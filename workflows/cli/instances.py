@@ -9,11 +9,11 @@ from typing import Final
 
 import click
 
+from workflows import limits
 from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
-from workflows.client.listing import LIST_LIMIT
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
 from workflows.values import names
@@ -31,7 +31,7 @@ def instances() -> None:
 @click.argument("name")
 @click.option("--status", "statuses", multiple=True, type=click.Choice([str(status) for status in Status]))
 @click.option("--reverse", is_flag=True, help="Oldest first.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=LIST_LIMIT, show_default=True)
+@click.option("--limit", type=click.IntRange(1, limits.LIST_PAGE_MAX), default=limits.LIST_PAGE, show_default=True)
 @click.option("--cursor", help="Go on after the page before; it named the cursor.")
 @json_option
 @pass_settings

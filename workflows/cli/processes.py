@@ -27,8 +27,15 @@ from workflows.storage.outage import server_errors
 
 @click.command(cls=Verb, short_help="Run everything for APP in this terminal.")
 @click.argument("app", required=False)
-@click.option("-p", "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Steps at a time per worker process.")
+@click.option(
+    "-p",
+    "--processes",
+    type=option_types.PROCESSES,
+    default=1,
+    show_default=True,
+    help="Worker processes.",
+)
+@click.option("-c", "--concurrency", type=option_types.CONCURRENCY, help="Steps at a time per worker process.")
 @json_option
 @pass_settings
 def dev(settings: CommandSettings, app: str | None, processes: int, concurrency: int | None, as_json: bool) -> None:
@@ -70,8 +77,8 @@ def orchestrator(
 @click.command(cls=Verb)
 @click.argument("app", required=False)
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; repeatable. Default: all of the app's.")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), help="Steps at a time per process.")
-@click.option("-p", "--processes", type=click.IntRange(1, 256), help="Processes.")
+@click.option("-c", "--concurrency", type=option_types.CONCURRENCY, help="Steps at a time per process.")
+@click.option("-p", "--processes", type=option_types.PROCESSES, help="Processes.")
 @click.option("--grace", type=option_types.GRACE, help="Seconds a drain waits for running steps.")
 @click.option("--lease", type=option_types.LEASE, help="Seconds until a silent worker counts as dead.")
 @click.option("--warm", type=click.IntRange(0), help="Suspended replays kept; 0 keeps none.")

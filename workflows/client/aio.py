@@ -19,6 +19,7 @@ import redis
 import redis.asyncio
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from workflows import limits
 from workflows.client import creation, listing, reading, requests
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
@@ -169,7 +170,7 @@ class AsyncWorkflowHandle:
     async def list(
         self,
         status: str | Iterable[str] | None = None,
-        limit: int = listing.LIST_LIMIT,
+        limit: int = limits.LIST_PAGE,
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
@@ -238,7 +239,7 @@ class AsyncWorkflowInstance:
             except ServerUnavailable:
                 # A restart of Redis is not the end of a long wait.
                 down_since = down_since or monotonic()
-                if monotonic() - down_since > requests.OUTAGE_SECONDS:
+                if monotonic() - down_since > limits.OUTAGE_SECONDS:
                     raise
                 await asyncio.sleep(0.2)
         return found.unwrap(self._instance)

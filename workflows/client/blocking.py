@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from workflows import limits
 from workflows.client import creation, listing, reading, requests
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
@@ -199,7 +200,7 @@ class WorkflowHandle:
     def list(
         self,
         status: str | Iterable[str] | None = None,
-        limit: int = listing.LIST_LIMIT,
+        limit: int = limits.LIST_PAGE,
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
@@ -275,7 +276,7 @@ class WorkflowInstance:
             except ServerUnavailable:
                 # A restart of Redis is not the end of a long wait.
                 down_since = down_since or monotonic()
-                if monotonic() - down_since > requests.OUTAGE_SECONDS:
+                if monotonic() - down_since > limits.OUTAGE_SECONDS:
                     raise
                 time.sleep(0.2)
         return found.unwrap(self._instance)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, overload
 
+from workflows import limits
 from workflows.client import history
 from workflows.client.requests import Request
 from workflows.errors import ConfigError
@@ -17,8 +18,6 @@ from workflows.storage.status import Status
 from workflows.storage.store import call_on, script
 
 _LIST = script(Path(__file__).parent / "list.lua")
-LIST_LIMIT: Final = 100
-LIST_LIMIT_MAX: Final = 1000
 _CURSOR = re.compile(r"([0-9]{1,17}):([A-Za-z0-9_][A-Za-z0-9_-]{0,99})")
 
 
@@ -60,7 +59,7 @@ def list_instances(
     workflow: str,
     *,
     status: str | Iterable[str] | None = None,
-    limit: int = LIST_LIMIT,
+    limit: int = limits.LIST_PAGE,
     cursor: str | None = None,
     oldest_first: bool = False,
 ) -> tuple[list[Request[list[tuple[str, str]]]], Callable[[list[list[tuple[str, str]]]], InstancePage]]:
@@ -70,8 +69,8 @@ def list_instances(
         ConfigError: no such status, a bad limit or cursor.
     """
     statuses = _statuses(status)
-    if not 1 <= limit <= LIST_LIMIT_MAX:
-        raise ConfigError(f"limit is {limit!r}; it must be a number from 1 to {LIST_LIMIT_MAX}")
+    if not 1 <= limit <= limits.LIST_PAGE_MAX:
+        raise ConfigError(f"limit is {limit!r}; it must be a number from 1 to {limits.LIST_PAGE_MAX}")
     after = ""
     if cursor is not None:
         match = _CURSOR.fullmatch(cursor)

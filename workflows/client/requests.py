@@ -44,8 +44,6 @@ _RESUME = script(_HERE / "resume.lua")
 _TERMINATE = script(_HERE / "terminate.lua")
 READ = script(_HERE / "read.lua")
 
-# result() lives through a restart of Redis that takes no longer than this.
-OUTAGE_SECONDS: Final = 30.0
 # Pub/sub loses messages while it reconnects, so those who wait also look once in a while.
 POLL_SECONDS: Final = 1.0
 

@@ -25,5 +25,7 @@ class Seconds(click.FloatRange):
 
 LOG_LEVEL: Final = click.Choice(("DEBUG", "INFO", "WARNING", "ERROR"), case_sensitive=False)
 SHARDS: Final = click.IntRange(1, limits.SHARDS_MAX)
+CONCURRENCY: Final = click.IntRange(1, limits.CONCURRENCY_MAX)
+PROCESSES: Final = click.IntRange(1, limits.PROCESSES_MAX)
 GRACE: Final = Seconds(0, limits.GRACE_SECONDS_MAX)
 LEASE: Final = Seconds(limits.LEASE_SECONDS_MIN, limits.LEASE_SECONDS_MAX)

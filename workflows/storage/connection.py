@@ -32,11 +32,6 @@ SENTINEL_PORT: Final = 26379
 SCHEMES: Final = ("redis", "rediss", "unix", SENTINEL_SCHEME)
 URL_VARIABLES: Final = ("WORKFLOWS_REDIS_URL", "REDIS_URL")
 
-# A connection that has said nothing for this long is taken for dead (F48). Blocking reads stay well below it.
-SOCKET_TIMEOUT_SECONDS: Final = 10.0
-SOCKET_TIMEOUT_SECONDS_MIN: Final = 3.0
-CONNECT_TIMEOUT_SECONDS: Final = 5.0
-
 # A producer's call is repeated this often when its reply is lost, with pauses that stay below a second in all.
 RESENDS: Final = 3
 RESEND_BACKOFF: Final = ExponentialBackoff(cap=0.3, base=0.02)
@@ -88,8 +83,8 @@ def read(url: str, *, watching: bool = True) -> dict[str, Any]:
     """
     parts = _split(url)
     options: dict[str, Any] = {
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "socket_timeout": limits.SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": limits.CONNECT_TIMEOUT_SECONDS,
     }
     if parts.username:
         options["username"] = unquote(parts.username)
@@ -295,10 +290,10 @@ def _seconds(name: str, text: str) -> float:
         seconds = -1.0
     if not 0 < seconds < 1e6:
         raise _wrong(f"{name} must be a number of seconds above 0")
-    if name == "socket_timeout" and seconds < SOCKET_TIMEOUT_SECONDS_MIN:
+    if name == "socket_timeout" and seconds < limits.SOCKET_TIMEOUT_SECONDS_MIN:
         raise _wrong(
-            f"socket_timeout must be at least {SOCKET_TIMEOUT_SECONDS_MIN:g} seconds, because a blocking read may take "
-            f"more than one; the default is {SOCKET_TIMEOUT_SECONDS:g}"
+            f"socket_timeout must be at least {limits.SOCKET_TIMEOUT_SECONDS_MIN:g} seconds, because a blocking read "
+            f"may take more than one; the default is {limits.SOCKET_TIMEOUT_SECONDS:g}"
         )
     return seconds
 

@@ -46,6 +46,7 @@ from typing import Any, Final, NamedTuple
 
 from rq.defaults import RQ_KEY_PREFIX
 
+from workflows import limits
 from workflows.values import names
 
 SHARD_KEY_NAMES: Final = (
@@ -56,8 +57,6 @@ INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
 PERMANENT: Final = ("owner", "meta", "manifest", "versions", "schedules")
-
-DEFAULT_SHARDS: Final = 16
 
 
 class Instance(NamedTuple):
@@ -89,7 +88,7 @@ class Keyspace:
         shards: how many shards the namespace was created with; never changes afterwards.
     """
 
-    def __init__(self, namespace: str, shards: int = DEFAULT_SHARDS) -> None:
+    def __init__(self, namespace: str, shards: int = limits.SHARDS) -> None:
         self.namespace = names.check_namespace(namespace)
         self.shards = shards
         self._shard_keys = [[f"{{{namespace}/{n:02d}}}:{name}" for name in SHARD_KEY_NAMES] for n in range(shards)]

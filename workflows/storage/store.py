@@ -33,8 +33,7 @@ from workflows import limits
 from workflows.clock import Clock, ServerClock, monotonic
 from workflows.errors import ConfigError
 from workflows.storage import nonces
-from workflows.storage.connection import SOCKET_TIMEOUT_SECONDS
-from workflows.storage.keys import DEFAULT_SHARDS, Instance, Keyspace
+from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.outage import server_errors
 from workflows.storage.records import Open, open_record
 
@@ -395,7 +394,7 @@ class Store:
             return
         try:
             line.subscribe(channel)
-            deadline = monotonic() + SOCKET_TIMEOUT_SECONDS
+            deadline = monotonic() + limits.SOCKET_TIMEOUT_SECONDS
             while monotonic() < deadline:
                 message = line.get_message(timeout=1.0)
                 if message and message["type"] == "subscribe" and message["channel"] == channel.encode():
@@ -572,7 +571,7 @@ class AsyncStore:
             async with self.redis.pubsub() as line:
                 await line.subscribe(channel)
                 # The first look comes after Redis has confirmed: an end in between would be missed.
-                await line.get_message(timeout=SOCKET_TIMEOUT_SECONDS)
+                await line.get_message(timeout=limits.SOCKET_TIMEOUT_SECONDS)
                 yield lambda seconds: line.get_message(timeout=seconds)
         finally:
             self._listeners -= 1
@@ -584,7 +583,7 @@ class AsyncStore:
 def keyspace_call(namespace: str, shards: int | None = None) -> Call:
     """The call that fixes the number of shards at the first use of a namespace, and answers with the one in force."""
     meta = script(_HERE / "meta.lua")
-    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or DEFAULT_SHARDS})
+    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or limits.SHARDS})
 
 
 def keyspace_of(namespace: str, shards: int | None, fixed: int) -> Keyspace:

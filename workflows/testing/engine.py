@@ -57,7 +57,6 @@ REST_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.02
 IMPATIENCE_SECONDS: Final = 0.002
 HURRY_SECONDS: Final = 3.0
-WARM: Final = 10_000
 SHOWN_INSTANCES: Final = 10
 
 _manifests: weakref.WeakKeyDictionary[App, dict[str, Any]] = weakref.WeakKeyDictionary()
@@ -290,7 +289,7 @@ class WorkflowEngine:
         return store
 
     def _new_worker(self) -> _WorkerProcess:
-        settings = Settings(queues=tuple(self.app.queues), warm=WARM, recheck=not self._warm, grace_seconds=0.0)
+        settings = Settings(queues=tuple(self.app.queues), warm=limits.WARM, recheck=not self._warm, grace_seconds=0.0)
 
         def make(process: _WorkerProcess) -> Engine:
             return Engine(
