@@ -112,7 +112,7 @@ def test_a_flood_for_one_instance_keeps_nobody_waiting_and_fills_it_no_further_t
         listener.send_event("early")
     refused = [fields for _, fields in running.redis.xrange(running.keys.inbox_refused)]
     assert {fields[b"reason"] for fields in refused} == {b"event of listener/flooded: full"}
-    assert len(refused) < inbox.REFUSED_KEPT + 200
+    assert len(refused) < limits.REFUSED_KEPT + 200
     assert max(sum(map(len, fields.values())) for fields in refused) < 500
 
 

@@ -59,7 +59,7 @@ def wrong_password(group: Group) -> tuple[str, str]:
 
 
 def no_password(group: Group) -> tuple[str, str]:
-    return group.url.partition("&sentinel_password")[0], "Their credentials are ?sentinel_username=… and"
+    return group.url.partition("&sentinel_password")[0], "its credentials are ?sentinel_username= and"
 
 
 def wrong_password_of_the_primary(group: Group) -> tuple[str, str]:

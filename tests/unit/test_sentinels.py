@@ -70,8 +70,10 @@ def test_what_waiting_does_not_mend_is_told_apart(sentinels: Sentinels) -> None:
         asked(sentinels, GONE, GONE, GONE)
     with pytest.raises(Unfit, match="No Sentinel knows the service in the URL: main of the Sentinels at one:26379"):
         asked(sentinels, STRANGE, GONE, STRANGE)
-    with pytest.raises(Unfit, match="Their credentials are"):
+    with pytest.raises(Unfit, match="its credentials are"):
         asked(sentinels, redis_py.AuthenticationError("no"), GONE, redis_py.exceptions.NoPermissionError("no"))
+    with pytest.raises(Unfit, match=r"one:26379 \(unknown command 'SENTINEL'\)$"):
+        asked(sentinels, redis_py.ResponseError("unknown command 'SENTINEL'"), GONE, GONE)
 
 
 def test_connections_to_another_server_than_the_primary_are_cut() -> None:

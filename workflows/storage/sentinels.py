@@ -111,9 +111,7 @@ class Sentinels:
     def opened(self, line: int, cut: Callable[[], object], address: Address) -> None:
         """A connection leads there now; it is cut once the primary is another one."""
         self._open[line] = (cut, address)
-        if self._watching and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._watch, name="sentinels", daemon=True)
-            self._thread.start()
+        self._see_to_a_watch()
 
     def closed(self, line: int) -> None:
         """It is closed."""
@@ -139,15 +137,25 @@ class Sentinels:
                     cut()
         return answer.address
 
+    def _see_to_a_watch(self) -> None:
+        # Once something has been opened, and once the thread has found nothing: one of the two sees the other.
+        if self._watching and self._open and self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="sentinels", daemon=True)
+            self._thread.start()
+
     def _watch(self) -> None:
         """Until nothing is open any more. Another Sentinel each time: one may be cut off from the others."""
         pause = threading.Event()
         turn = self._first
-        while not pause.wait(LOOK_SECONDS) and self._open:
-            turn = (turn + 1) % len(self.places)
-            # As long as the Sentinels say nothing, everything stays as it is.
-            with suppress(redis.RedisError):
-                self._inquire(turn)
+        try:
+            while not pause.wait(LOOK_SECONDS) and self._open:
+                turn = (turn + 1) % len(self.places)
+                # As long as the Sentinels say nothing, everything stays as it is.
+                with suppress(redis.RedisError):
+                    self._inquire(turn)
+        finally:
+            self._thread = None
+            self._see_to_a_watch()
 
     def _start_afresh(self) -> None:
         self._open = {}
@@ -197,7 +205,9 @@ class _Inquiry:
         where = f"{place[0]}:{place[1]}"
         match reply:
             case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
-                self._refusals.append(f"{where} ({reply})")
+                self._refusals.append(
+                    f"{where} ({reply}; its credentials are ?sentinel_username= and ?sentinel_password=)"
+                )
             case redis.ConnectionError() | redis.TimeoutError():
                 self._silent.append(f"{where} ({reply})")
             case redis.ResponseError() if "No such master" in str(reply):
@@ -232,10 +242,7 @@ class _Inquiry:
         if self._strangers:
             raise Unfit(f"No Sentinel knows the service in the URL: {self._sentinels}")
         if self._refusals:
-            raise Unfit(
-                f"No Sentinel says where {name!r} is: {'; '.join(self._refusals)}. Their credentials are "
-                "?sentinel_username=… and ?sentinel_password=… in the URL"
-            )
+            raise Unfit(f"No Sentinel says where {name!r} is: {'; '.join(self._refusals)}")
         raise Away(f"No Sentinel of {name!r} answers: {'; '.join(self._silent)}")
 
 

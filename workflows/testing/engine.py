@@ -28,6 +28,7 @@ import workflows
 from orchestrator.loop import Orchestrator
 from worker.engine import Engine
 from worker.settings import Settings
+from workflows import limits
 from workflows.authoring.app import App
 from workflows.client import Client, reading, requests, send
 from workflows.client.binding import bindings_of
