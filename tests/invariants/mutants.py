@@ -318,8 +318,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "an open record that cannot be read is an error of the script",
             "",
-            "  local ok, values = pcall(cmsgpack.unpack, blob)\n  if ok and",
-            "  local values = cmsgpack.unpack(blob)\n  if",
+            "  local ok, values = pcall(cmsgpack.unpack, blob)\n  local r = ok and",
+            "  local values = cmsgpack.unpack(blob)\n  local r =",
             garbage=True,
         ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),

@@ -51,8 +51,12 @@ def words(text: str) -> list[str]:
 @pytest.mark.parametrize("kind", OPEN)
 def test_an_open_record_has_the_same_values_on_both_sides(kind: str) -> None:
     declared = ["kind", *(one.name for one in dataclasses.fields(OPEN[kind]))]
-    rows = dict(re.findall(r"\[?'?(\w+)'?\]? = \{([^{}]*)\}", table(part("record"), "OPEN")))
-    assert words(rows[kind]) == declared
+    text = part("record")
+    reading = dict(re.findall(r"kind == '(\w+)' then\n    return \{(.*?)\}\n", text, flags=re.DOTALL))[kind]
+    assert re.findall(r"(\w+) = v\[(\d+)\]", reading) == [(name, str(at)) for at, name in enumerate(declared, 1)]
+    assert f"behind(v, {len(declared)})" in reading
+    writing = [re.findall(r"r\.(\w+)", values) for values in re.findall(r"    v = \{(.*?)\}\n", text, flags=re.DOTALL)]
+    assert declared in writing
 
 
 def fields(text: str, name: str) -> tuple[list[str], set[str]]:

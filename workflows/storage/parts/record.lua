@@ -2,7 +2,7 @@
 -- Open records: what an instance has asked for and not yet got. A record's presence together with its token is the lock;
 -- removing the record is the cancellation.
 --
--- Stored as the values of these fields in this order, `false` for what is absent; OpenStep and its like in records.py say
+-- Stored as values in the order of `of` and `encode`, `false` for what is absent; OpenStep and its like in records.py say
 -- the same. Values behind them are those of a later version, and are kept.
 --
 --   asked     ms of its instance's time            config     retries and back-off, packed by the worker
@@ -10,13 +10,6 @@
 --   due       ms when it fires or is tried again   deaths, losses   workers that ended while they held it
 --   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
-local OPEN = {
-  ['do'] = {'kind', 'seq', 'name', 'count', 'asked', 'state', 'queue', 'timeout', 'config', 'attempts', 'failed', 'deaths',
-    'losses', 'due', 'intent', 'token', 'by', 'begun', 'failures'},
-  sleep = {'kind', 'seq', 'name', 'count', 'asked', 'due', 'ms', 'absolute'},
-  wait = {'kind', 'seq', 'name', 'count', 'asked', 'due', 'ms', 'type'},
-  child = {'kind', 'seq', 'name', 'count', 'asked', 'workflow', 'id'},
-}
 local record = {}
 
 local function is_open_step(r)
@@ -40,35 +33,52 @@ local function is_open(r, seq)
   return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
 end
 
--- The record whose values these are.
-function record.of(values)
-  local fields, r = OPEN[values[1]], {}
-  for at = 1, #values do
-    if values[at] then r[fields[at] or at] = values[at] end
+-- The values behind the first `n`, if there are any.
+local function behind(v, n) return #v > n and {unpack(v, n + 1)} or nil end
+
+-- The record whose values these are; nil when they are of no kind.
+function record.of(v)
+  local kind = v[1]
+  if kind == 'do' then
+    return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], state = v[6], queue = v[7], timeout = v[8],
+      config = v[9], attempts = v[10], failed = v[11], deaths = v[12], losses = v[13], due = v[14] or nil,
+      intent = v[15] or nil, token = v[16] or nil, by = v[17] or nil, begun = v[18] or nil, failures = v[19] or nil,
+      more = behind(v, 19)}
+  elseif kind == 'sleep' then
+    return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7],
+      absolute = v[8] or nil, more = behind(v, 8)}
+  elseif kind == 'wait' then
+    return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7], type = v[8],
+      more = behind(v, 8)}
+  elseif kind == 'child' then
+    return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], workflow = v[6], id = v[7],
+      more = behind(v, 7)}
   end
-  return r
+end
+
+-- The same back again. Not by a loop over names: this is done four times for each step.
+function record.encode(r)
+  local v
+  if r.kind == 'do' then
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.state, r.queue, r.timeout, r.config, r.attempts, r.failed, r.deaths,
+      r.losses, r.due or false, r.intent or false, r.token or false, r.by or false, r.begun or false, r.failures or false}
+  elseif r.kind == 'sleep' then
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.absolute or false}
+  elseif r.kind == 'wait' then
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type}
+  else
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.workflow, r.id}
+  end
+  for _, value in ipairs(r.more or {}) do v[#v + 1] = value end
+  return cmsgpack.pack(v)
 end
 
 -- What is stored as an open record, or nil, and then the instance is going to be parked.
 function record.decode(I, seq, blob)
   local ok, values = pcall(cmsgpack.unpack, blob)
-  if ok and type(values) == 'table' and OPEN[values[1]] then
-    local r = record.of(values)
-    if is_open(r, tonumber(seq)) then return r end
-  end
+  local r = ok and type(values) == 'table' and record.of(values)
+  if r and is_open(r, tonumber(seq)) then return r end
   aside.spoil(I, I.o, seq, 'its open record ' .. aside.shortened(seq) .. ' cannot be read')
-end
-
-function record.encode(r)
-  local fields, values, last = OPEN[r.kind], {}, 0
-  for at = 1, #fields do
-    local value = r[fields[at]]
-    values[at] = value or false
-    if value then last = at end
-  end
-  for at = #fields, last + 1, -1 do values[at] = r[at] end
-  for at = #fields + 1, #r do values[at] = r[at] end
-  return cmsgpack.pack(values)
 end
 
 function record.get(I, seq)
