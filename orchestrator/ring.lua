@@ -4,18 +4,19 @@
 -- A job that is still there is in the queue, or the queue lost it: pushed again when the queue is empty, or,
 -- after `old` ms, when it is really not in it.
 -- Reply  how many were pushed
+local waiting, known = KEYS[1], KEYS[2]
 local pushed = 0
-local length = redis.call('LLEN', KEYS[1])
+local length = redis.call('LLEN', waiting)
 for at, item in ipairs(A.items) do
   local job = KEYS[2 + at]
   local rung = redis.call('HGET', job, 'rung')
   local push = not rung or length == 0
-  if rung and not push and REAL - (tonumber(rung) or 0) > A.old then push = not redis.call('LPOS', KEYS[1], item.id) end
+  if rung and not push and REAL - (tonumber(rung) or 0) > A.old then push = not redis.call('LPOS', waiting, item.id) end
   if push then
     redis.call('HSET', job, 'data', item.data, 'status', 'queued', 'origin', A.queue, 'description', item.what,
       'created_at', A.created, 'enqueued_at', A.created, 'timeout', 180, 'rung', REAL)
     redis.call('EXPIRE', job, A.ttl)
-    redis.call('RPUSH', KEYS[1], item.id)
+    redis.call('RPUSH', waiting, item.id)
     pushed = pushed + 1
   elseif rung and REAL - (tonumber(rung) or 0) > A.old then
     redis.call('HSET', job, 'rung', REAL)
@@ -23,5 +24,5 @@ for at, item in ipairs(A.items) do
   end
 end
 -- RQ's tools read the names of queues from their keys.
-if pushed > 0 then redis.call('SADD', KEYS[2], KEYS[1]) end
+if pushed > 0 then redis.call('SADD', known, waiting) end
 return reply(pushed)

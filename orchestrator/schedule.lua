@@ -3,7 +3,8 @@
 -- KEYS   schedules
 -- ARGV   id, from = cursor as read ('' for none), to = cursor afterwards
 -- Reply  1 moved | 0 somebody else was first
-local cursor = redis.call('HGET', KEYS[1], A.id) or ''
+local schedules = KEYS[1]
+local cursor = redis.call('HGET', schedules, A.id) or ''
 if cursor ~= A.from then return reply(0) end
-redis.call('HSET', KEYS[1], A.id, A.to)
+redis.call('HSET', schedules, A.id, A.to)
 return reply(1)

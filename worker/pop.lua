@@ -5,11 +5,12 @@
 --        and `tail` how it ends, keep = seconds a forged job stays visible
 -- Reply  {list of intent members, list of forged job ids}
 -- A forged job is never run: it goes to RQ's registry of failed jobs. A crash right after: intents are rung again.
+local waiting, handover, failed = KEYS[1], KEYS[2], KEYS[3]
 local members, forged = {}, {}
 local looks = 0
 while #members < A.n and looks < A.looks do
   looks = looks + 1
-  local id = redis.call('LPOP', KEYS[2]) or redis.call('LPOP', KEYS[1])
+  local id = redis.call('LPOP', handover) or redis.call('LPOP', waiting)
   if not id then break end
   local job = A.prefix .. id
   local data = redis.pcall('HGET', job, 'data')
@@ -21,7 +22,7 @@ while #members < A.n and looks < A.looks do
     else
       redis.call('HSET', job, 'status', 'failed', 'description', 'refused: not a workflow job')
       redis.call('EXPIRE', job, A.keep)
-      redis.call('ZADD', KEYS[3], math.floor(REAL / 1000) + A.keep, id)
+      redis.call('ZADD', failed, math.floor(REAL / 1000) + A.keep, id)
       forged[#forged + 1] = id
     end
   end

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.processes import Cluster
-from tests.golden.__main__ import FORMAT, load
+from tests.golden.__main__ import load
+from workflows.storage.keys import FORMAT
 
 SETS = sorted((Path(__file__).parents[1] / "golden").glob("format-*.json"))
 RECEIPT = [{"amount": 3}, {"by": "Ada"}]

@@ -17,9 +17,9 @@ import redis as redis_py
 
 from tests.acceptance.processes import Cluster
 from workflows.client import Client
+from workflows.storage.keys import FORMAT
 
 FOLDER = Path(__file__).parent
-FORMAT = 1
 
 
 def make(folder: Path) -> dict[str, Any]:

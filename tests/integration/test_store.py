@@ -13,9 +13,10 @@ import redis as redis_py
 
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.dev.servers import ServerProgram, find_servers
+from workflows.errors import ConfigError
 from workflows.storage.connection import connection
-from workflows.storage.keys import Keyspace
-from workflows.storage.store import Store
+from workflows.storage.keys import FORMAT, Keyspace
+from workflows.storage.store import Store, open_keyspace
 
 
 def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> None:
@@ -95,3 +96,13 @@ def test_a_connection_that_falls_silent_is_given_up_and_the_next_call_makes_anot
             store.command("PING")
         road.blocked = False
         assert store.command("PING")
+
+
+def test_a_namespace_in_the_format_of_another_version_is_refused(redis: redis_py.Redis) -> None:
+    """Whoever guessed would park what there is, or write what those who made it cannot read."""
+    keys = open_keyspace(redis, "shop", 4)
+    redis.hset(keys.meta, "format", FORMAT + 1)
+    with pytest.raises(ConfigError, match=f"stored in format {FORMAT + 1}, and this version reads format {FORMAT}"):
+        open_keyspace(redis, "shop")
+    redis.hdel(keys.meta, "format")
+    assert open_keyspace(redis, "shop").shards == 4

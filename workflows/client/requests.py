@@ -58,7 +58,7 @@ class Request(Generic[Answer]):
 
 def keyspace(namespace: str, shards: int | None = None) -> Request[Keyspace]:
     """The namespace's keys, with the number of shards it was created with; see ``store.keyspace_call``."""
-    return Request(keyspace_call(namespace, shards), lambda fixed: keyspace_of(namespace, shards, fixed))
+    return Request(keyspace_call(namespace, shards), lambda answer: keyspace_of(namespace, shards, answer))
 
 
 def send_event(

@@ -2,4 +2,5 @@
 -- Reads a page of a journal; writes nothing.
 -- KEYS   journal        ARGV   from, upto, page = most entries, bytes = no further entries once there are so many bytes
 -- Reply  list of entries
-return reply((journal.page(KEYS[1], A.from, A.upto, A.page, A.bytes)))
+local list = KEYS[1]
+return reply((journal.page(list, A.from, A.upto, A.page, A.bytes)))

@@ -55,6 +55,9 @@ SHARD_KEY_NAMES: Final = (
 )
 INSTANCE_KEY_NAMES: Final = ("h", "j", "o", "m", "c", "q")
 
+FORMAT: Final = 1
+"""Of all that stands under these keys: a version that could not read what there is takes the next number."""
+
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
 PERMANENT: Final = ("owner", "meta", "manifest", "versions", "schedules")
 

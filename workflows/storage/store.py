@@ -33,7 +33,7 @@ from workflows import limits
 from workflows.clock import Clock, ServerClock, monotonic
 from workflows.errors import ConfigError
 from workflows.storage import nonces
-from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.keys import FORMAT, Instance, Keyspace
 from workflows.storage.outage import server_errors
 from workflows.storage.records import Open, open_record
 
@@ -581,23 +581,30 @@ class AsyncStore:
 
 
 def keyspace_call(namespace: str, shards: int | None = None) -> Call:
-    """The call that fixes the number of shards at the first use of a namespace, and answers with the one in force."""
+    """The call that fixes shards and format at the first use of a namespace, and answers with those in force."""
     meta = script(_HERE / "meta.lua")
-    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or limits.SHARDS})
+    return Call(meta, [Keyspace(namespace).meta], {"shards": shards or limits.SHARDS, "format": FORMAT})
 
 
-def keyspace_of(namespace: str, shards: int | None, fixed: int) -> Keyspace:
+def keyspace_of(namespace: str, shards: int | None, answer: Sequence[Any]) -> Keyspace:
     """The namespace's keys, from the answer of ``keyspace_call``.
 
     Raises:
-        ConfigError: ``shards`` differs from what the namespace was created with; moving instances is not supported.
+        ConfigError: ``shards`` differs from what the namespace was created with, and moving instances is not supported;
+            or what it stores has a format of another version.
     """
+    fixed, stored = map(int, answer)
+    if stored != FORMAT:
+        raise ConfigError(
+            f"Namespace {namespace!r} is stored in format {stored}, and this version reads format {FORMAT}: "
+            "use the version that made it, or another namespace."
+        )
     if shards is not None and shards != fixed:
         raise ConfigError(
             f"Namespace {namespace!r} was created with {fixed} shards and cannot have {shards}: "
             "leave the number out, or use another namespace."
         )
-    return Keyspace(namespace, int(fixed))
+    return Keyspace(namespace, fixed)
 
 
 def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None) -> Keyspace:
@@ -608,5 +615,5 @@ def open_keyspace(client: redis.Redis, namespace: str, shards: int | None = None
         ServerUnavailable: Redis does not answer, or refuses.
     """
     with server_errors(client):
-        fixed = Store(client, Keyspace(namespace)).call(keyspace_call(namespace, shards))
-    return keyspace_of(namespace, shards, fixed)
+        answer = Store(client, Keyspace(namespace)).call(keyspace_call(namespace, shards))
+    return keyspace_of(namespace, shards, answer)
