@@ -1,7 +1,8 @@
 -- uses: decision room
 -- Goes on with what a call has left over in an instance, by one slice (I12): the records of an ended life, a walk over
 -- those of one that was paused or resumed, parts of a decision, mail, steps that are due, those who wait for its end.
--- ARGV   m = unfinished member, g generation, stopped = failure blob for who waits for a terminated one
+-- ARGV   m = unfinished member, g generation, stopped = failure blob for who waits for a terminated one, unreadable = for
+--        who waits for one of which cannot be read how it ended
 -- Reply  1 there is more | 0. Sent twice: one slice more. Crash right after: the instance says how far it has come.
 local I = instance.load(1)
 if not I or I.gen ~= A.g then
@@ -9,8 +10,7 @@ if not I or I.gen ~= A.g then
   return reply(0)
 end
 if I.rest.told then
-  local e = journal.body_of(I.j, -1)
-  ending.tell_some(I, {v = e.v, x = I.st == 'terminated' and A.stopped or e.x, st = I.st})
+  ending.tell_some(I, ending.outcome(I, A.stopped, A.unreadable))
 end
 if I.rest.clear then
   -- What it ended with stays behind its last entry.

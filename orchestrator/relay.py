@@ -110,6 +110,7 @@ def _watch(store: Store, sent: WatchChild) -> Call:
         "parent": sent.parent.wire(),
         "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
         "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
+        "unreadable": failure.make("CorruptPayload", f"how instance {id!r} of {workflow!r} ended cannot be read"),
         "most": limits.WATCHERS,
         "full": failure.make("InstanceError", f"{limits.WATCHERS} instances wait for {id!r} of {workflow!r} already"),
     }

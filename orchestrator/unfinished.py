@@ -42,8 +42,13 @@ def go_on(store: Store, shard: int, members: Sequence[bytes]) -> None:
 def _call(store: Store, shard: int, member: bytes, one: Unfinished) -> Call:
     instance = store.keys.instance(one.workflow, one.id)
     if one.kind == "i":
-        stopped = f"instance {one.id!r} of {one.workflow!r} was terminated"
-        arguments = {"m": member, "g": one.generation, "stopped": failure.make("InstanceTerminated", stopped)}
+        who = f"instance {one.id!r} of {one.workflow!r}"
+        arguments = {
+            "m": member,
+            "g": one.generation,
+            "stopped": failure.make("InstanceTerminated", f"{who} was terminated"),
+            "unreadable": failure.make("CorruptPayload", f"how {who} ended cannot be read"),
+        }
         return call_one(store.keys, _CONTINUE, instance, arguments)
     declared = [*store.keys.shard(shard), store.keys.remains(instance, one.token)]
     return Call(_CLEAN, declared, {"m": member, "wf": one.workflow, "id": one.id, "g": one.generation})

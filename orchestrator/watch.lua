@@ -1,7 +1,8 @@
 -- uses: pump ending
 -- Makes an existing instance report its end to one that waits for it. Repeating adds nothing.
 -- ARGV   parent (PARENT in ending.lua), missing = failure blob when there is no such instance,
---        stopped = the same for a terminated one, most = how many may wait for one, full = failure blob for one more
+--        stopped = the same for a terminated one, unreadable = for one of which cannot be read how it ended,
+--        most = how many may wait for one, full = failure blob for one more
 -- Reply  'watching' | 'told' | 'unknown' | 'full'
 local I = instance.load(1)
 if not I then
@@ -9,10 +10,7 @@ if not I then
   return reply('unknown')
 end
 if FINAL[I.st] then
-  local e = journal.body_of(I.j, -1)
-  local outcome = {st = I.st, v = e.v, x = e.x}
-  if I.st == 'terminated' then outcome.x = A.stopped end
-  ending.tell({A.parent}, I.wf, I.id, outcome)
+  ending.tell({A.parent}, I.wf, I.id, ending.outcome(I, A.stopped, A.unreadable))
   return reply('told')
 end
 local parents = ending.parents(I)

@@ -149,6 +149,27 @@ def test_a_status_shows_what_can_be_read_of_it(redis: redis_py.Redis, orders: Wo
     assert (order.status().status, list(order.status().steps)) == ("queued", [])
 
 
+@pytest.mark.parametrize("garbage", [b"", b"\n\x9f\x95\x14\xfc", b"\x01Znonce-12\xc1", None])
+def test_an_end_that_cannot_be_read_is_never_taken_for_an_end_without_a_result(
+    running: Running, garbage: bytes | None
+) -> None:
+    order = running.orders.create(id="o-1")
+    assert order.result(timeout="20 seconds") == 2
+    journal = running.keys.journal(running.keys.instance("order", "o-1"))
+    if garbage is None:
+        running.redis.rpop(journal)
+    else:
+        running.redis.rpush(journal, garbage)
+    for look in (order.result, order.status):
+        with pytest.raises(InstanceError, match=r"cannot be read.*delete the instance"):
+            look()
+    with pytest.raises(CorruptPayload, match="how instance 'o-1' of 'order' ended cannot be read"):
+        running.parents.create(params={"child": "o-1"}).result(timeout="20 seconds")
+    running.wait(lambda: journal in _said(Store(running.redis, running.keys)))
+    order.delete()
+    assert running.orders.create(id="o-1").result(timeout="20 seconds") == 2
+
+
 def _ring(running: Running, id: str | bytes, data: str | bytes) -> None:
     name = running.keys.queue("default")
     job = keys.rq_job_prefix().encode() + (id if isinstance(id, bytes) else id.encode())

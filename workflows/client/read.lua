@@ -13,7 +13,8 @@ if values.err or type(length) == 'table' then return reply('unreadable') end
 if redis.call('EXISTS', header) == 0 then return reply(false) end
 local places, start, ending = {params = 'p', sched = 'sc', out = 'v', err = 'x', warn = 'w'}, nil, {}
 if redis.call('HEXISTS', header, 'ended') == 1 then
-  ending = journal.body_of(list, -1)
+  ending = journal.ending_of(list)
+  if not ending then return reply('unreadable') end
   length = length - 1
 end
 local function text(value) return type(value) == 'string' and value end

@@ -59,6 +59,18 @@ function ending.tell_some(I, outcome)
   I.rest.told = upto < #parents and upto or nil
 end
 
+-- What those are told who wait for one that has ended: the first of these failure blobs for one that was terminated, the
+-- second where how it ended cannot be read.
+function ending.outcome(I, stopped, unreadable)
+  if I.st == 'terminated' then return {x = stopped, st = I.st} end
+  local e = journal.ending_of(I.j)
+  if not e then
+    aside.note(I.j, '', 'does not end with how its instance ended')
+    e = {x = unreadable}
+  end
+  return {v = e.v, x = e.x, st = I.st}
+end
+
 -- Tells those who wait for the end to look; channels are shared by all databases (Keyspace.ended_channel).
 function ending.announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
 

@@ -9,6 +9,14 @@ end
 
 function journal.body_of(list, at) return journal.body(redis.call('LINDEX', list, at)) end
 
+-- What an instance ended with: the body of the element behind its last entry. False where that was lost or spoilt, which is
+-- not the same as an end without a result.
+function journal.ending_of(list)
+  local blob = redis.call('LINDEX', list, -1)
+  local body = journal.body(blob)
+  return blob and string.sub(blob, 1, 2) == '\1Z' and next(body) ~= nil and body
+end
+
 -- Elements from `at` to before `upto`: no more than `most`, and none once there are so many bytes. They are read one by
 -- one, because one may have a megabyte; so the answer is longer than `bytes` by less than one of them.
 function journal.page(list, at, upto, most, bytes)
