@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
     from workflows.client import Client, WorkflowHandle, WorkflowInstance
     from workflows.client.aio import AsyncClient
+    from workflows.client.batches import BatchError, CreatedBatch, DeletedBatch
+    from workflows.client.bulk import BulkResult
     from workflows.client.creation import CreateOptions
     from workflows.client.history import StepStatus
     from workflows.client.status import InstanceStatus
@@ -112,8 +114,12 @@ __all__ = [
     "get_logger",
     # Producing and operating
     "AsyncClient",
+    "BatchError",
+    "BulkResult",
     "Client",
     "CreateOptions",
+    "CreatedBatch",
+    "DeletedBatch",
     "InstanceStatus",
     "StepStatus",
     "WorkflowHandle",

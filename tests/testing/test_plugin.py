@@ -587,3 +587,14 @@ def test_it(env, workflow_engine, monkeypatch):
     ran = run_inner(tests, app=FAILING_APP)
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["*/workflows/testing/env.py:*: AttributeError"])
+
+
+def test_batches_say_of_each_entry_what_became_of_it_and_hand_out_instances_of_the_test(run_inner: Run) -> None:
+    ran = run_inner("""
+def test_batches(env):
+    made = env.SMALL.create_batch({"instances": [{"id": "a"}, {"id": "-"}]})
+    assert (made.created[0].introspect().id, made.errors[0].code) == ("a", "instance.invalid_id")
+    assert env.SMALL.create_batch([{"id": "b"}])[0].id == "b"
+    assert env.SMALL.deleteBatch(["a", "nobody"]).errors[0].code == "instance.not_found"
+""")
+    ran.assert_outcomes(passed=1)

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from workflows import (
     App,
     AsyncClient,
+    BatchError,
+    BulkResult,
     Client,
     CreateOptions,
     InstanceRef,
@@ -185,6 +187,11 @@ def produce() -> None:
             assert_type(done, StepStatus)
         for one in orders.create_batch([CreateOptions(id="order-2"), {"id": "order-3"}]):
             one.pause()
+        batch = orders.create_batch({"count": 2, "params": {"total": 1}})
+        assert_type(batch.created, list[WorkflowInstance])
+        assert_type(batch.errors[0].id, str | None)
+        assert_type(orders.delete_batch(["order-2"]).deleted, list[str])
+        assert_type(orders.terminate_all(status="waiting").done, int)
         assert_type(client.workflow("order-workflow").get("order-1"), WorkflowInstance)
         page = orders.list(status="running", limit=10)
         assert_type(page[0].created_at, datetime)
@@ -201,6 +208,8 @@ async def produce_side_by_side() -> None:
         status = await order.status()
         async for done in status.steps:
             assert_type(done, StepStatus)
+        assert_type((await orders.create_batch({"instances": [{"id": "order-2"}]})).errors, list[BatchError])
+        assert_type(await orders.delete_all("complete", progress=lambda so_far: print(so_far.done)), BulkResult)
         by_name = await client.workflow("order-workflow").create()
         assert_type(by_name.id, str)
         assert_type([listed.id for listed in await orders.list()], list[str])

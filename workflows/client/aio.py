@@ -13,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import redis
 import redis.asyncio
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import limits
-from workflows.client import creation, listing, reading, requests
+from workflows.client import batches, bulk, creation, listing, reading, requests
+from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
+from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from workflows.authoring.app import App
 
 Answer = TypeVar("Answer")
+
+# Of a client's connections, for one plan: its other calls need some as well.
+_LINES: Final = 10
 
 
 class AsyncClient:
@@ -133,6 +138,23 @@ async def send_all(store: AsyncStore, batch: Sequence[Request[Answer]]) -> list[
     return list(await asyncio.gather(*(send(store, request) for request in batch)))
 
 
+async def carry_out(store: AsyncStore, plan: Plan[Answer]) -> Answer:
+    """Carry out a plan: what it asks for at a time is sent on a few connections."""
+    lines = asyncio.Semaphore(_LINES)
+
+    async def outcome(request: Request[Any]) -> Any:
+        async with lines:
+            return request.outcome(await _call(store, request.call))
+
+    try:
+        asked = next(plan)
+        while True:
+            asked = plan.send(list(await asyncio.gather(*map(outcome, asked))))
+    except StopIteration as end:
+        result: Answer = end.value
+        return result
+
+
 class AsyncWorkflowHandle:
     """One workflow: creates and finds its instances."""
 
@@ -152,12 +174,57 @@ class AsyncWorkflowHandle:
         await send(store, request)
         return self._instance(store, id)
 
-    async def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[AsyncWorkflowInstance]:
+    @overload
+    async def create_batch(self, entries: Mapping[str, Any]) -> CreatedBatch[AsyncWorkflowInstance]: ...
+
+    @overload
+    async def create_batch(
+        self, entries: Iterable[CreateOptions | Mapping[str, Any]]
+    ) -> list[AsyncWorkflowInstance]: ...
+
+    async def create_batch(
+        self, entries: Mapping[str, Any] | Iterable[CreateOptions | Mapping[str, Any]]
+    ) -> CreatedBatch[AsyncWorkflowInstance] | list[AsyncWorkflowInstance]:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
         target, store = await self._target(), await self._client.store()
+        if isinstance(entries, Mapping):
+            each, outcome = creation.create_each(store.keys, target, entries)
+            ids, errors = outcome(await send_all(store, each))
+            return CreatedBatch([self._instance(store, id) for id in ids], errors)
         ids, batch = creation.create_batch(store.keys, target, entries)
         created = {id for answer in await send_all(store, batch) for id in answer}
         return [self._instance(store, id) for id in ids if id in created]
+
+    async def delete_batch(self, ids: Iterable[str]) -> DeletedBatch:
+        """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
+        store = await self._client.store()
+        return await carry_out(store, batches.delete_batch(store.keys, self.name, ids))
+
+    async def pause_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+    ) -> BulkResult:
+        """See ``WorkflowHandle.pause_all``."""
+        return await self._for_all(bulk.PAUSE, status, progress)
+
+    async def resume_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+    ) -> BulkResult:
+        """See ``WorkflowHandle.resume_all``."""
+        return await self._for_all(bulk.RESUME, status, progress)
+
+    async def terminate_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+    ) -> BulkResult:
+        """See ``WorkflowHandle.terminate_all``. ``progress`` is called, not awaited."""
+        return await self._for_all(bulk.TERMINATE, status, progress)
+
+    async def restart_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+        """See ``WorkflowHandle.restart_all``."""
+        return await self._for_all(bulk.RESTART, status, progress)
+
+    async def delete_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+        """See ``WorkflowHandle.delete_all``."""
+        return await self._for_all(bulk.DELETE, status, progress)
 
     async def get(self, id: str) -> AsyncWorkflowInstance:
         """An instance that exists. Raises InstanceNotFound."""
@@ -181,6 +248,12 @@ class AsyncWorkflowHandle:
             store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
         return page(await send_all(store, batch))
+
+    async def _for_all(
+        self, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None
+    ) -> BulkResult:
+        store = await self._client.store()
+        return await carry_out(store, bulk.for_all(store.keys, self.name, verb, status, progress))
 
     async def _target(self) -> Target:
         if self._known is None:

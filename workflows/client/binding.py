@@ -41,9 +41,13 @@ class WorkflowBinding:
 
         return _blocking_or_awaitable(act)
 
-    def create_batch(self, entries: Iterable[Mapping[str, Any]]) -> Any:
+    def create_batch(self, entries: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Any:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``. Give ids: existing ones are skipped."""
         return _blocking_or_awaitable(lambda: self._handle.create_batch(entries))
+
+    def delete_batch(self, ids: Iterable[str]) -> Any:
+        """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
+        return _blocking_or_awaitable(lambda: self._handle.delete_batch(ids))
 
     def get(self, id: str | InstanceRef | WorkflowInstance) -> Any:
         """An instance that exists, by id or by the reference a step returned."""

@@ -20,7 +20,9 @@ import redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import limits
-from workflows.client import creation, listing, reading, requests
+from workflows.client import batches, bulk, creation, listing, reading, requests
+from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
+from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
@@ -142,6 +144,20 @@ def send_all(store: Store, batch: Sequence[Request[Answer]]) -> list[Answer]:
     return [request.parse(answer) for request, answer in zip(batch, answers, strict=True)]
 
 
+def carry_out(store: Store, plan: Plan[Answer]) -> Answer:
+    """Carry out a plan: what it asks for at a time goes in one round trip."""
+    try:
+        asked = next(plan)
+        while True:
+            with server_errors(store.redis):
+                answers = store.call_all([request.call for request in asked])
+            outcomes = [request.outcome(answer) for request, answer in zip(asked, answers, strict=True)]
+            asked = plan.send(outcomes)
+    except StopIteration as end:
+        result: Answer = end.value
+        return result
+
+
 class WorkflowHandle:
     """One workflow: creates and finds its instances."""
 
@@ -176,16 +192,75 @@ class WorkflowHandle:
         send(self._store, request)
         return self._instance(id)
 
-    def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[WorkflowInstance]:
-        """Create 1 to 100 instances in one round trip. Ids that are there already are skipped and left out.
+    @overload
+    def create_batch(self, entries: Mapping[str, Any]) -> CreatedBatch[WorkflowInstance]: ...
+
+    @overload
+    def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> list[WorkflowInstance]: ...
+
+    def create_batch(
+        self, entries: Mapping[str, Any] | Iterable[CreateOptions | Mapping[str, Any]]
+    ) -> CreatedBatch[WorkflowInstance] | list[WorkflowInstance]:
+        """Create 1 to 100 instances in one round trip.
 
         Args:
-            entries: for each a mapping with any of ``id``, ``params``, ``retention``, or ``CreateOptions``.
-        Raises: as ``create``, without InstanceAlreadyExists; one wrong entry and nothing is stored.
+            entries: for each a mapping with any of ``id``, ``params``, ``retention``, or ``CreateOptions``; ids that
+                are there already are skipped and left out of the list that comes back. Or ``{"instances": entries}``,
+                which tells of each what became of it: what is wrong or there already does not keep the others from
+                being created. Or ``{"count": number}`` with ``params`` and ``retention`` for all of them.
+        Returns: handles of what is new; for a mapping they are ``created``, beside ``errors``.
+        Raises: as ``create``, without InstanceAlreadyExists; one wrong entry of a list and nothing is stored.
         """
+        if isinstance(entries, Mapping):
+            each, outcome = creation.create_each(self._store.keys, self._target, entries)
+            ids, errors = outcome(send_all(self._store, each))
+            return CreatedBatch([self._instance(id) for id in ids], errors)
         ids, batch = creation.create_batch(self._store.keys, self._target, entries)
         created = {id for answer in send_all(self._store, batch) for id in answer}
         return [self._instance(id) for id in ids if id in created]
+
+    def delete_batch(self, ids: Iterable[str]) -> DeletedBatch:
+        """Remove 1 to 100 instances, in whatever status; their ids are free again.
+
+        Returns: the ids that are gone, and an error for each that was not there.
+        Raises:
+            ConfigError: none, or more than 100.
+            BadName: one of them can be no id; nothing has been deleted.
+        """
+        return carry_out(self._store, batches.delete_batch(self._store.keys, self.name, ids))
+
+    def pause_all(self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None) -> BulkResult:
+        """Pause all that are queued, running or waiting, or in one of these statuses; see ``terminate_all``."""
+        return self._for_all(bulk.PAUSE, status, progress)
+
+    def resume_all(self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None) -> BulkResult:
+        """Let all go on that are paused or on their way there; see ``terminate_all``."""
+        return self._for_all(bulk.RESUME, status, progress)
+
+    def terminate_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+    ) -> BulkResult:
+        """End all that have not ended, 100 at a time, newest first. Interrupted, it is called again and does the rest.
+
+        Args:
+            status: only those that are in this status, or in one of these, when they are listed.
+            progress: called after every hundred with what has been done so far.
+        Raises:
+            ConfigError: it makes no sense in that status; nothing has been done.
+        """
+        return self._for_all(bulk.TERMINATE, status, progress)
+
+    def restart_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+        """Start all over that are in this status, or in one of these; see ``terminate_all``.
+
+        Args:
+            status: any of ``complete``, ``errored``, ``terminated``, ``paused``.
+        """
+        return self._for_all(bulk.RESTART, status, progress)
+
+    def delete_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+        """Remove all that are in this status, or in one of these, whatever it is; see ``terminate_all``."""
+        return self._for_all(bulk.DELETE, status, progress)
 
     def get(self, id: str) -> WorkflowInstance:
         """An instance that exists.
@@ -216,6 +291,9 @@ class WorkflowHandle:
             self._store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
         return page(send_all(self._store, batch))
+
+    def _for_all(self, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None) -> BulkResult:
+        return carry_out(self._store, bulk.for_all(self._store.keys, self.name, verb, status, progress))
 
     def _instance(self, id: str) -> WorkflowInstance:
         return WorkflowInstance(self._store, self._store.keys.instance(self.name, id))

@@ -7,11 +7,12 @@ request, so that a request whose reply was lost can be sent again (M2).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from workflows import limits
+from workflows.client.batches import BatchError
 from workflows.client.requests import Request
 from workflows.errors import BadParams, ConfigError, InstanceAlreadyExists, WorkflowError
 from workflows.storage import nonces
@@ -58,9 +59,7 @@ def create(
 
     def parse(answers: list[bytes]) -> None:
         if answers[0] != b"created":
-            raise InstanceAlreadyExists(
-                f'(instance.already_exists) Workflow instance with id "{item.id}" already exists'
-            )
+            raise _taken(item.id)
 
     return item.id, Request(create_call(keys, item), parse)
 
@@ -76,10 +75,7 @@ def create_batch(
         ConfigError, BadName, BadParams, BadDuration, PayloadError: one entry is wrong; nothing has been sent for any.
     """
     options = list(entries)
-    if not options:
-        raise ConfigError("batchCreate should have at least 1 instance")
-    if len(options) > limits.BATCH:
-        raise ConfigError(f"batchCreate only supports {limits.BATCH} instances at a time; {len(options)} were given")
+    _check_number(len(options))
     items: dict[Instance, CreateItem] = {}
     for place, option in enumerate(options):
         try:
@@ -87,15 +83,102 @@ def create_batch(
         except WorkflowError as error:
             raise type(error)(f"entry {place} of the batch: {error}") from error
         items.setdefault(keys.instance(item.workflow, item.id), item)
+    return [instance.id for instance in items], _batches_of(keys, items)
+
+
+def create_each(
+    keys: Keyspace, target: Target, form: Mapping[str, Any]
+) -> tuple[list[Request[list[str]]], Callable[[list[list[str]]], tuple[list[str], list[BatchError]]]]:
+    """Create 1 to 100 instances, each for itself.
+
+    Args:
+        form: ``{"instances": entries}``, or ``{"count": number}`` with ``params`` and ``retention`` for all of them.
+    Returns: a request or more per shard, and what makes of their answers the ids created and what came to nothing.
+    Raises:
+        ConfigError, BadParams: the form itself is wrong; nothing has been sent.
+    """
+    items, errors = sorted_out(keys, target, entries_of(form))
+
+    def outcome(answers: list[list[str]]) -> tuple[list[str], list[BatchError]]:
+        created = {id for answer in answers for id in answer}
+        existed = [
+            BatchError.of(place, item.id, _taken(item.id)) for place, item in items.values() if item.id not in created
+        ]
+        failed = sorted([*errors, *existed], key=lambda error: error.index)
+        return [item.id for _, item in items.values() if item.id in created], failed
+
+    return _batches_of(keys, {instance: item for instance, (_, item) in items.items()}), outcome
+
+
+def entries_of(form: Mapping[str, Any]) -> list[Any]:
+    """The entries that a form stands for. Raises: see ``create_each``."""
+    known = {"instances"} if "instances" in form else {"count", "params", "retention"}
+    unknown = sorted(str(key) for key in form if key not in known)
+    if unknown or not form.keys() & {"instances", "count"}:
+        raise BadParams(
+            'a batch is a list of entries, {"instances": [entry, …]}, or {"count": number} with params and retention'
+            + (f"; {', '.join(unknown)} does not belong there" if unknown else "")
+        )
+    if "instances" in form:
+        if isinstance(form["instances"], str | Mapping) or not isinstance(form["instances"], Iterable):
+            raise BadParams(f"instances is {form['instances']!r:.100}; it must be a list of entries of the batch")
+        entries = list(form["instances"])
+    else:
+        count = form["count"]
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise BadParams(f"count is {count!r:.100}; it must be a number from 1 to {limits.BATCH}")
+        _check_number(count)
+        entries = [CreateOptions(params=form.get("params"), retention=form.get("retention"))] * count
+    _check_number(len(entries))
+    return entries
+
+
+def sorted_out(
+    keys: Keyspace, target: Target, entries: Iterable[Any]
+) -> tuple[dict[Instance, tuple[int, CreateItem]], list[BatchError]]:
+    """Entries that can be created, each with its place, and those that cannot: wrong, or given before."""
+    items: dict[Instance, tuple[int, CreateItem]] = {}
+    errors: list[BatchError] = []
+    for place, entry in enumerate(entries):
+        try:
+            item = _item(target, _options(entry))
+        except WorkflowError as error:
+            errors.append(BatchError.of(place, _id_in(entry), error))
+            continue
+        instance = keys.instance(item.workflow, item.id)
+        if instance in items:
+            errors.append(BatchError.of(place, item.id, _taken(item.id)))
+        else:
+            items[instance] = (place, item)
+    return items, errors
+
+
+def _check_number(number: int) -> None:
+    if number < 1:
+        raise ConfigError("batchCreate should have at least 1 instance")
+    if number > limits.BATCH:
+        raise ConfigError(f"batchCreate only supports {limits.BATCH} instances at a time; {number} were given")
+
+
+def _taken(id: str) -> InstanceAlreadyExists:
+    return InstanceAlreadyExists(f'(instance.already_exists) Workflow instance with id "{id}" already exists')
+
+
+def _id_in(entry: object) -> object:
+    if isinstance(entry, CreateOptions):
+        return entry.id
+    return entry.get("id") if isinstance(entry, Mapping) else None
+
+
+def _batches_of(keys: Keyspace, items: Mapping[Instance, CreateItem]) -> list[Request[list[str]]]:
     by_shard: dict[int, list[Instance]] = {}
     for instance in items:
         by_shard.setdefault(instance.shard, []).append(instance)
-    requests = [
+    return [
         _batch_of(keys, some, items)
         for all_ in by_shard.values()
         for some in portions(all_, lambda _: 1, lambda instance: len(items[instance].params))
     ]
-    return [instance.id for instance in items], requests
 
 
 def _batch_of(keys: Keyspace, some: list[Instance], items: Mapping[Instance, CreateItem]) -> Request[list[str]]:

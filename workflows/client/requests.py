@@ -55,6 +55,13 @@ class Request(Generic[Answer]):
     call: Call
     parse: Callable[[Any], Answer]
 
+    def outcome(self, answer: Any) -> Answer | InstanceError:
+        """What the answer means, where it stands among others: an error is handed over, not raised."""
+        try:
+            return self.parse(answer)
+        except InstanceError as error:
+            return error
+
 
 def keyspace(namespace: str, shards: int | None = None) -> Request[Keyspace]:
     """The namespace's keys, with the number of shards it was created with; see ``store.keyspace_call``."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workflows.client import WorkflowHandle, WorkflowInstance
+from workflows.client.batches import CreatedBatch
 from workflows.client.creation import CreateOptions
 from workflows.testing.calls import AwaitsItself, at_once, waiting
 from workflows.testing.introspection import InstanceIntrospector, WorkflowIntrospector
@@ -69,11 +70,20 @@ class TestBinding:
         """Create an instance; see ``WorkflowHandle.create``. It begins at once."""
         return TestInstance(self.workflow_engine, self._handle.create(id, params, retention))
 
-    def create_batch(self, entries: Iterable[CreateOptions | Mapping[str, Any]]) -> Any:
+    def create_batch(self, entries: Mapping[str, Any] | Iterable[CreateOptions | Mapping[str, Any]]) -> Any:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
-        return at_once(
-            lambda: [TestInstance(self.workflow_engine, instance) for instance in self._handle.create_batch(entries)]
-        )
+
+        def act() -> list[TestInstance] | CreatedBatch[TestInstance]:
+            if isinstance(entries, Mapping):
+                made = self._handle.create_batch(entries)
+                return CreatedBatch(self._all(made.created), made.errors)
+            return self._all(self._handle.create_batch(entries))
+
+        return at_once(act)
+
+    def delete_batch(self, ids: Iterable[str]) -> Any:
+        """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
+        return at_once(lambda: self._handle.delete_batch(ids))
 
     def get(self, id: str | InstanceRef | WorkflowInstance | TestInstance) -> TestInstance:
         """An instance that exists. Raises InstanceNotFound."""
@@ -87,10 +97,14 @@ class TestBinding:
         """See ``introspect_workflow``."""
         return WorkflowIntrospector(self.workflow_engine, self.workflow)
 
+    def _all(self, instances: Iterable[WorkflowInstance]) -> list[TestInstance]:
+        return [TestInstance(self.workflow_engine, instance) for instance in instances]
+
     def __repr__(self) -> str:
         return f"<TestBinding {self.workflow}>"
 
     createBatch = create_batch  # noqa: N815
+    deleteBatch = delete_batch  # noqa: N815
 
 
 class TestInstance(AwaitsItself):

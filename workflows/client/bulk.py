@@ -1,0 +1,117 @@
+"""One verb for all instances of a workflow in certain statuses, as a plan that both clients carry out.
+
+A walk goes from the newest instance to the oldest, 100 at a time, and comes by each once: what is created meanwhile, or
+moves into another status behind it, is not met. A verb is offered only for statuses that it leads out of, so walking
+again after an interruption finds what is left and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from workflows import limits
+from workflows.client import listing, requests
+from workflows.client.batches import BatchError, Plan, delete_each
+from workflows.client.requests import Request
+from workflows.errors import ConfigError, InstanceNotFound, InvalidTransition, WorkflowError
+from workflows.storage.keys import Instance, Keyspace
+from workflows.storage.status import FINAL, LIVE, Status
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What a verb for many instances did, or has done so far.
+
+    Attributes:
+        done: how many instances took it.
+        skipped: how many had gone or ended by themselves before their turn came.
+        errors: those that refused it; ``index`` counts the instances met before.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    errors: tuple[BatchError, ...] = ()
+
+    @property
+    def met(self) -> int:
+        """How many instances there were."""
+        return self.done + self.skipped + len(self.errors)
+
+
+Progress = Callable[[BulkResult], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkVerb:
+    """A verb, and the statuses that it leads out of."""
+
+    name: str
+    statuses: tuple[Status, ...]
+    request: Callable[[Keyspace, Instance], Request[Any]]
+
+    def chosen(self, status: str | Iterable[str] | None) -> list[str]:
+        """The statuses meant by ``status``. Raises ConfigError: the verb has nothing to do in one of them."""
+        if status is None:
+            return [str(one) for one in self.statuses]
+        wanted = [status] if isinstance(status, str) else list(status)
+        for one in wanted:
+            if one not in self.statuses:
+                raise ConfigError(
+                    f"{self.name} of all instances in status {one!r:.100} is not possible; "
+                    f"there are: {', '.join(self.statuses)}"
+                )
+        return [str(one) for one in wanted]
+
+
+PAUSE: Final = BulkVerb("pause", (Status.QUEUED, Status.RUNNING, Status.WAITING), requests.pause)
+RESUME: Final = BulkVerb("resume", (Status.PAUSED, Status.WAITING_FOR_PAUSE), requests.resume)
+TERMINATE: Final = BulkVerb("terminate", LIVE, requests.terminate)
+# Not those that are on their way: a second walk could not tell them from the ones that the first has restarted.
+RESTART: Final = BulkVerb(
+    "restart", (Status.PAUSED, *(status for status in Status if status in FINAL)), requests.restart
+)
+DELETE: Final = BulkVerb("delete", tuple(Status), requests.delete)
+
+
+def for_all(
+    keys: Keyspace, workflow: str, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None
+) -> Plan[BulkResult]:
+    """Give every instance in these statuses the verb.
+
+    Args:
+        status: as each is when it is listed; None: all that the verb leads out of.
+        progress: told after every hundred.
+    Raises, before anything is sent:
+        ConfigError: see ``BulkVerb.chosen``.
+    """
+    return _walk(keys, workflow, verb, verb.chosen(status), progress or (lambda _: None))
+
+
+def _walk(keys: Keyspace, workflow: str, verb: BulkVerb, statuses: list[str], progress: Progress) -> Plan[BulkResult]:
+    result = BulkResult()
+    cursor: str | None = None
+    while True:
+        asked, page_of = listing.list_instances(keys, workflow, status=statuses, limit=limits.BATCH, cursor=cursor)
+        page = page_of((yield asked))
+        instances = [keys.instance(workflow, one.id) for one in page]
+        if verb is DELETE:
+            answers = yield from delete_each(keys, instances)
+        else:
+            answers = yield [verb.request(keys, one) for one in instances]
+        for one, answer in zip(instances, answers, strict=True):
+            result = _counted(result, one, answer)
+        progress(result)
+        cursor = page.cursor
+        if cursor is None:
+            return result
+
+
+def _counted(result: BulkResult, instance: Instance, answer: object) -> BulkResult:
+    match answer:
+        case InstanceNotFound() | InvalidTransition():
+            return replace(result, skipped=result.skipped + 1)
+        case WorkflowError():
+            return replace(result, errors=(*result.errors, BatchError.of(result.met, instance.id, answer)))
+    return replace(result, done=result.done + 1)
