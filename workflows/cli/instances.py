@@ -10,10 +10,12 @@ from typing import Final
 import click
 
 from workflows import limits
+from workflows.cli.bulk import bulk_options, give_all, meant_for_all
 from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, reply, table
 from workflows.cli.timeline import followed, show_status
-from workflows.client import Client, WorkflowHandle, WorkflowInstance
+from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk
+from workflows.client.bulk import BulkVerb
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
 from workflows.values import names
@@ -134,16 +136,23 @@ def publish(
         raise click.exceptions.Exit(1)
 
 
-def _steering(verb: str, help: str, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str]) -> None:
-    """A verb that moves an instance; ``idle`` says in which statuses it changes nothing, and why."""
+def _steering(verb: BulkVerb, help: str, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str]) -> None:
+    """A verb that moves one instance or many; ``idle`` says in which statuses it changes nothing, and why."""
 
-    @instances.command(verb, help=help)
+    @instances.command(verb.name, help=help)
     @click.argument("name")
-    @click.argument("id")
+    @click.argument("id", required=False)
+    @bulk_options(verb)
     @json_option
     @pass_settings
-    def command(settings: CommandSettings, name: str, id: str, as_json: bool) -> None:
+    def command(
+        settings: CommandSettings, name: str, id: str | None, statuses: tuple[str, ...], yes: bool, as_json: bool
+    ) -> None:
+        many = meant_for_all(id, statuses, yes)
         with closing(settings.client()) as client:
+            if many or id is None:
+                give_all(client, name, verb, statuses, yes=yes, as_json=as_json)
+                return
             instance = find_instance(client, name, id)
             before = instance.status().status
             act(instance)
@@ -157,21 +166,33 @@ _ENDED: Final = dict.fromkeys(FINAL, "it has ended")
 _PAUSED: Final = dict.fromkeys((Status.PAUSED, Status.WAITING_FOR_PAUSE), "it was paused already")
 _GOING: Final = dict.fromkeys((Status.QUEUED, Status.RUNNING, Status.WAITING), "it was not paused")
 
-_steering("pause", "Pause an instance; attempts in flight finish.", WorkflowInstance.pause, _ENDED | _PAUSED)
-_steering("resume", "Let a paused instance go on.", WorkflowInstance.resume, _ENDED | _GOING)
-_steering("terminate", "End an instance now.", WorkflowInstance.terminate, {})
-_steering("restart", "Start an instance over.", WorkflowInstance.restart, {})
+_steering(
+    bulk.PAUSE,
+    "Pause one, or all in a status; attempts in flight finish.",
+    WorkflowInstance.pause,
+    _ENDED | _PAUSED,
+)
+_steering(bulk.RESUME, "Let one that is paused go on, or all in a status.", WorkflowInstance.resume, _ENDED | _GOING)
+_steering(bulk.TERMINATE, "End one now, or all in a status.", WorkflowInstance.terminate, {})
+_steering(bulk.RESTART, "Start one over, or all in a status.", WorkflowInstance.restart, {})
 
 
 @instances.command("delete")
 @click.argument("name")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1)
+@bulk_options(bulk.DELETE)
 @json_option
 @pass_settings
-def delete(settings: CommandSettings, name: str, ids: tuple[str, ...], as_json: bool) -> None:
-    """Remove instances with everything they stored."""
+def delete(
+    settings: CommandSettings, name: str, ids: tuple[str, ...], statuses: tuple[str, ...], yes: bool, as_json: bool
+) -> None:
+    """Remove some, or all in a status, with all they stored."""
+    many = meant_for_all(ids, statuses, yes)
     deleted, missing = [], []
     with closing(settings.client()) as client:
+        if many:
+            give_all(client, name, bulk.DELETE, statuses, yes=yes, as_json=as_json)
+            return
         for id in dict.fromkeys(ids):
             try:
                 instance = find_instance(client, name, id)

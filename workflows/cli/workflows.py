@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import redis
 
+from workflows.cli.batch import trigger_batch
 from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import named_lines, pretty, reply, table
 from workflows.client import WorkflowInstance
@@ -33,6 +34,10 @@ NO_APP: Final = "(in no registered app)"
 @click.option("--retention", help='How long it stays readable after its end, such as "7 days".')
 @click.option("--wait", is_flag=True, help="Wait for its end and print its output.")
 @click.option("--timeout", help='Longest wait, such as "5 minutes".')
+@click.option(
+    "--batch", type=click.File("rb"), help="A file with a JSON object a line: id, params, retention. -: stdin."
+)
+@click.option("--strict", is_flag=True, help="With --batch: stop at a bad line.")
 @json_option
 @pass_settings
 def trigger(
@@ -43,9 +48,21 @@ def trigger(
     retention: str | None,
     wait: bool,
     timeout: str | None,
+    batch: BinaryIO | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
-    """Create an instance of NAME. PARAMS is JSON."""
+    """Create an instance of NAME, or one for each line of a file. PARAMS is JSON."""
+    if batch is not None:
+        if wait or any(one is not None for one in (params, id, retention, timeout)):
+            raise click.UsageError(
+                "with --batch, each line has its own id, params and retention, and none is waited for"
+            )
+        with closing(settings.client()) as client:
+            trigger_batch(client, name, batch, strict=strict, as_json=as_json)
+        return
+    if strict:
+        raise click.UsageError("--strict belongs to --batch")
     value = json_argument(params, "PARAMS")
     if timeout is not None:
         if not wait:
