@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from typing import NamedTuple
 
 import pytest
 import redis as redis_py
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.loop import Orchestrator
 from tests.driving import store_of
+from tests.spoiling import FIELDS, GARBAGE_BYTES, PLACES, SCORES, Spoilt, spoil
 from worker.engine import Engine
 from worker.settings import Settings
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
@@ -351,26 +351,13 @@ def test_doctor_survives_and_names_what_was_set_aside(running: Running) -> None:
     assert diagnosis.report(store).findings()
 
 
-class Spoilt(NamedTuple):
-    """What is done to a key. Drawn before anybody looks at what keys there are, which differs from time to time.
-
-    place, field: which key, and which of its fields, counted around.
-    """
-
-    place: int
-    garbage: bytes
-    other_type: bool
-    score: float
-    field: int
-
-
 SPOILT = st.builds(
     Spoilt,
-    place=st.integers(0, 9_999),
-    garbage=st.binary(max_size=40),
+    place=st.integers(0, PLACES),
+    garbage=st.binary(max_size=GARBAGE_BYTES),
     other_type=st.booleans(),
-    score=st.sampled_from([0.0, 1.0, -1.0, 1e300]),
-    field=st.integers(0, 99),
+    score=st.sampled_from(SCORES),
+    field=st.integers(0, FIELDS),
 )
 EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", "15"))
 """A hundred and more are the long form."""
@@ -402,7 +389,7 @@ def test_whatever_stands_in_one_key_only_its_own_instance_suffers(running: Runni
     keys_there = sorted(redis.keys("*"))
     key = keys_there[spoilt.place % len(keys_there)]
     note(f"{key!r} is a {redis.type(key)!r}")
-    must_be_named = _spoil(redis, key, spoilt)
+    must_be_named = spoil(redis, key, spoilt)
     running.orchestrator._check_at = 0.0
     running.orchestrator._sweep_at = 0.0
     probe = running.check()
@@ -511,32 +498,3 @@ def test_what_is_read_by_prefix_is_kept_in_order(running: Running, name: str, sc
     running.wait(lambda: running.redis.zcount(key, "-inf", "(0") + running.redis.zcount(key, "(0", "+inf") == 0)
     running.check()
     assert [one.id for one in running.orders.list() if one.id.startswith("probe")]
-
-
-def _spoil(redis: redis_py.Redis, key: bytes, spoilt: Spoilt) -> bool:
-    """Put garbage into a key: of another type, or as a member, an element or a field. Returns: whether a person has to
-    hear of it, because nothing can be made of it."""
-    kind = redis.type(key)
-    if spoilt.other_type:
-        with redis.pipeline() as transaction:
-            transaction.delete(key)
-            transaction.sadd(key, spoilt.garbage)
-            transaction.execute()
-        # RQ's jobs come and go, and its sets are sets.
-        return kind != b"set" and not key.startswith(keys.rq_job_prefix().encode())
-    if kind == b"zset":
-        redis.zadd(key, {spoilt.garbage: spoilt.score})
-    elif kind == b"hash":
-        fields = [spoilt.garbage, *sorted(redis.hkeys(key))]
-        redis.hset(key, fields[spoilt.field % len(fields)], spoilt.garbage)
-    elif kind == b"list":
-        redis.rpush(key, spoilt.garbage)
-    return key.rpartition(b":")[2].decode() in diagnosis.PARTS and not _reads(key, spoilt.garbage)
-
-
-def _reads(key: bytes, member: bytes) -> bool:
-    try:
-        diagnosis.PARTS[key.rpartition(b":")[2].decode()](member)
-    except ValueError:
-        return False
-    return True
