@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -152,7 +153,7 @@ class Process:
     def kill_orphans(self) -> None:
         """SIGKILL for processes that it has started and that have outlived it."""
         for pid in self._ever:
-            if "tests.acceptance.apps" in _ps(pid, "command"):
+            if re.search(r"\btests\.\w+\.apps:", _ps(pid, "command")):
                 os.kill(pid, signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -1,6 +1,9 @@
-"""The long form of the simulator: ``python -m tests.torture [--short] [--seeds N] [--minutes M]``.
+"""Kill, freeze and restart everything under load: ``python -m tests.torture [--short] [--minutes M] [--seed N]``.
 
-Plays seeds until one of the bounds is met, then takes away each defence of the scripts and checks that it is missed.
+First the storm: real processes on a real Redis, to which the moves of ``moves.py`` are done in an order that a seed
+chooses, and a ledger outside of Redis that says what came of it. Then the simulator plays seeds until one of the bounds
+is met, and each defence of the scripts is taken away to see that it is missed.
+
 Exits with 1 at a violation, or when a mutant survives; says how to repeat it.
 """
 
@@ -8,38 +11,80 @@ from __future__ import annotations
 
 import argparse
 import logging
+import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import redis
 
 from tests.invariants.mutants import SEEDS, hunt, mutants
 from tests.invariants.simulation.run import play
+from tests.torture.moves import MOVES
+from tests.torture.storm import Storm
 from workflows.dev.embedded import EmbeddedRedis
 
-SHORT_SEEDS_SECONDS = 35.0
-SHORT_MUTANTS_SECONDS = 20.0
+SHORT_SEEDS_SECONDS = 8.0
+SHORT_MUTANTS_SECONDS = 6.0
 MINUTES = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="about a minute in all, with some of the mutants")
-    parser.add_argument("--seeds", type=int, help="how many runs")
-    parser.add_argument("--minutes", type=float, help="how long to play seeds (default 10, unless --seeds is given)")
-    parser.add_argument("--first", type=int, default=0, help="first seed (default 0)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.torture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--short", action="store_true", help="about a minute in all: every move once, some mutants")
+    parser.add_argument("--minutes", type=float, help="how long the storm lasts, and seeds are played (default 10)")
+    parser.add_argument("--seed", type=int, help="of the storm; default: another one each time")
+    parser.add_argument("--only", action="append", choices=MOVES, help="moves of the storm; default: all of them")
+    parser.add_argument("--storm", action="store_true", help="only the storm")
+    parser.add_argument("--no-storm", action="store_true", help="only the simulator")
+    parser.add_argument("--seeds", type=int, help="how many runs of the simulator")
+    parser.add_argument("--first", type=int, default=0, help="its first seed (default 0)")
     parser.add_argument("--no-mutants", action="store_true", help="only play seeds")
     options = parser.parse_args(arguments)
     # What workers and orchestrators say about faults is expected here.
     logging.getLogger("workflows").addHandler(logging.NullHandler())
-    seconds = SHORT_SEEDS_SECONDS if options.short else 60 * options.minutes if options.minutes else None
-    if seconds is None and options.seeds is None:
-        seconds = 60 * MINUTES
+    minutes = 0 if options.short else options.minutes or MINUTES
+    if not options.no_storm and not _storm(options.seed, 60 * minutes, options.only or list(MOVES)):
+        return 1
+    if options.storm:
+        return 0
+    seconds = SHORT_SEEDS_SECONDS if options.short else 60 * minutes
+    if options.seeds is not None and options.minutes is None:
+        seconds = None
     with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as client:
         failed = _seeds(client, options.first, options.seeds, seconds)
         if not failed and not options.no_mutants:
             failed = _mutants(client, SHORT_MUTANTS_SECONDS if options.short else None)
     return 1 if failed else 0
+
+
+def _storm(seed: int | None, seconds: float, names: list[str]) -> bool:
+    """All moves once, then any of them until the time is over. Returns: whether nothing was wrong."""
+    seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    print(f"storm of seed {seed}", flush=True)
+    name = "the beginning"
+    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+        try:
+            with Storm(seed, Path(folder)) as storm:
+                print(f"{storm.sum()}  {storm.cluster.processes[0].name} and others serve on Redis {storm.version}")
+                queue = storm.rng.sample(names, len(names))
+                while queue or time.monotonic() - storm.began < seconds:
+                    name = queue.pop() if queue else storm.rng.choice(names)
+                    storm.moves.append((time.time(), name))
+                    MOVES[name](storm)
+                    print(f"\r{storm.sum()}  {name}", flush=True)
+                name = "the end"
+                storm.calm_down()
+                print("\n".join(storm.report()), flush=True)
+        except Exception as error:
+            print(f"\nat {name}: {error}\npython -m tests.torture --storm --seed {seed}", file=sys.stderr)
+            if not isinstance(error, AssertionError):
+                raise
+            return False
+    return True
 
 
 def _seeds(client: redis.Redis, first: int, most: int | None, seconds: float | None) -> bool:
