@@ -173,6 +173,31 @@ def test_an_instance_is_created_for_each_line_and_only_once(run: Run, client: Cl
     assert client.workflow("order").get("o-249").status().params == {"n": 249}
 
 
+def test_a_killed_batch_does_the_rest_when_it_is_run_again(
+    run: Run, client: Client, redis_url: str, tmp_path: Path
+) -> None:
+    """F3: it dies between two hundreds, having said what it created."""
+    text = lines(*({"id": f"o-{n}"} for n in range(250)))
+    command = [sys.executable, "-P", "-m", "workflows.cli", "--redis-url", redis_url, "--namespace", "shop"]
+    process = subprocess.Popen(
+        [*command, "trigger", "order", "--batch", "-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": packages()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("".join(text.splitlines(keepends=True)[:150]))
+        process.stdin.flush()
+        assert [process.stdout.readline().strip() for _ in range(100)] == [f"o-{n}" for n in range(100)]
+        process.kill()
+    assert len(statuses(client)) == 100
+    assert "150 created, 100 there already" in run("trigger", "order", "--batch", "-", input=text).stderr
+
+
 BAD = b'{"id": "a"}\n\n{"id": "b"\n{"id": "-"}\n\xff\n7\n{"id": "c", "retention": "1 day"}\n{"id": "a"}\n{"params": {}}'
 
 
