@@ -88,13 +88,13 @@ def repeats(lines: Iterable[Line], faults: Faults) -> Iterator[Repeat]:
 
 
 def _cause(former: Line, line: Line, faults: Faults, deaths: Mapping[int, float]) -> str:
+    if faults.rewound(former.at, line.at):
+        return "Redis"
     if former.at - TOLD_SECONDS <= deaths.get(former.pid, 0) <= line.at:
         return "kills"
     # One that was frozen may begin late what others have done meanwhile.
     if any(faults.was_frozen(pid, former.at, line.at) for pid in (former.pid, line.pid)):
         return "freezes"
-    if faults.rewound(former.at, line.at):
-        return "Redis"
     if any(former.at - 1 <= moment <= line.at for moment in faults.garbage):
         return "garbage"
     return ""
