@@ -78,12 +78,11 @@ class Storm:
         return [one for one in self.cluster.processes if one.name.startswith("worker") and one.name not in self._ended]
 
     def fill_up(self) -> None:
-        """Start what is missing, and wait until the workers serve."""
-        for _ in range(ORCHESTRATORS - len(self.orchestrators)):
-            self.cluster.orchestrator()
+        """Start what is missing, and wait until it serves: what is started by hand and finds no Redis ends at once."""
+        started = {self.cluster.orchestrator(): "for namespace" for _ in range(ORCHESTRATORS - len(self.orchestrators))}
         options = ("-p", "2", "-c", "32", "--lease", str(LEASE_SECONDS), "--unsafe")
-        new = [self.cluster.worker(*options) for _ in range(WORKERS - len(self.workers))]
-        self.until(lambda: all("worker ready" in one.text() for one in new), "new workers serve")
+        started |= {self.cluster.worker(*options): "worker ready" for _ in range(WORKERS - len(self.workers))}
+        self.until(lambda: all(said in one.text() for one, said in started.items()), "new processes serve")
 
     def kill(self, process: Process) -> None:
         """SIGKILL for a process with all that it has started."""
