@@ -1,5 +1,5 @@
 -- uses: pump mailbox ending
--- What `run` has decided, applied: DECISION in records.py describes its fields.
+-- What `run` has decided, applied. Its fields are those of `Decision` in records.py.
 local decision = {}
 
 -- Opens what was asked: {the first values of an open record, [a message to the child's shard]}. `born` = {worker, token}
