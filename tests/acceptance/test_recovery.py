@@ -147,8 +147,8 @@ def test_a_worker_that_loses_a_thread_ends_loudly_and_another_takes_its_place(cl
 def test_worker_processes_end_when_their_parent_is_killed(cluster: Cluster) -> None:
     """Nobody would start them again, so they drain and leave."""
     worker = cluster.ready(cluster.worker("-p", "2"))
-    children = worker.children
-    assert len(children) == 2
+    # A library asks `file` about the interpreter as it is imported, so for a moment there are more.
+    children = cluster.wait_until(lambda: found if len(found := worker.children) == 2 else None)
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     cluster.wait_until(lambda: not any(alive(child) for child in children))

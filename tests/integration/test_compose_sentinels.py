@@ -86,5 +86,6 @@ def test_another_primary_is_elected_and_found(addresses: dict[str, str], service
         former = info()["tcp_port"]
         assert workflows.workflows() == []
         client.shutdown(nosave=True, force=True)
-        wait_until(lambda: info().get("tcp_port", former) != former, "another one is the primary")
+        # A vote that is split is held again after twice the failover-timeout, which is 10 s here.
+        wait_until(lambda: info().get("tcp_port", former) != former, "another one is the primary", 45)
         assert workflows.workflows() == []
