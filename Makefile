@@ -1,7 +1,7 @@
 # Needs Python 3.11+ and make; everything else is installed into .venv, and again whenever pyproject.toml changes.
 PYTHON ?= python3
-# Test processes side by side.
-JOBS ?= 2
+# Test processes side by side. Most of the time they wait for other processes, so more than there are cores.
+JOBS ?= 3
 ARGS ?=
 
 python := .venv/bin/python
