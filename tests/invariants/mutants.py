@@ -105,7 +105,9 @@ def mutants() -> list[Mutant]:
             lambda replay, entry: None,
             program="shortened",
         ),
-        Mutant("match: mail is not looked at when a wait opens", "", "  mailbox.match(I)\n", ""),
+        Mutant(
+            "match: mail is not looked at when a wait opens", "", "  if I.rest.mail then mailbox.match(I) end\n", ""
+        ),
         Mutant(
             "match: of several types, the one with the smaller name goes first",
             "",

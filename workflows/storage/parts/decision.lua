@@ -35,7 +35,7 @@ end
 function decision.change(I, D, f)
   local withdrawn, alone = 0, true
   for at, one in ipairs(D.w) do
-    if returned >= limits.SLICE_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
+    if mailbox.returned >= limits.SLICE_BYTES then return withdrawn, alone, {w = {unpack(D.w, at)}, o = D.o} end
     local seq, kind, is_detached = one[1], one[2], one[3]
     local r = record.get(I, seq)
     if r then
@@ -125,6 +125,6 @@ function decision.apply(I, D, f, born)
   -- `W` entries at the tail are decided already; an eager birth needs that nothing else is undecided.
   local eager = born and alone and #D.o == 1 and D.o[1][1][1] == 'do' and I.len == I.pos and record.lease_is_live(born.worker)
   for _, spec in ipairs(D.o) do decision.open(I, spec, eager and born) end
-  mailbox.match(I)
+  if I.rest.mail then mailbox.match(I) end
   return eager or false
 end

@@ -71,7 +71,7 @@ function mailbox.match(I)
 end
 
 -- Bytes of events that this call has put back.
-local returned = 0
+mailbox.returned = 0
 
 -- A wait that was given up may have received its event in an entry nobody will use: that event goes back to its place.
 -- Of a detached wait only an entry that has been fed counts: one beyond `limit` may still be of use, if the wait is
@@ -85,7 +85,7 @@ function mailbox.put_back(I, seq, limit)
     if e and e.ty and e.ac then
       redis.call('ZREM', I.q, member)
       mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
-      returned = returned + #e.p
+      mailbox.returned = mailbox.returned + #e.p
       charge_bytes(#e.p)
       mailbox.look_for(I, e.ty, e.ac)
       found = true
