@@ -135,12 +135,12 @@ class WorkflowWorker(rq.Worker):
         return True
 
     def _say_birth(self) -> None:
-        """RQ's registration is for RQ's tools only: where Redis has no room for it, the beat makes up for it (F45)."""
+        """For RQ's tools only: where Redis has no room for it (F45) or goes away, the beat makes up for it."""
         try:
             self.register_birth()  # type: ignore[no-untyped-call]
             self.set_state(WorkerStatus.IDLE)
-        except redis.ResponseError as error:
-            if not is_full(error):
+        except redis.RedisError as error:
+            if isinstance(error, redis.ResponseError) and not is_full(error):
                 raise
             _log.info("registration left to the beat", extra={"error": str(error)})
 

@@ -86,7 +86,10 @@ def test_everything_goes_on_when_the_primary_changes_under_load(
     with Cluster(tmp_path, url=group.url) as cluster:
         for _ in range(2):
             cluster.orchestrator()
-            cluster.worker(*LEASE)
+        workers = [cluster.worker(*LEASE) for _ in range(2)]
+        # One that is only being born when its Redis goes ends, and its parent starts another.
+        ready = "worker ready"
+        cluster.wait_until(lambda: all(ready in one.text() for one in workers), START_SECONDS, what=ready)
         load = Load(cluster)
         thread = threading.Thread(target=load.run)
         thread.start()
