@@ -6,8 +6,9 @@
 --          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
 --        page, bytes = most entries and bytes of them that all answers send along, turn = most entries to decide
 --        over
--- Reply  {'no-lease'} or list of: 0 (dead) | 1 (untouched: ask again, this was enough for one call) | {now, from, upto, entries, record blob (of a turn: the deaths it has seen, or
---        ''), nonce of the last entry, decided position}
+-- Reply  {'no-lease'} or list of: 0 (dead) | 1 (untouched: ask again, this was enough for one call) | {now, from, upto,
+--        entries, record blob ('' for a turn), nonce of the last entry, decided position, strikes and losses of a turn (0
+--        for an attempt, whose record has them)}
 --        entries are fewer when there are more than fit: the worker reads the rest itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not record.lease_is_live(A.w) then return reply({'no-lease'}) end

@@ -45,19 +45,22 @@ _Items = dict[tuple[int, str], list[_Addressed]]
 
 def is_large(decision: Decision) -> bool:
     """Whether a decision is too large to be applied by one call."""
-    values = sum(map(_weight, decision.opened))
-    return _elements(decision) > limits.SCRIPT_ELEMENTS or values > limits.SCRIPT_BYTES
+    return _elements(decision) > limits.SCRIPT_ELEMENTS or _values(decision) > limits.SCRIPT_BYTES
 
 
 def _elements(decision: Decision) -> int:
     return len(decision.withdrawn) + len(decision.opened)
 
 
+def _values(decision: Decision) -> int:
+    """What the values weigh that can be sent in parts."""
+    return sum(map(_weight, decision.opened))
+
+
 def _bytes(decision: Decision) -> int:
-    """What the values in it weigh; an end has one at most, which is never split."""
+    """The same with that of an end, which has one at most."""
     end = decision.end
-    of_end = len(end.value or b"") + len(end.error or b"") if end is not None else 0
-    return sum(map(_weight, decision.opened)) + of_end
+    return _values(decision) + (len(end.value or b"") + len(end.error or b"") if end is not None else 0)
 
 
 def _weight(one: Asked | GivenUp) -> int:

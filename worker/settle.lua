@@ -21,7 +21,9 @@ for at, a in ipairs(A.items) do
       r.failures[#r.failures + 1] = a.r[2]
       local weight = 0
       for _, failed in ipairs(r.failures) do weight = weight + #failed[4] end
-      while #r.failures > limits.FAILURES_KEPT or weight > limits.FAILURES_BYTES and #r.failures > 1 do weight = weight - #table.remove(r.failures, 1)[4] end
+      while #r.failures > limits.FAILURES_KEPT or weight > limits.FAILURES_BYTES and #r.failures > 1 do
+        weight = weight - #table.remove(r.failures, 1)[4]
+      end
       -- Time stands still while pausing: a back-off is kept then, not armed.
       if a.r[1] <= 0 and I.want == '' then
         record.back_to_due(I, r)
