@@ -44,6 +44,16 @@ class HandClock:
         pass
 
 
+class PublishedApp:
+    """An app as far as publishing is concerned."""
+
+    name = "shop"
+
+    def manifest(self) -> dict[str, Any]:
+        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
+        return {"code": "v1", "queues": ["default"], "workflows": {"order": workflow}}
+
+
 class HandWorker:
     """Claims, decides and settles what a test tells it to."""
 

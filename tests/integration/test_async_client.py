@@ -14,7 +14,7 @@ import pydantic_core
 import pytest
 import redis as redis_py
 
-from tests.driving import HandWorker, step, store_of, wait
+from tests.driving import HandWorker, PublishedApp, step, store_of, wait
 from workflows.client import aio
 from workflows.client import blocking as client
 from workflows.client.aio import AsyncClient
@@ -31,17 +31,6 @@ from workflows.errors import (
 )
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.store import Store
-
-
-class PublishedApp:
-    """An app as far as publishing is concerned."""
-
-    name = "shop"
-
-    def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
-        return {"workflows": {"order": workflow}}
-
 
 Run = Callable[[Callable[[AsyncClient], Awaitable[Any]]], Any]
 

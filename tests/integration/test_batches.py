@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.driving import HandClock, HandWorker, wait
+from tests.driving import HandClock, HandWorker, PublishedApp, wait
 from workflows.client import Client, WorkflowHandle, bulk
 from workflows.client.aio import AsyncClient
 from workflows.client.bulk import BulkResult
@@ -17,16 +17,6 @@ from workflows.client.creation import CreateOptions
 from workflows.errors import BadName, BadParams, ConfigError
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.status import Status
-
-
-class PublishedApp:
-    """An app as far as publishing is concerned."""
-
-    name = "shop"
-
-    def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
-        return {"workflows": {"order": workflow}}
 
 
 @pytest.fixture

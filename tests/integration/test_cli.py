@@ -17,7 +17,7 @@ import pytest
 import redis as redis_py
 from click.testing import CliRunner, Result
 
-from tests.driving import HandWorker, step, wait
+from tests.driving import HandWorker, PublishedApp, step, wait
 from tests.paths import packages
 from workflows import App
 from workflows.cli.main import cli
@@ -44,16 +44,6 @@ class Order(WorkflowEntrypoint):
 """
 
 Run = Callable[..., Result]
-
-
-class PublishedApp:
-    """An app as far as publishing is concerned."""
-
-    name = "shop"
-
-    def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
-        return {"code": "v1", "queues": ["default"], "workflows": {"order": workflow}}
 
 
 @pytest.fixture

@@ -9,28 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis as redis_py
 from click.testing import CliRunner, Result
 
+from tests.driving import PublishedApp
 from tests.paths import packages
 from workflows.cli.main import cli
 from workflows.client import Client
 from workflows.storage.manifest import publish_manifest
 
 Run = Callable[..., Result]
-
-
-class PublishedApp:
-    """An app as far as publishing is concerned."""
-
-    name = "shop"
-
-    def manifest(self) -> dict[str, Any]:
-        workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
-        return {"workflows": {"order": workflow}}
 
 
 @pytest.fixture

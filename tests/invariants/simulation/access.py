@@ -9,32 +9,18 @@ from typing import Any, Protocol
 
 import redis as redis_py
 
+from tests.driving import HandClock
 from workflows.storage.keys import Keyspace
 from workflows.storage.store import BlockingMove, Call, Store
 
-START_MS = 1_800_000_000_000
 _loaded: weakref.WeakKeyDictionary[redis_py.Redis, set[str]] = weakref.WeakKeyDictionary()
-
-
-class SimClock:
-    def __init__(self) -> None:
-        self.ms = START_MS
-
-    def argument(self) -> str:
-        return str(self.ms)
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def observe(self, server_ms: int) -> None:
-        pass
 
 
 class Fallible(Protocol):
     """In which calls may fail: the world."""
 
     rng: random.Random
-    clock: SimClock
+    clock: HandClock
 
     def next_fault(self) -> str:
         """What becomes of the next call: ``unsent``, ``lost``, ``twice``, or nothing ('')."""

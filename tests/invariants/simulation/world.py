@@ -12,7 +12,8 @@ from typing import Any
 
 import redis as redis_py
 
-from tests.invariants.simulation.access import SimClock, SimStore
+from tests.driving import HandClock
+from tests.invariants.simulation.access import SimStore
 from tests.invariants.simulation.mutant import Mutant, sliced
 from tests.invariants.simulation.node import Node
 from tests.invariants.simulation.oracle import Oracle
@@ -61,7 +62,7 @@ class World:
         # By a choice of its own, so that it changes nothing in the runs without.
         if random.Random(f"garbage {seed}").random() < 0.1 or (mutant is not None and mutant.garbage):
             self.setup = dataclasses.replace(self.setup, garbage=True, rewind=False)
-        self.clock = SimClock()
+        self.clock = HandClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
         self.trace: list[str] = []
