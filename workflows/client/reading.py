@@ -49,6 +49,11 @@ class Reading:
         return Status(self.text("st"))
 
     @property
+    def queue(self) -> str:
+        """Where its turns wait; the default is not stored."""
+        return self.text("queue") or "default"
+
+    @property
     def stood_ms(self) -> int | None:
         """How far the instance's own time is behind by its pauses; None while it stands still."""
         return None if self.text("want") else int(self.text("stood") or 0)

@@ -150,7 +150,7 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         started_at=history.moment(header["started"]),
         ended_at=history.moment(header["ended"]),
         paused_at=history.moment(header["paused_at"]) if seen.text("want") else None,
-        queue=seen.text("queue") or "default",
+        queue=seen.queue,
         steps=steps,
         generation=seen.text("gen"),
         stored={name: header[name] for name in ("params", "out", "warn", "sched")},
@@ -184,7 +184,7 @@ def unclaimed_queues(seen: Reading) -> list[str]:
         moments += [entry.at_ms for entry in map(journal.decode, seen.entries[-1:])]
     queues = set()
     if seen.text("turn").startswith("r|") and seen.now_ms - max(moments) > UNCLAIMED_MS:
-        queues.add(seen.text("queue") or "default")
+        queues.add(seen.queue)
     for record in records:
         if isinstance(record, OpenStep) and record.state == "ready":
             last = max([record.asked, *(ended for _, _, ended, _ in record.failures)])
