@@ -14,7 +14,7 @@ second, position 7 may exist again with other content, and only the nonce shows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import msgpack
@@ -112,18 +112,6 @@ class Withdrawn(_Answer):
 
 
 Entry = Start | Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A run of journal blobs, still encoded: entries ``start`` to ``start + len(blobs)``."""
-
-    start: int
-    blobs: list[bytes] = field(default_factory=list)
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.blobs)
 
 
 def encode_settled(
