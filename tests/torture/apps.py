@@ -2,6 +2,8 @@
 
 What a step does has a name of ``run``'s own making, ``work``, which the ledger keeps beside the idempotency key. It
 holds ``params["life"]``, which every creation has its own of.
+
+Steps of one name and one instance follow each other: what runs side by side has names of its own (checks.py).
 """
 
 from __future__ import annotations
@@ -135,7 +137,7 @@ class Large(WorkflowEntrypoint[Any]):
                 waits = [step.wait_for_event(f"wait {n}", type=f"type-{n % 50}") for n in range(p.count)]
                 return len(await asyncio.gather(*waits))
             case "steps":
-                steps = [step.do("one", brief, f"{here}/one {n}", n, 0.05) for n in range(p.count)]
+                steps = [step.do(f"one {n}", brief, f"{here}/one {n}", n, 0.05) for n in range(p.count)]
                 return len(await asyncio.gather(*steps))
             case "bytes":
                 return len(await step.do("text", quick, f"{here}/text", "x" * p.count))
