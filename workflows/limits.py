@@ -46,6 +46,7 @@ MAILBOX_EVENTS: Final = (
 )
 LIST_PAGE: Final = 100  # instances in one page of a list, unless told otherwise
 LIST_PAGE_MAX: Final = 1_000
+LIST_LOOKED: Final = 2_000  # instances whose headers one page looks at; then it is short, and has a cursor
 WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long

@@ -160,7 +160,7 @@ def test_an_interrupted_verb_does_the_rest_when_it_is_called_again(orders: Workf
 def test_an_instance_that_went_or_ended_by_itself_is_passed_over(client: Client, orders: WorkflowHandle) -> None:
     orders.create_batch([{"id": f"a{n}"} for n in range(3)])
     store = client.store
-    plan = bulk.for_all(store.keys, "order", bulk.TERMINATE, None, None)
+    plan = bulk.for_all(store.keys, "order", bulk.TERMINATE, None, {}, None)
     asked = plan.send([one.parse(store.call(one.call)) for one in next(plan)])
     orders.get("a0").terminate()
     orders.get("a1").delete()

@@ -330,6 +330,8 @@ def test_a_parked_instance_is_named_by_the_doctor(run: Run, client: Client) -> N
         (("instances", "pause", "order", "a1"), 1, "(instance.not_found) Instance does not exist"),
         (("instances", "describe", "order"), 1, "workflow order has no instances"),
         (("instances", "list", "order", "--status", "done"), 2, "'done' is not one of"),
+        (("instances", "list", "order", "--date-start", "today"), 2, "'today' is no moment"),
+        (("instances", "list", "order", "--page", "2", "--cursor", "1:a"), 2, "--page or --cursor, not both"),
         (("nonsense",), 2, "No such command 'nonsense'"),
         (("worker", "app:app", "--grace", "100000"), 2, "100000.0 is not in the range 0<=x<=86400"),
         (("worker", "app:app", "--grace", "nan"), 2, "'nan' is not a number of seconds"),

@@ -130,6 +130,8 @@ def test_those_that_refuse_are_named_and_the_others_are_done(run: Run, client: C
         (("pause", "order", "a", "--status", "queued"), "not both"),
         (("delete", "order", "a", "--status", "queued"), "not both"),
         (("terminate", "order", "a", "--yes"), "--yes belongs to --status"),
+        (("terminate", "order", "a", "--date-end", "2026-01-01"), "not both"),
+        (("delete", "order", "--ended-start", "yesterday", "--yes"), "'yesterday' is no moment; it must be ISO 8601"),
         (("terminate", "order", "--status", "complete"), "'complete' is not one of"),
         (("restart", "order", "--status", "running"), "'running' is not one of"),
     ],
@@ -144,6 +146,18 @@ def test_a_workflow_that_is_not_there_is_named(run: Run, client: Client) -> None
     said = run("instances", "terminate", "odrer", "--status", "queued", "--yes", code=1).stderr
     assert "odrer" in said
     assert "order" in said
+
+
+def test_a_verb_keeps_to_what_else_was_said(run: Run, client: Client) -> None:
+    client.workflow("order").create_batch([{"id": id} for id in "ab"])
+    client.workflow("order").get("a").terminate()
+    command = ("instances", "delete", "order", "--yes")
+    assert run(*command, "--ended-end", "2020-01-01").stdout == "order: 0 deleted\n"
+    assert run(*command, "--date-start", "2099-01-01T00:00:00+01:00").stdout == "order: 0 deleted\n"
+    said = run("instances", "delete", "order", "--ended-start", "2020-01-01", code=2).stderr
+    assert "to delete up to 1 of order (complete, errored, terminated, ended from 2020-01-01T00:00:00+00:00)" in said
+    assert run(*command, "--ended-start", "2020-01-01").stdout == "order: 1 deleted\n"
+    assert statuses(client) == {"b": "queued"}
 
 
 def lines(*entries: object) -> str:

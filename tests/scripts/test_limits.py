@@ -5,7 +5,8 @@ Each limit is played in full. Elements are counted, not milliseconds: they are t
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import pytest
 import redis as redis_py
@@ -19,15 +20,19 @@ from worker.rounds import Round
 from worker.warm import WarmCache
 from workflows import limits
 from workflows.authoring.app import App
-from workflows.client import creation, reading, requests
+from workflows.client import creation, listing, reading, requests
+from workflows.client.batches import Plan
 from workflows.client.reading import History
 from workflows.client.requests import Request
+from workflows.client.selection import Where, selection
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Intent, Keyspace
 from workflows.storage.manifest import KnownWorkflow
 from workflows.storage.records import Decision, End, GivenUp, Settlement, open_record
 from workflows.storage.store import Call, packb, unpackb
 from workflows.values import codec
+
+Answer = TypeVar("Answer")
 
 FEW = 200
 """What a call touches that takes up one thing: the header twice, and a handful of commands for each element."""
@@ -102,6 +107,67 @@ def test_an_event_is_put_back_without_a_look_at_the_others(
     store.most.clear()
     assert worker.commit(instance, token, fed=fed, withdrawn=[GivenUp(700, "wait")]) == 1
     assert store.most["commit"] < FEW
+
+
+# Listings
+
+LISTED = 20_000
+
+
+def carry_out(store: TouchingStore, plan: Plan[Answer]) -> Answer:
+    """A plan, on this store. Returns: what it came to."""
+    try:
+        asked = next(plan)
+        while True:
+            answers = store.execute([request.call for request in asked])
+            asked = plan.send([request.outcome(answer) for request, answer in zip(asked, answers, strict=True)])
+    except StopIteration as end:
+        result: Answer = end.value
+        return result
+
+
+@pytest.fixture
+def listed(store: TouchingStore) -> None:
+    """A full index, for which listings need no instances; ended ones are asked for their headers."""
+    index = store.keys.shard_key(0, "index")
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for number in range(LISTED):
+            line = f"complete|order|{1_772_000_000_000 + number}|a{number}"
+            pipeline.zadd(index, {line: 0})
+        pipeline.execute()
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("where", [{}, {"created_from": datetime(2026, 2, 25, tzinfo=UTC)}])
+def test_a_page_of_a_listing_touches_as_much_as_it_shows(
+    store: TouchingStore, oldest_first: bool, where: Where
+) -> None:
+    selected, cursor = selection(None, where), None
+    for _ in range(3):
+        plan = listing.list_instances(store.keys, "order", selected, cursor=cursor, oldest_first=oldest_first)
+        page = carry_out(store, plan)
+        assert len(page) == limits.LIST_PAGE
+        cursor = page.cursor
+    assert store.most["list"] < 8 * limits.LIST_PAGE + FEW
+    assert store.calls["peek"] == 0
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_page_that_looks_at_headers_looks_at_so_many_and_no_more(store: TouchingStore) -> None:
+    selected = selection(None, {"ended_from": datetime(2026, 1, 1, tzinfo=UTC)})
+    before = store.calls["peek"]
+    page = carry_out(store, listing.list_instances(store.keys, "order", selected))
+    assert (len(page), page.cursor is None) == (0, False)
+    assert store.calls["peek"] - before == limits.LIST_LOOKED // limits.LIST_PAGE
+    assert store.most["peek"] < 10 * limits.SCRIPT_ELEMENTS
+    assert store.most["list"] < 8 * limits.LIST_PAGE + FEW
+
+
+@pytest.mark.usefixtures("listed")
+def test_counting_what_is_listed_touches_none_of_it(store: TouchingStore) -> None:
+    assert carry_out(store, listing.count(store.keys, "order", selection("complete", {}))) == LISTED
+    assert store.most["list"] < FEW
 
 
 # Slices

@@ -1,29 +1,29 @@
-"""A verb for all instances in certain statuses: counted, asked about, and done with a bar that shows how far it is."""
+"""A verb for all instances that are meant: counted, asked about, and done with a bar that shows how far it is."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from workflows.cli.choosing import described, where_options
 from workflows.cli.frame import manifest_of
 from workflows.cli.showing import reply, shown
 from workflows.client import Client, WorkflowHandle
+from workflows.client.blocking import carry_out
 from workflows.client.bulk import BulkResult, BulkVerb
-from workflows.health import namespace
-from workflows.storage.outage import server_errors
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from workflows.client.listing import count
+from workflows.client.selection import Where, selection
 
 
-def bulk_options(verb: BulkVerb) -> Callable[[Command], Command]:
-    """``--status`` and ``--yes``."""
+def bulk_options(verb: BulkVerb) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--status``, what else says which are meant, and ``--yes``."""
 
-    def decorate(command: Command) -> Command:
-        command = click.option("--yes", is_flag=True, help="With --status: do not ask.")(command)
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--yes", is_flag=True, help="For many: do not ask.")(where_options(command))
         return click.option(
             "--status",
             "statuses",
@@ -35,29 +35,34 @@ def bulk_options(verb: BulkVerb) -> Callable[[Command], Command]:
     return decorate
 
 
-def meant_for_all(ids: object, statuses: tuple[str, ...], yes: bool) -> bool:
+def meant_for_all(ids: object, statuses: tuple[str, ...], where: Where, yes: bool) -> bool:
     """Whether a verb goes to many instances. Raises click.UsageError: it is for neither one nor many, or for both."""
-    if ids and statuses:
-        raise click.UsageError("give an ID, or --status for all in that status, not both")
-    if not ids and not statuses:
+    many = bool(statuses or where)
+    if ids and many:
+        raise click.UsageError("give an ID, or --status and its like for all of which that holds, not both")
+    if not ids and not many:
         raise click.UsageError("which instance? Give an ID, or --status for all in that status")
-    if yes and not statuses:
-        raise click.UsageError("--yes belongs to --status")
-    return bool(statuses)
+    if yes and not many:
+        raise click.UsageError("--yes belongs to --status and its like")
+    return many
 
 
-def give_all(client: Client, name: str, verb: BulkVerb, statuses: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
-    """Give the verb to all instances of a workflow in these statuses, and say what became of them."""
+def give_all(
+    client: Client, name: str, verb: BulkVerb, statuses: tuple[str, ...], where: Where, *, yes: bool, as_json: bool
+) -> None:
+    """Give the verb to all instances of a workflow that are meant, and say what became of them."""
     handle = client.workflow(name)
-    with server_errors(client.store.redis):
-        counts = namespace.count_instances(client.store, handle.name)
-    if not any(counts.values()):
+    selected = selection(verb.chosen(statuses or None), where)
+    number = carry_out(client.store, count(client.store.keys, handle.name, selected))
+    if not number and not handle.list(limit=1):
         manifest_of(client).workflow(handle.name)  # nothing at all: a slip of the pen, more often than not
-    number = sum(counts[status] for status in {*statuses})
-    if number and not yes and not _agreed(verb, handle.name, number, statuses):
-        click.echo("nothing was done", err=True)
-        raise click.exceptions.Exit(1)
-    result = _walk(handle, verb, statuses, number)
+    if number and not yes:
+        upto = "up to " if selected.needs_headers else ""
+        what = f"{upto}{number} of {handle.name} ({', '.join(selected.statuses)}{described(where)})"
+        if not agreed(verb.name, what):
+            click.echo("nothing was done", err=True)
+            raise click.exceptions.Exit(1)
+    result = _walk(handle, verb, statuses, where, number)
     about = {"workflow": handle.name, **asdict(result)}
     passed = f"; {result.skipped} had gone or ended meanwhile" if result.skipped else ""
     reply(as_json, about, f"{handle.name}: {result.done} {_done(verb)}{passed}")
@@ -67,14 +72,14 @@ def give_all(client: Client, name: str, verb: BulkVerb, statuses: tuple[str, ...
         raise click.ClickException(f"{len(result.errors)} could not be {_done(verb)}")
 
 
-def _agreed(verb: BulkVerb, name: str, number: int, statuses: tuple[str, ...]) -> bool:
-    what = f"{number} of {name} ({', '.join(statuses)})"
+def agreed(verb: str, what: str) -> bool:
+    """Whether whoever sits there wants that. Raises click.UsageError: nobody does."""
     if not sys.stdin.isatty():
-        raise click.UsageError(f"nobody can be asked here whether to {verb.name} {what}: add --yes")
-    return click.confirm(f"{verb.name.capitalize()} {what}?", err=True)
+        raise click.UsageError(f"nobody can be asked here whether to {verb} {what}: add --yes")
+    return click.confirm(f"{verb.capitalize()} {what}?", err=True)
 
 
-def _walk(handle: WorkflowHandle, verb: BulkVerb, statuses: tuple[str, ...], number: int) -> BulkResult:
+def _walk(handle: WorkflowHandle, verb: BulkVerb, statuses: tuple[str, ...], where: Where, number: int) -> BulkResult:
     walks: dict[str, Callable[..., BulkResult]] = {
         "pause": handle.pause_all,
         "resume": handle.resume_all,
@@ -83,10 +88,10 @@ def _walk(handle: WorkflowHandle, verb: BulkVerb, statuses: tuple[str, ...], num
         "delete": handle.delete_all,
     }
     if not sys.stderr.isatty():
-        return walks[verb.name](statuses)
+        return walks[verb.name](statuses or None, **where)
     # Those that come into the status meanwhile make it longer; the bar stays full then.
     with click.progressbar(length=number, label=handle.name, file=sys.stderr) as bar:
-        return walks[verb.name](statuses, progress=lambda so_far: bar.update(so_far.met - bar.pos))
+        return walks[verb.name](statuses or None, progress=lambda so_far: bar.update(so_far.met - bar.pos), **where)
 
 
 def _done(verb: BulkVerb) -> str:

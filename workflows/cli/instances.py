@@ -11,11 +11,14 @@ import click
 
 from workflows import limits
 from workflows.cli.bulk import bulk_options, give_all, meant_for_all
+from workflows.cli.choosing import where_options
 from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk
 from workflows.client.bulk import BulkVerb
+from workflows.client.listing import InstancePage
+from workflows.client.selection import Where
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
 from workflows.values import names
@@ -33,7 +36,14 @@ def instances() -> None:
 @click.argument("name")
 @click.option("--status", "statuses", multiple=True, type=click.Choice([str(status) for status in Status]))
 @click.option("--reverse", is_flag=True, help="Oldest first.")
-@click.option("--limit", type=click.IntRange(1, limits.LIST_PAGE_MAX), default=limits.LIST_PAGE, show_default=True)
+@where_options
+@click.option(
+    *("--limit", "--per-page", "limit"),
+    type=click.IntRange(1, limits.LIST_PAGE_MAX),
+    default=limits.LIST_PAGE,
+    show_default=True,
+)
+@click.option("--page", type=click.IntRange(1), help="Which one, by number; it is counted to, so a cursor is faster.")
 @click.option("--cursor", help="Go on after the page before; it named the cursor.")
 @json_option
 @pass_settings
@@ -41,25 +51,48 @@ def list_instances(
     settings: CommandSettings,
     name: str,
     statuses: tuple[str, ...],
+    where: Where,
     reverse: bool,
     limit: int,
+    page: int | None,
     cursor: str | None,
     as_json: bool,
 ) -> None:
     """List the instances of NAME, newest first."""
+    if page is not None and cursor is not None:
+        raise click.UsageError("give --page or --cursor, not both")
     with closing(settings.client()) as client:
-        page = client.workflow(name).list(statuses or None, limit, cursor, oldest_first=reverse)
-        if not page and not statuses and cursor is None:
+        handle = client.workflow(name)
+
+        def listed(most: int, after: str | None) -> InstancePage:
+            return handle.list(statuses or None, most, after, oldest_first=reverse, **where)
+
+        found = _paged(listed, limit, page or 1, cursor)
+        if not found and page is None and cursor is None and not handle.list(limit=1):
             manifest_of(client).workflow(name)  # nothing at all: a slip of the pen, more often than not
     if as_json:
-        found = [{"id": one.id, "status": str(one.status), "created_at": one.created_at.isoformat()} for one in page]
-        click.echo(json.dumps({"instances": found, "cursor": page.cursor}, indent=2))
+        shown = [{"id": one.id, "status": str(one.status), "created_at": one.created_at.isoformat()} for one in found]
+        click.echo(json.dumps({"instances": shown, "cursor": found.cursor}, indent=2))
         return
     table(
-        ("ID", "STATUS", "CREATED"), [(one.id, one.status, moment_text(one.created_at)) for one in page], empty="none"
+        ("ID", "STATUS", "CREATED"), [(one.id, one.status, moment_text(one.created_at)) for one in found], empty="none"
     )
-    if page.cursor is not None:
-        click.echo(f"more: --cursor {page.cursor}")
+    if found.cursor is not None:
+        click.echo(f"more: --cursor {found.cursor}")
+
+
+def _paged(
+    listed: Callable[[int, str | None], InstancePage], limit: int, number: int, cursor: str | None
+) -> InstancePage:
+    """The page of this number behind the cursor."""
+    passed = (number - 1) * limit
+    while passed > 0:
+        page = listed(min(passed, limits.LIST_PAGE_MAX), cursor)
+        passed -= len(page)
+        cursor = page.cursor
+        if cursor is None:
+            return InstancePage(())
+    return listed(limit, cursor)
 
 
 @instances.command("describe")
@@ -146,12 +179,18 @@ def _steering(verb: BulkVerb, help: str, act: Callable[[WorkflowInstance], None]
     @json_option
     @pass_settings
     def command(
-        settings: CommandSettings, name: str, id: str | None, statuses: tuple[str, ...], yes: bool, as_json: bool
+        settings: CommandSettings,
+        name: str,
+        id: str | None,
+        statuses: tuple[str, ...],
+        where: Where,
+        yes: bool,
+        as_json: bool,
     ) -> None:
-        many = meant_for_all(id, statuses, yes)
+        many = meant_for_all(id, statuses, where, yes)
         with closing(settings.client()) as client:
             if many or id is None:
-                give_all(client, name, verb, statuses, yes=yes, as_json=as_json)
+                give_all(client, name, verb, statuses, where, yes=yes, as_json=as_json)
                 return
             instance = find_instance(client, name, id)
             before = instance.status().status
@@ -184,14 +223,20 @@ _steering(bulk.RESTART, "Start one over, or all in a status.", WorkflowInstance.
 @json_option
 @pass_settings
 def delete(
-    settings: CommandSettings, name: str, ids: tuple[str, ...], statuses: tuple[str, ...], yes: bool, as_json: bool
+    settings: CommandSettings,
+    name: str,
+    ids: tuple[str, ...],
+    statuses: tuple[str, ...],
+    where: Where,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Remove some, or all in a status, with all they stored."""
-    many = meant_for_all(ids, statuses, yes)
+    many = meant_for_all(ids, statuses, where, yes)
     deleted, missing = [], []
     with closing(settings.client()) as client:
         if many:
-            give_all(client, name, bulk.DELETE, statuses, yes=yes, as_json=as_json)
+            give_all(client, name, bulk.DELETE, statuses, where, yes=yes, as_json=as_json)
             return
         for id in dict.fromkeys(ids):
             try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 import redis
 import redis.asyncio
@@ -28,6 +28,7 @@ from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
+from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
@@ -201,30 +202,34 @@ class AsyncWorkflowHandle:
         return await carry_out(store, batches.delete_batch(store.keys, self.name, ids))
 
     async def pause_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
     ) -> BulkResult:
         """See ``WorkflowHandle.pause_all``."""
-        return await self._for_all(bulk.PAUSE, status, progress)
+        return await self._for_all(bulk.PAUSE, status, where, progress)
 
     async def resume_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
     ) -> BulkResult:
         """See ``WorkflowHandle.resume_all``."""
-        return await self._for_all(bulk.RESUME, status, progress)
+        return await self._for_all(bulk.RESUME, status, where, progress)
 
     async def terminate_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
     ) -> BulkResult:
         """See ``WorkflowHandle.terminate_all``. ``progress`` is called, not awaited."""
-        return await self._for_all(bulk.TERMINATE, status, progress)
+        return await self._for_all(bulk.TERMINATE, status, where, progress)
 
-    async def restart_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+    async def restart_all(
+        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """See ``WorkflowHandle.restart_all``."""
-        return await self._for_all(bulk.RESTART, status, progress)
+        return await self._for_all(bulk.RESTART, status, where, progress)
 
-    async def delete_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+    async def delete_all(
+        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """See ``WorkflowHandle.delete_all``."""
-        return await self._for_all(bulk.DELETE, status, progress)
+        return await self._for_all(bulk.DELETE, status, where, progress)
 
     async def get(self, id: str) -> AsyncWorkflowInstance:
         """An instance that exists. Raises InstanceNotFound."""
@@ -241,19 +246,21 @@ class AsyncWorkflowHandle:
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
+        **where: Unpack[Where],
     ) -> InstancePage:
         """A page of instances, newest first; see ``WorkflowHandle.list``."""
         store = await self._client.store()
-        batch, page = listing.list_instances(
-            store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
+        selected = selection(status, where)
+        plan = listing.list_instances(
+            store.keys, self.name, selected, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
-        return page(await send_all(store, batch))
+        return await carry_out(store, plan)
 
     async def _for_all(
-        self, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None
+        self, verb: BulkVerb, status: str | Iterable[str] | None, where: Where, progress: Progress | None
     ) -> BulkResult:
         store = await self._client.store()
-        return await carry_out(store, bulk.for_all(store.keys, self.name, verb, status, progress))
+        return await carry_out(store, bulk.for_all(store.keys, self.name, verb, status, where, progress))
 
     async def _target(self) -> Target:
         if self._known is None:

@@ -14,7 +14,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import redis
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
@@ -28,6 +28,7 @@ from workflows.client.history import StepStatus
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
+from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
@@ -229,38 +230,47 @@ class WorkflowHandle:
         """
         return carry_out(self._store, batches.delete_batch(self._store.keys, self.name, ids))
 
-    def pause_all(self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None) -> BulkResult:
+    def pause_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """Pause all that are queued, running or waiting, or in one of these statuses; see ``terminate_all``."""
-        return self._for_all(bulk.PAUSE, status, progress)
+        return self._for_all(bulk.PAUSE, status, where, progress)
 
-    def resume_all(self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None) -> BulkResult:
+    def resume_all(
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """Let all go on that are paused or on their way there; see ``terminate_all``."""
-        return self._for_all(bulk.RESUME, status, progress)
+        return self._for_all(bulk.RESUME, status, where, progress)
 
     def terminate_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None
+        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
     ) -> BulkResult:
         """End all that have not ended, 100 at a time, newest first. Interrupted, it is called again and does the rest.
 
         Args:
             status: only those that are in this status, or in one of these, when they are listed.
+            where: only those of which all of this holds too; see ``Where``.
             progress: called after every hundred with what has been done so far.
         Raises:
             ConfigError: it makes no sense in that status; nothing has been done.
         """
-        return self._for_all(bulk.TERMINATE, status, progress)
+        return self._for_all(bulk.TERMINATE, status, where, progress)
 
-    def restart_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+    def restart_all(
+        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """Start all over that are in this status, or in one of these; see ``terminate_all``.
 
         Args:
             status: any of ``complete``, ``errored``, ``terminated``, ``paused``.
         """
-        return self._for_all(bulk.RESTART, status, progress)
+        return self._for_all(bulk.RESTART, status, where, progress)
 
-    def delete_all(self, status: str | Iterable[str], *, progress: Progress | None = None) -> BulkResult:
+    def delete_all(
+        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+    ) -> BulkResult:
         """Remove all that are in this status, or in one of these, whatever it is; see ``terminate_all``."""
-        return self._for_all(bulk.DELETE, status, progress)
+        return self._for_all(bulk.DELETE, status, where, progress)
 
     def get(self, id: str) -> WorkflowInstance:
         """An instance that exists.
@@ -279,21 +289,29 @@ class WorkflowHandle:
         cursor: str | None = None,
         *,
         oldest_first: bool = False,
+        **where: Unpack[Where],
     ) -> InstancePage:
         """A page of instances, newest first.
 
         Args:
             status: only those in this status, or in one of these.
             limit: 1 to 1,000.
-            cursor: ``cursor`` of the page before.
+            cursor: ``cursor`` of the page before, asked for with the same conditions.
+            where: only those of which all of this holds; see ``Where``. With ``ended_from`` or ``ended_before`` a page
+                looks at 2,000 instances at most, so it may be short, or empty, and still have a cursor.
+        Raises:
+            ConfigError: no such status, condition or cursor, a bad limit, a datetime without a time zone.
         """
-        batch, page = listing.list_instances(
-            self._store.keys, self.name, status=status, limit=limit, cursor=cursor, oldest_first=oldest_first
+        selected = selection(status, where)
+        plan = listing.list_instances(
+            self._store.keys, self.name, selected, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
-        return page(send_all(self._store, batch))
+        return carry_out(self._store, plan)
 
-    def _for_all(self, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None) -> BulkResult:
-        return carry_out(self._store, bulk.for_all(self._store.keys, self.name, verb, status, progress))
+    def _for_all(
+        self, verb: BulkVerb, status: str | Iterable[str] | None, where: Where, progress: Progress | None
+    ) -> BulkResult:
+        return carry_out(self._store, bulk.for_all(self._store.keys, self.name, verb, status, where, progress))
 
     def _instance(self, id: str) -> WorkflowInstance:
         return WorkflowInstance(self._store, self._store.keys.instance(self.name, id))

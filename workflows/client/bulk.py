@@ -1,4 +1,4 @@
-"""One verb for all instances of a workflow in certain statuses, as a plan that both clients carry out.
+"""One verb for all instances of a workflow that are meant, as a plan that both clients carry out.
 
 A walk goes from the newest instance to the oldest, 100 at a time, and comes by each once: what is created meanwhile, or
 moves into another status behind it, is not met. A verb is offered only for statuses that it leads out of, so walking
@@ -15,6 +15,7 @@ from workflows import limits
 from workflows.client import listing, requests
 from workflows.client.batches import BatchError, Plan, delete_each
 from workflows.client.requests import Request
+from workflows.client.selection import Selection, Where, selection
 from workflows.errors import ConfigError, InstanceNotFound, InvalidTransition, WorkflowError
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.status import FINAL, LIVE, Status
@@ -76,25 +77,29 @@ DELETE: Final = BulkVerb("delete", tuple(Status), requests.delete)
 
 
 def for_all(
-    keys: Keyspace, workflow: str, verb: BulkVerb, status: str | Iterable[str] | None, progress: Progress | None
+    keys: Keyspace,
+    workflow: str,
+    verb: BulkVerb,
+    status: str | Iterable[str] | None,
+    where: Where,
+    progress: Progress | None,
 ) -> Plan[BulkResult]:
-    """Give every instance in these statuses the verb.
+    """Give every instance that is meant the verb.
 
     Args:
         status: as each is when it is listed; None: all that the verb leads out of.
         progress: told after every hundred.
     Raises, before anything is sent:
-        ConfigError: see ``BulkVerb.chosen``.
+        ConfigError: see ``BulkVerb.chosen`` and ``selection``.
     """
-    return _walk(keys, workflow, verb, verb.chosen(status), progress or (lambda _: None))
+    return _walk(keys, workflow, verb, selection(verb.chosen(status), where), progress or (lambda _: None))
 
 
-def _walk(keys: Keyspace, workflow: str, verb: BulkVerb, statuses: list[str], progress: Progress) -> Plan[BulkResult]:
+def _walk(keys: Keyspace, workflow: str, verb: BulkVerb, selected: Selection, progress: Progress) -> Plan[BulkResult]:
     result = BulkResult()
     cursor: str | None = None
     while True:
-        asked, page_of = listing.list_instances(keys, workflow, status=statuses, limit=limits.BATCH, cursor=cursor)
-        page = page_of((yield asked))
+        page = yield from listing.list_instances(keys, workflow, selected, limit=limits.BATCH, cursor=cursor)
         instances = [keys.instance(workflow, one.id) for one in page]
         if verb is DELETE:
             answers = yield from delete_each(keys, instances)

@@ -1,24 +1,34 @@
-"""The instances of a workflow, newest or oldest first, in pages made of every shard's answer."""
+"""The instances of a workflow, newest or oldest first, in pages made of every shard's answer.
+
+A page reads a range of each shard's index. What the index does not say is read from the headers of those found there,
+and then a page may be short although more follow: it looks at so many instances and no more.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from workflows import limits
 from workflows.client import history
+from workflows.client.batches import Plan
 from workflows.client.requests import Request
+from workflows.client.selection import Selection
 from workflows.errors import ConfigError
-from workflows.storage.keys import Keyspace
+from workflows.storage.batches import portions
+from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.status import Status
 from workflows.storage.store import call_on, script
 
-_LIST = script(Path(__file__).parent / "list.lua")
-_CURSOR = re.compile(r"([0-9]{1,17}):([A-Za-z0-9_][A-Za-z0-9_-]{0,99})")
+_LIST = script(Path(__file__).with_name("list.lua"))
+_PEEK = script(Path(__file__).with_name("peek.lua"))
+_CURSOR = re.compile(r"[0-9]{1,17}:[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+_PLACE = re.compile(rb"([0-9]{1,15})\|([A-Za-z0-9_-]{1,100})")
+_FIELDS = ("st", "ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,10 @@ class InstanceSummary:
 
 @dataclass(frozen=True, slots=True)
 class InstancePage(Sequence[InstanceSummary]):
-    """A page of a listing: a sequence of summaries; ``cursor`` asks for the next page and is None at the end."""
+    """A page of a listing: a sequence of summaries; ``cursor`` asks for the next page and is None at the end.
+
+    Instances that come, go or change their status between two pages do not move the others.
+    """
 
     items: tuple[InstanceSummary, ...]
     cursor: str | None = None
@@ -54,59 +67,122 @@ class InstancePage(Sequence[InstanceSummary]):
         return iter(self.items)
 
 
+class _Line(NamedTuple):
+    """A line of the index; ``place`` orders it among all of the workflow."""
+
+    place: bytes
+    status: str
+
+    def summary(self, workflow: str) -> InstanceSummary | None:
+        """None: somebody else has written it."""
+        match = _PLACE.fullmatch(self.place)
+        at = match and history.moment(match[1])
+        return InstanceSummary(workflow, match[2].decode(), Status(self.status), at) if match and at else None
+
+
 def list_instances(
     keys: Keyspace,
     workflow: str,
+    selected: Selection,
     *,
-    status: str | Iterable[str] | None = None,
     limit: int = limits.LIST_PAGE,
     cursor: str | None = None,
     oldest_first: bool = False,
-) -> tuple[list[Request[list[tuple[str, str]]]], Callable[[list[list[tuple[str, str]]]], InstancePage]]:
-    """List a workflow's instances. Returns: one request per shard, and what makes a page of their answers.
+) -> Plan[InstancePage]:
+    """List a page of a workflow's instances.
 
-    Raises:
-        ConfigError: no such status, a bad limit or cursor.
+    Raises, before anything is sent:
+        ConfigError: a bad limit or cursor.
     """
-    statuses = _statuses(status)
     if not 1 <= limit <= limits.LIST_PAGE_MAX:
         raise ConfigError(f"limit is {limit!r}; it must be a number from 1 to {limits.LIST_PAGE_MAX}")
-    after = ""
-    if cursor is not None:
-        match = _CURSOR.fullmatch(cursor)
-        if match is None:
-            raise ConfigError(f"{cursor!r:.100} is not a cursor; use the one that came with the page before")
-        after = f"{match[1]}|{match[2]}"
-    # One more than asked for tells whether there is a next page.
-    arguments: dict[str, Any] = {"wf": workflow, "statuses": statuses, "n": limit + 1, "after": after}
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+        raise ConfigError(f"{cursor!r:.100} is not a cursor; use the one that came with the page before")
+    after = None if cursor is None else cursor.replace(":", "|").encode()
+    return _page(keys, workflow, selected, limit, after, oldest_first)
+
+
+def _page(
+    keys: Keyspace, workflow: str, selected: Selection, limit: int, after: bytes | None, oldest_first: bool
+) -> Plan[InstancePage]:
+    items: list[InstanceSummary] = []
+    cursor: bytes | None = None
+    at_a_time = max(limit, limits.LIST_PAGE) if selected.needs_headers else limit
+    looked, more = 0, True
+    while more and len(items) < limit and looked + at_a_time <= limits.LIST_LOOKED:
+        # One more than wanted tells whether there is a next page.
+        answers = yield _lines_of(keys, workflow, selected, after, oldest_first, at_a_time + 1)
+        lines = sorted((line for answer in answers for line in answer), reverse=not oldest_first)
+        more = len(lines) > at_a_time
+        lines = lines[:at_a_time]
+        looked += len(lines)
+        after = lines[-1].place if lines else after
+        found = [(line.place, one) for line in lines if (one := line.summary(workflow)) is not None]
+        meant = yield from _meant(keys, selected, [one for _, one in found])
+        for place, one in found:
+            if len(items) == limit:
+                more = True
+                break
+            cursor = place
+            if one.id in meant:
+                items.append(one)
+    return InstancePage(tuple(items), cursor.decode().replace("|", ":") if more and cursor is not None else None)
+
+
+def _lines_of(
+    keys: Keyspace, workflow: str, selected: Selection, after: bytes | None, oldest_first: bool, most: int
+) -> list[Request[list[_Line]]]:
+    arguments = _range(workflow, selected, after, oldest_first) | {"n": most}
     if oldest_first:
         arguments["oldest"] = True
-    requests = [Request(call_on(keys, _LIST, shard, [], arguments), _lines) for shard in range(keys.shards)]
-
-    def page(answers: list[list[tuple[str, str]]]) -> InstancePage:
-        lines = sorted((line for answer in answers for line in answer), reverse=not oldest_first)
-        items = tuple(_summary(workflow, *line) for line in lines[:limit])
-        more = len(lines) > limit
-        return InstancePage(items, lines[limit - 1][0].replace("|", ":") if more else None)
-
-    return requests, page
+    return [Request(call_on(keys, _LIST, shard, [], arguments), _lines) for shard in range(keys.shards)]
 
 
-def _statuses(status: str | Iterable[str] | None) -> list[str]:
-    wanted = [status] if isinstance(status, str) else list(Status) if status is None else list(status)
-    known = {str(one) for one in Status}
-    for one in wanted:
-        if one not in known:
-            raise ConfigError(f"There is no status {one!r:.100}; there are: {', '.join(Status)}")
-    return [str(one) for one in wanted]
+def _range(
+    workflow: str, selected: Selection, after: bytes | None = None, oldest_first: bool = False
+) -> dict[str, Any]:
+    start, stop = selected.bounds()
+    low, high = b"[" + start, b"(" + stop
+    if after is not None:
+        nearer = b"(" + after
+        if oldest_first:
+            low = max(low, nearer, key=lambda bound: bound[1:])
+        else:
+            high = min(high, nearer, key=lambda bound: bound[1:])
+    return {"wf": workflow, "statuses": [str(one) for one in selected.statuses], "low": low, "high": high}
 
 
-def _lines(answer: list[list[bytes]]) -> list[tuple[str, str]]:
-    return [(place.decode(), status.decode()) for place, status in answer]
+def _lines(answer: list[list[bytes]]) -> list[_Line]:
+    return [_Line(place, status.decode()) for place, status in answer]
 
 
-def _summary(workflow: str, place: str, status: str) -> InstanceSummary:
-    created, id = place.split("|")
-    at = history.moment(created)
-    assert at is not None
-    return InstanceSummary(workflow, id, Status(status), at)
+def _meant(keys: Keyspace, selected: Selection, found: Sequence[InstanceSummary]) -> Plan[set[str]]:
+    """The ids of those that are meant, by their headers if these have a say."""
+    if not selected.needs_headers:
+        return {one.id for one in found}
+    headers = yield from _headers(keys, [keys.instance(one.workflow, one.id) for one in found])
+    return {instance.id for instance, header in headers.items() if selected.fits(header)}
+
+
+def _headers(keys: Keyspace, instances: Sequence[Instance]) -> Plan[dict[Instance, Mapping[str, bytes | None]]]:
+    """What stands in the headers of those that are there and can be read."""
+    by_shard: dict[int, list[Instance]] = {}
+    for one in instances:
+        by_shard.setdefault(one.shard, []).append(one)
+    asked = [some for all_ in by_shard.values() for some in portions(all_, lambda _: 1, lambda _: 0)]
+    answers = yield [
+        Request(call_on(keys, _PEEK, some[0].shard, some, {"fields": _FIELDS}), lambda answer: answer) for some in asked
+    ]
+    return {
+        one: dict(zip(_FIELDS, values, strict=True))
+        for some, answer in zip(asked, answers, strict=True)
+        for one, values in zip(some, answer, strict=True)
+        if values and values[0]
+    }
+
+
+def count(keys: Keyspace, workflow: str, selected: Selection) -> Plan[int]:
+    """How many instances there are, from the index alone: as many at most, where headers have a say as well."""
+    arguments = _range(workflow, selected) | {"count": True}
+    answers = yield [Request(call_on(keys, _LIST, shard, [], arguments), int) for shard in range(keys.shards)]
+    return sum(answers)

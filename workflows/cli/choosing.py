@@ -1,0 +1,82 @@
+"""Options that say which instances are meant, for every verb that may go to many of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import click
+
+from workflows.client.selection import Where
+
+
+def _moment(*, end: bool) -> Callable[[click.Context, click.Parameter, str | None], datetime | None]:
+    """Reads a moment. A date alone is a whole day: its start, or its end."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+        if text is None:
+            return None
+        try:
+            day = date.fromisoformat(text)
+            moment = datetime(day.year, day.month, day.day) + timedelta(days=1 if end else 0)
+        except OverflowError:  # the last day there is
+            moment = datetime.max
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                hint = "it must be ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z"
+                raise click.BadParameter(f"{text!r:.100} is no moment; {hint}") from None
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+    return read
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--date-start", callback=_moment(end=False), help="Created then or later: ISO 8601, UTC; a date is a whole day."
+    ),
+    click.option("--date-end", callback=_moment(end=True), help="Created before; a date counts to its end."),
+    click.option("--ended-start", callback=_moment(end=False), help="Ended then or later."),
+    click.option("--ended-end", callback=_moment(end=True), help="Ended before."),
+)
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options; the command is given ``where``, made of those that were."""
+
+    @functools.wraps(command)
+    def with_where(
+        *args: Any,
+        date_start: datetime | None,
+        date_end: datetime | None,
+        ended_start: datetime | None,
+        ended_end: datetime | None,
+        **more: Any,
+    ) -> Any:
+        where: Where = {}
+        if date_start is not None:
+            where["created_from"] = date_start
+        if date_end is not None:
+            where["created_before"] = date_end
+        if ended_start is not None:
+            where["ended_from"] = ended_start
+        if ended_end is not None:
+            where["ended_before"] = ended_end
+        return command(*args, where=where, **more)
+
+    decorated: Callable[..., Any] = with_where
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def described(where: Where) -> str:
+    """The conditions in words; nothing where there are none."""
+    return "".join(
+        f", {name.replace('_', ' ')} {value.isoformat()}"
+        for name, value in where.items()
+        if isinstance(value, datetime)
+    )

@@ -1,0 +1,106 @@
+"""Which instances of a workflow are meant: by status, by when they were created or ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypedDict
+
+from workflows.errors import ConfigError
+from workflows.storage.status import FINAL, Status
+
+# Moments stand in the index as text of as many digits, until the year 2286.
+_DIGITS: Final = 13
+NEVER: Final = 10**_DIGITS - 1
+
+
+class Where(TypedDict, total=False):
+    """Conditions beside the status, all of which must hold; each may be left out. Moments are aware datetimes.
+
+    Attributes:
+        created_from, created_before: created at this moment or later; before this one.
+        ended_from, ended_before: ended at this moment or later; before this one.
+    """
+
+    created_from: datetime | None
+    created_before: datetime | None
+    ended_from: datetime | None
+    ended_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Moments in ms since the epoch, from the first up to the second, without it."""
+
+    start: int = 0
+    stop: int = NEVER
+
+    def holds(self, ms: int) -> bool:
+        return self.start <= ms < self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Conditions that have been checked.
+
+    Attributes:
+        ended: None: whether or not it has ended.
+    """
+
+    statuses: tuple[Status, ...]
+    created: Span = Span()
+    ended: Span | None = None
+
+    @property
+    def needs_headers(self) -> bool:
+        """Whether the index alone does not say which are meant."""
+        return self.ended is not None
+
+    def bounds(self) -> tuple[bytes, bytes]:
+        """The moments of creation, as the index has them: the first one, and the first one that is too late."""
+        return f"{self.created.start:0{_DIGITS}}".encode(), f"{self.created.stop:0{_DIGITS}}".encode()
+
+    def fits(self, header: Mapping[str, bytes | None]) -> bool:
+        """Whether an instance with this header is meant."""
+        if (header["st"] or b"").decode(errors="replace") not in self.statuses:
+            return False
+        ended = header["ended"] or b""
+        return self.ended is None or (ended.isdigit() and self.ended.holds(int(ended)))
+
+
+def selection(status: str | Iterable[str] | None, where: Where) -> Selection:
+    """What is asked for. Raises ConfigError: no such status or condition, or not a moment."""
+    unknown = sorted(str(key) for key in where if key not in Where.__annotations__)
+    if unknown:
+        raise ConfigError(f"There is no condition {', '.join(unknown)}; there are: {', '.join(Where.__annotations__)}")
+    statuses = _statuses(status)
+    created = _span("created", where.get("created_from"), where.get("created_before"))
+    if where.get("ended_from") is None and where.get("ended_before") is None:
+        return Selection(statuses, created)
+    ended = _span("ended", where.get("ended_from"), where.get("ended_before"))
+    # Nothing ends before it was created.
+    created = Span(created.start, min(created.stop, ended.stop))
+    return Selection(tuple(one for one in statuses if one in FINAL), created, ended)
+
+
+def _statuses(status: str | Iterable[str] | None) -> tuple[Status, ...]:
+    wanted = [status] if isinstance(status, str) else list(Status) if status is None else list(status)
+    known = {str(one) for one in Status}
+    for one in wanted:
+        if one not in known:
+            raise ConfigError(f"There is no status {one!r:.100}; there are: {', '.join(Status)}")
+    return tuple(dict.fromkeys(Status(one) for one in wanted))
+
+
+def _span(what: str, start: datetime | None, stop: datetime | None) -> Span:
+    from_ms = 0 if start is None else _moment_ms(f"{what}_from", start)
+    before_ms = NEVER if stop is None else _moment_ms(f"{what}_before", stop)
+    return Span(from_ms, before_ms)
+
+
+def _moment_ms(what: str, moment: object) -> int:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ConfigError(f"{what} is {moment!r:.100}; it must be a datetime with a time zone")
+    # Rounded up: what is before a part of a millisecond is before the next whole one.
+    return min(max(-int(-moment.timestamp() * 1000 // 1), 0), NEVER)
