@@ -63,8 +63,8 @@ class Attempt:
     handle: Any = None
     ended: bool = False
     dismissed: bool = False
-    _say: list[None] = field(default_factory=lambda: [None])
-    _start: list[None] = field(default_factory=lambda: [None])
+    _say: list[None] = field(default_factory=[None].copy)
+    _start: list[None] = field(default_factory=[None].copy)
 
     def begin(self) -> None:
         """Its time starts now."""

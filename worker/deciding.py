@@ -12,7 +12,7 @@ from workflows.authoring.app import App
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.decision import decide, events_among
 from workflows.replay.overrides import Overrides
-from workflows.replay.replay import RunStalled
+from workflows.replay.replay import Replay, RunStalled, Snapshot
 from workflows.storage.records import Decision
 
 _log = logging.getLogger("workflows.worker")
@@ -53,10 +53,10 @@ class Deciding:
         warm = self._replays.warm.take(instance)
         if warm is None:
             return None
-        if warm.generation != attempt.generation or not _is_only_step(warm, attempt.seq):
+        before = warm.replay.snapshot()
+        if warm.generation != attempt.generation or not _is_only_step(attempt.seq, before, warm.replay):
             self._replays.keep(instance, warm)
             return None
-        before = warm.replay.snapshot()
         try:
             self._replays.feed(instance, warm, [entry], live=True)
             return warm, decide(warm.replay, before, self._app, instance, warm.generation, self._overrides)
@@ -68,7 +68,6 @@ class Deciding:
             return None
 
 
-def _is_only_step(warm: WarmReplay, seq: int) -> bool:
+def _is_only_step(seq: int, open_: Snapshot, replay: Replay) -> bool:
     """Whether no other step is open: a heuristic for when to try, the script has the last word."""
-    replay = warm.replay
-    return all(other == seq or replay.command(other).kind != "do" for other in replay.snapshot().pending)
+    return open_.pending == (seq,) or all(other == seq or replay.command(other).kind != "do" for other in open_.pending)

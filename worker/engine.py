@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -318,13 +317,21 @@ class Engine:
 
     def _work(self, batch: list[Arrival]) -> bool:
         """Handle everything that arrived, in one round trip. Returns: whether to stop."""
-        round = Round(tokens=frozenset([item.token for item in batch if isinstance(item, Task)]))
+        tokens: list[str] = []
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
-        per_instance = Counter([item.attempt.instance for item in batch if isinstance(item, Finished)])
-        per_instance.update([item.instance for item in batch if isinstance(item, Task)])
+        per_instance: dict[Instance, int] = {}
         for item in batch:
-            if isinstance(item, Drain):
-                self._grace_over = item.until
+            if isinstance(item, Finished):
+                instance = item.attempt.instance
+            elif isinstance(item, Task):
+                instance = item.instance
+                tokens.append(item.token)
+            else:
+                if isinstance(item, Drain):
+                    self._grace_over = item.until
+                continue
+            per_instance[instance] = per_instance.get(instance, 0) + 1
+        round = Round(tokens=frozenset(tokens))
         stop = self._grace_over is not None
         for item in batch:
             match item:

@@ -13,8 +13,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from worker.attempt import Attempt
@@ -85,20 +84,19 @@ class Guardian:
         self._stop.set()
         self._thread.join(timeout=1)
 
-    @contextmanager
-    def watching(self, instance: Instance) -> Iterator[None]:
-        """Around user code on the engine's thread."""
+    def begin(self, instance: Instance) -> None:
+        """User code of an instance begins on the engine's thread, until ``end``."""
         self._since = monotonic()
         self._watched = instance
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._watched = None
-                if self._interrupted:
-                    self._interrupted = False
-                    # An interrupt not delivered yet must not hit the engine's own code.
-                    _interrupt(self._guarded.thread, None)
+
+    def end(self) -> None:
+        """It has come back. To be called once more when it raised: the interrupt may have come just before this."""
+        with self._lock:
+            self._watched = None
+            if self._interrupted:
+                self._interrupted = False
+                # An interrupt not delivered yet must not hit the engine's own code.
+                _interrupt(self._guarded.thread, None)
 
     def stuck(self) -> Instance | None:
         """The instance whose ``run`` has been blocking for too long, if there is one."""

@@ -73,9 +73,11 @@ class Replays:
         """
         try:
             entries = [journal.decode(blob) for blob in blobs]
-            with self._guardian.watching(instance):
-                warm.replay.feed(entries, live=live)
+            self._guardian.begin(instance)
+            warm.replay.feed(entries, live=live)
+            self._guardian.end()
         except BaseException:
+            self._guardian.end()
             warm.replay.close()
             raise
         if blobs:

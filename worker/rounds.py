@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,16 +14,15 @@ from workflows.errors import StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
 from workflows.storage.records import Asked, Decision, GivenUp, Settlement
-from workflows.storage.store import Script, Store, call_on, packb, script
+from workflows.storage.store import Store, call_on, packb, script
 from workflows.values import failure
 
 _log = logging.getLogger("workflows.worker")
 
 _HERE = Path(__file__).parent
-SETTLE = script(_HERE / "settle.lua")
-COMMIT = script(_HERE / "commit.lua")
-RELEASE = script(_HERE / "release.lua")
-_STAGE = script(_HERE / "stage.lua")
+# In the order in which they are sent: settles first, so that a commit of the same instance sees them.
+_SCRIPTS = [script(_HERE / name) for name in ("settle.lua", "stage.lua", "commit.lua", "release.lua")]
+_SETTLE, _STAGE, _COMMIT, _RELEASE = range(len(_SCRIPTS))
 
 STALLED = "run() blocked its worker: move the slow part into a step"
 
@@ -39,8 +38,8 @@ class _Addressed(NamedTuple):
     bytes: int = 0
 
 
-# By shard and by the identity the worker had when it claimed: a script call speaks for one of each.
-_Items = dict[tuple[int, str], list[_Addressed]]
+_elements_of: Callable[[_Addressed], int] = attrgetter("elements")
+_bytes_of: Callable[[_Addressed], int] = attrgetter("bytes")
 
 
 def is_large(decision: Decision) -> bool:
@@ -54,7 +53,7 @@ def _elements(decision: Decision) -> int:
 
 def _values(decision: Decision) -> int:
     """What the values weigh that can be sent in parts."""
-    return sum(map(_weight, decision.opened))
+    return sum([_weight(one) for one in decision.opened if one.message is not None])
 
 
 def _bytes(decision: Decision) -> int:
@@ -90,10 +89,8 @@ class Round:
     """
 
     tokens: frozenset[str] = frozenset()
-    _settles: _Items = field(default_factory=lambda: defaultdict(list))
-    _stages: _Items = field(default_factory=lambda: defaultdict(list))
-    _commits: _Items = field(default_factory=lambda: defaultdict(list))
-    _releases: _Items = field(default_factory=lambda: defaultdict(list))
+    # By script, shard and the identity the worker had when it claimed: a script call speaks for one of each.
+    _items: dict[tuple[int, int, str], list[_Addressed]] = field(default_factory=dict)
 
     def settle(self, worker: str, instance: Instance, settlement: Settlement, answered: Answered) -> None:
         """Add an outcome; answered with ``[code, now]``."""
@@ -101,8 +98,7 @@ class Round:
         if decision is not None:
             elements += _elements(decision)
             weight += _bytes(decision)
-        added = _Addressed(instance, settlement.wire(), answered, elements, weight)
-        self._settles[instance.shard, worker].append(added)
+        self._add(_SETTLE, worker, _Addressed(instance, settlement.wire(), answered, elements, weight))
 
     def commit(self, worker: str, instance: Instance, item: Item, answered: Answered, decision: Decision) -> None:
         """Add a turn's decision; answered with ``[code, now]``. A large one is sent in parts beforehand."""
@@ -110,14 +106,12 @@ class Round:
             parts = list(_parts(decision))
             for n, part in enumerate(parts, 1):
                 staged = {"g": item["g"], "t": item["t"], "n": n, "d": packb(part.wire())}
-                self._stages[instance.shard, worker].append(
-                    _Addressed(instance, staged, _no_answer, bytes=len(staged["d"]))
-                )
+                self._add(_STAGE, worker, _Addressed(instance, staged, _no_answer, bytes=len(staged["d"])))
             decision = Decision(end=decision.end, events=decision.events, parts=len(parts))
         item = {**item, "d": decision.wire()}
         # The last entry that it was decided over is compared, and so read once more.
         elements, weight = 1 + _elements(decision), _bytes(decision) + item["z"]
-        self._commits[instance.shard, worker].append(_Addressed(instance, item, answered, elements, weight))
+        self._add(_COMMIT, worker, _Addressed(instance, item, answered, elements, weight))
 
     def release(
         self, instance: Instance, held: Held, how: str = "back", reason: str = "", answered: Answered = _no_answer
@@ -132,7 +126,7 @@ class Round:
             "how": how,
             "reason": reason[:4_000],
         }
-        self._releases[instance.shard, held.worker].append(_Addressed(instance, item, answered))
+        self._add(_RELEASE, held.worker, _Addressed(instance, item, answered))
 
     def park(self, instance: Instance, held: Held, reason: str) -> None:
         """Stop an instance that cannot be replayed here, and say why. Never failed: other code may replay it."""
@@ -149,35 +143,28 @@ class Round:
         """Give back a turn whose ``run`` blocked: each time counts against the instance."""
         self.release(instance, held, "strike", STALLED)
 
+    def _add(self, script_: int, worker: str, added: _Addressed) -> None:
+        self._items.setdefault((script_, added.instance.shard, worker), []).append(added)
+
     def send(self, store: Store) -> None:
-        """Settles first, so that a commit of the same instance sees them.
+        """Make the calls, and tell each item its answer.
 
         Raises:
             redis.RedisError: any of it may or may not have happened.
         """
         calls, waiting = [], []
-        for script_, shard, worker, items in self._calls():
-            instances, places = numbered([one.instance for one in items])
-            for place, one in zip(places, items, strict=True):
-                one.item["i"] = place
-            arguments: dict[str, Any] = {"w": worker, "items": [one.item for one in items]}
-            if script_ is RELEASE:
-                arguments["x"] = failure.make("StalledError", StalledError.__doc__ or "")
-            calls.append(call_on(store.keys, script_, shard, instances, arguments))
-            waiting.append([one.answered for one in items])
-        for answers, handlers in zip(store.execute(calls), waiting, strict=True):
+        for (script_, shard, worker), items in sorted(self._items.items()):
+            for batch in portions(items, _elements_of, _bytes_of):
+                instances, places = numbered([one.instance for one in batch])
+                for place, one in zip(places, batch, strict=True):
+                    one.item["i"] = place
+                arguments: dict[str, Any] = {"w": worker, "items": [one.item for one in batch]}
+                if script_ == _RELEASE:
+                    arguments["x"] = failure.make("StalledError", StalledError.__doc__ or "")
+                calls.append(call_on(store.keys, _SCRIPTS[script_], shard, instances, arguments))
+                waiting.append(batch)
+        for answers, batch in zip(store.execute(calls), waiting, strict=True):
             if isinstance(answers, Exception):
                 raise answers
-            for answer, answered in zip(answers, handlers, strict=True):
-                answered(answer)
-
-    def _calls(self) -> Iterator[tuple[Script, int, str, list[_Addressed]]]:
-        for script_, grouped in (
-            (SETTLE, self._settles),
-            (_STAGE, self._stages),
-            (COMMIT, self._commits),
-            (RELEASE, self._releases),
-        ):
-            for (shard, worker), items in grouped.items():
-                for batch in portions(items, lambda one: one.elements, lambda one: one.bytes):
-                    yield script_, shard, worker, batch
+            for answer, one in zip(answers, batch, strict=True):
+                one.answered(answer)

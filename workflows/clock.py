@@ -44,6 +44,5 @@ def here() -> datetime:
     return datetime.now().astimezone()
 
 
-def monotonic() -> float:
-    """Seconds on this process's own clock: only for deadlines inside one process."""
-    return time.monotonic()
+monotonic = time.monotonic
+"""Seconds on this process's own clock: only for deadlines inside one process."""

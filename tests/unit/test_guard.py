@@ -183,6 +183,14 @@ def test_the_flag_belongs_to_one_thread_and_is_taken_back() -> None:
     assert guard.current() is None and seen == [None]
 
 
+def test_a_flag_left_behind_by_an_interrupt_goes_when_that_replay_is_entered_again() -> None:
+    replay = object()
+    guard.inside(replay).__enter__()
+    with guard.inside(replay):
+        pass
+    assert guard.current() is None
+
+
 def test_an_effect_caught_by_user_code_still_did_not_happen(tmp_path: Path) -> None:
     async def run(self: Any, event: Any, step: Any) -> str:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,13 @@ def guardian(interrupts: list[Any], cpu: SimpleNamespace) -> Iterator[Guardian]:
     yield Guardian(engine, STALL_SECONDS, pytest.fail)
 
 
+@contextmanager
+def watching(guardian: Guardian) -> Iterator[None]:
+    guardian.begin(INSTANCE)
+    yield
+    guardian.end()
+
+
 def look_for(guardian: Guardian, seconds: float, *, every: float, start: float) -> float:
     now = start
     while now < start + seconds:
@@ -51,7 +59,7 @@ def look_for(guardian: Guardian, seconds: float, *, every: float, start: float) 
 
 def test_a_run_that_blocks_is_interrupted(guardian: Guardian, interrupts: list[Any]) -> None:
     """It may compute or wait for the network: it is there at every look."""
-    with guardian.watching(INSTANCE):
+    with watching(guardian):
         now = look_for(guardian, 1.9, every=0.02, start=monotonic())
         assert interrupts == []
         look_for(guardian, 0.2, every=0.02, start=now)
@@ -61,14 +69,14 @@ def test_a_run_that_blocks_is_interrupted(guardian: Guardian, interrupts: list[A
 
 def test_a_run_on_a_busy_machine_is_left_alone(guardian: Guardian, interrupts: list[Any]) -> None:
     """Who looks comes late himself, so the thread he looks at had no chance to go on either."""
-    with guardian.watching(INSTANCE):
+    with watching(guardian):
         look_for(guardian, 10, every=0.5, start=monotonic())
         assert guardian.stuck() is None
     assert interrupts == []
 
 
 def test_a_run_is_left_alone_after_a_pause_of_the_whole_machine(guardian: Guardian, interrupts: list[Any]) -> None:
-    with guardian.watching(INSTANCE):
+    with watching(guardian):
         now = look_for(guardian, 0.1, every=0.02, start=monotonic())
         look_for(guardian, 0.1, every=0.02, start=now + 3600)
     assert interrupts == []
@@ -77,7 +85,7 @@ def test_a_run_is_left_alone_after_a_pause_of_the_whole_machine(guardian: Guardi
 def test_a_run_that_computes_and_lets_nobody_look_is_interrupted(
     guardian: Guardian, interrupts: list[Any], cpu: SimpleNamespace
 ) -> None:
-    with guardian.watching(INSTANCE):
+    with watching(guardian):
         now = look_for(guardian, 0.1, every=0.02, start=monotonic())
         cpu.seconds = 2.0
         guardian._look_at_run(now + 2.0)
@@ -87,7 +95,7 @@ def test_a_run_that_computes_and_lets_nobody_look_is_interrupted(
 def test_each_run_has_time_of_its_own(guardian: Guardian, interrupts: list[Any], cpu: SimpleNamespace) -> None:
     for _ in range(5):
         cpu.seconds += 1.5
-        with guardian.watching(INSTANCE):
+        with watching(guardian):
             look_for(guardian, 1.5, every=0.02, start=monotonic())
     assert interrupts == []
 

@@ -55,16 +55,19 @@ class Callback:
     @property
     def return_annotation(self) -> Any:
         """The function's return annotation, resolved; ``None`` where there is none or it cannot be resolved."""
-        return _return_annotation(self.function)
+        function = _plain_function(self.function)
+        return _return_annotation(function) if isinstance(function, FunctionType) else None
 
     def arguments(self, ctx: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What to call the function with: lazy references of ``self.env`` resolved, ``ctx`` put in its place.
 
         Call it outside ``run`` only, where bindings exist.
         """
+        place = self._ctx_place()
+        if place is None and not self.args and not self.kwargs:
+            return (), {}  # the usual case
         args = [_resolved(value) for value in self.args]
         kwargs = {name: _resolved(value) for name, value in self.kwargs.items()}
-        place = self._ctx_place()
         if place is not None and place < len(args):
             args.insert(place, ctx)
         elif place is not None:
@@ -103,7 +106,7 @@ class Callback:
         function: Any = self.function
         if not _fits(function, self.args, self.kwargs):
             self._bind(step)
-        record = None if function.__class__ is FunctionType and not function.__annotations__ else self.record
+        record = self.record
         if record is not None and record.initial is not None:
             raise ConfigError(
                 f'Step "{step}" returns {named(record.annotation)}, which cannot be made again from its fields: '
@@ -138,7 +141,10 @@ class Callback:
     @property
     def record(self) -> Record | None:
         """What the return annotation says a result is, where that is more than plain data."""
-        return _record_of(self.function)
+        function = _plain_function(self.function)
+        if not isinstance(function, FunctionType) or "return" not in function.__annotations__:
+            return None
+        return record_of(_return_annotation(function))
 
     def encode(self, value: Any, *, what: str) -> bytes:
         """Store a result, once it is certain that ``rebuild`` makes it again.
@@ -408,6 +414,8 @@ def _resolved(value: Any) -> Any:
 
 
 def _plain_function(function: Any) -> Any:
+    if function.__class__ is FunctionType:
+        return function
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, MethodType):
@@ -417,10 +425,7 @@ def _plain_function(function: Any) -> Any:
     return type(function).__call__
 
 
-def _return_annotation(function: Any) -> Any:
-    function = _plain_function(function)
-    if not isinstance(function, FunctionType):
-        return None
+def _return_annotation(function: FunctionType) -> Any:
     annotation = function.__annotations__.get("return")
     if not isinstance(annotation, str) and not _has_text(annotation):
         return annotation
@@ -462,10 +467,3 @@ def _has_text(annotation: Any) -> bool:
     arguments = typing.get_args(annotation)
     # What stands behind the first argument of Annotated may be any object, a text too.
     return any(map(_has_text, arguments[:1] if hasattr(annotation, "__metadata__") else arguments))
-
-
-def _record_of(function: Any) -> Record | None:
-    plain = _plain_function(function)
-    if not isinstance(plain, FunctionType) or "return" not in plain.__annotations__:
-        return None
-    return record_of(_return_annotation(plain))

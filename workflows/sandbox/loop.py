@@ -18,8 +18,8 @@ import inspect
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from itertools import count
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeVar
 
@@ -43,7 +43,7 @@ class ReplayFuture(asyncio.Future[T]):
     """A future that knows who listens to it."""
 
     def __init__(self, *, loop: ReplayLoop) -> None:
-        self.ordinal = loop.next_ordinal()
+        self.ordinal = next(loop.ordinals)
         self.listeners: list[Any] = []
         self.heard = False
         super().__init__(loop=loop)
@@ -79,7 +79,7 @@ class ReplayTask(asyncio.Task[T]):
         context: contextvars.Context | None,
         wraps: asyncio.Future[Any] | None = None,
     ) -> None:
-        self.ordinal = loop.next_ordinal()
+        self.ordinal = next(loop.ordinals)
         self.listeners: list[Any] = []
         self.heard = False
         self.wraps = wraps
@@ -172,7 +172,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, salt: int) -> None:
         self._ready: deque[asyncio.Handle] = deque()
-        self._ordinal = salt
+        self.ordinals = count(salt + 1)
         self._tasks: list[ReplayTask[Any]] = []
         self._prune_at = 64
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
@@ -183,22 +183,9 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
     # What the replay uses
 
-    def next_ordinal(self) -> int:
-        self._ordinal += 1
-        return self._ordinal
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> _Running:
         """Make this the running loop of the current thread for the length of the block."""
-        before = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=_drop_generator)
-        try:
-            yield
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(before)
+        return _Running(self, self._generators.add)
 
     def drain(self, until: asyncio.Future[Any]) -> None:
         """Run what is ready, in order, until nothing is or ``until`` is done."""
@@ -349,6 +336,27 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     sock_sendfile: Any = _forbidden("A socket", _OUTSIDE)
     add_signal_handler: Any = _forbidden("A signal", "Send the instance an event instead.")
     remove_signal_handler: Any = _forbidden("A signal", "Send the instance an event instead.")
+
+
+class _Running:
+    """A class, because contextlib's way costs three times as much, and this is done for each entry."""
+
+    __slots__ = ("_before", "_hooks", "_loop", "_made")
+
+    def __init__(self, loop: ReplayLoop, made: Callable[[AsyncGenerator[Any, Any]], None]) -> None:
+        self._loop = loop
+        self._made = made
+
+    def __enter__(self) -> None:
+        before = asyncio._get_running_loop()
+        self._before = before if before is not self._loop else None  # as in guard.inside
+        self._hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self._loop)
+        sys.set_asyncgen_hooks(firstiter=self._made, finalizer=_drop_generator)
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio._set_running_loop(self._before)
 
 
 def _refuse_as_completed(frame: FrameType) -> None:

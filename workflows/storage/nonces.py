@@ -8,17 +8,18 @@ loop.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 import random
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _generator = random.Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _generator.seed(os.urandom(32)))
 
 
 def call() -> str:
     """Ten characters, from which a script makes the nonces of one call."""
-    return base64.urlsafe_b64encode(_generator.getrandbits(64).to_bytes(8, "big"))[:10].decode()
+    return binascii.b2a_base64(_generator.getrandbits(64).to_bytes(8, "big"))[:10].translate(_URL_SAFE).decode()
 
 
 def entry() -> str:

@@ -141,9 +141,9 @@ class _Open:
     def of(cls: type[_Record], values: Sequence[Any]) -> _Record:
         """From values as they come out of msgpack, with bytes for text."""
         found = {}
-        for declared, value in zip(fields(cls), values[1:], strict=False):
+        for (name, is_text), value in zip(_VALUES[cls.kind], values[1:], strict=False):
             if value is not False:
-                found[declared.name] = value.decode() if declared.type == "str" else value
+                found[name] = value.decode() if is_text else value
         return cls(**found)
 
 
@@ -204,6 +204,8 @@ class OpenChild(_Open):
 
 Open = OpenStep | OpenSleep | OpenWait | OpenChild
 OPEN: Mapping[str, type[Open]] = {one.kind: one for one in (OpenStep, OpenSleep, OpenWait, OpenChild)}
+_VALUES = {kind: [(value.name, value.type == "str") for value in fields(one)] for kind, one in OPEN.items()}
+"""Names, and whether each is a text."""
 
 
 def open_record(values: Any) -> Open:

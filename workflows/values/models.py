@@ -142,7 +142,6 @@ def record_of(annotation: Any) -> Record | None:
     """The record for an annotation that mentions one; None for any other, and where no schema can be made of it."""
     if annotation is None:
         return None
-    annotation = _awaited(annotation)
     try:
         key: Any = annotation
         known = _records.get(key)
@@ -153,7 +152,8 @@ def record_of(annotation: Any) -> Record | None:
         if len(_records) >= _KEPT:
             _records.clear()
         # With the annotation itself, so that an id stays its own.
-        known = _records[key] = (annotation, _make(annotation) if _mentions(annotation, set()) else None)
+        awaited = _awaited(annotation)
+        known = _records[key] = (annotation, _make(awaited) if _mentions(awaited, set()) else None)
     return known[1]
 
 
