@@ -1,114 +1,193 @@
-"""Cron lines that create instances: one instance per firing, however many orchestrators there are (F38).
+"""Schedules create instances: one per firing, however many orchestrators there are (F38).
 
-The instance id is made of the schedule and its moment, so creating a firing twice is one instance. A firing that is
-late by more than ``limits.CATCH_UP_MS`` is skipped, except for the last one missed: after an hour of silence a schedule
-fires once, not sixty times (F39). Cron lines are read in UTC.
+A look at a schedule has two halves. ``decide`` says which firings are to be created, from its line, from how far it has
+come, and from whether the instance of its last firing still runs; that is put down in one compare-and-set. What stands
+there is then carried out, by whoever comes first, after a death by somebody else: each part of it may be done twice,
+because the id of an instance is made of schedule and moment. Nobody acts upon a decision that has lost.
+
+A firing that is late by more than ``limits.CATCH_UP_MS`` is skipped, except for the last one missed: after an hour of
+silence a schedule fires once, not sixty times (F39). A schedule may say otherwise.
 """
 
 from __future__ import annotations
 
 import logging
-import zlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 
-from croniter import croniter
+import redis
 
 from workflows import limits
+from workflows.client import requests
+from workflows.storage import aside
 from workflows.storage.aside import note, shown
 from workflows.storage.intake import create_call, new_instance
-from workflows.storage.manifest import KnownWorkflow, Manifest, read_manifest
+from workflows.storage.manifest import read_manifest
 from workflows.storage.records import Firing
-from workflows.storage.store import Call, Store, script
+from workflows.storage.schedules import KnownSchedule, ScheduleState, schedule_call, schedules_of
+from workflows.storage.status import FINAL
+from workflows.storage.store import Store
 from workflows.values import codec
+from workflows.values.cron import firings, last_firing, next_firing
+from workflows.values.schedules import CronSchedule
 
-_SCHEDULE = script(Path(__file__).with_name("schedule.lua"))
 _log = logging.getLogger("workflows.orchestrator")
+_ENDED = frozenset(status.value.encode() for status in FINAL)
 
 FIRINGS_PER_LOOK = 100
 
 
-@dataclass(frozen=True, slots=True)
-class CronLine:
-    """One cron line of one workflow."""
+def tick(store: Store, now_ms: int) -> int:
+    """Create the instances that are due. Returns: how many firings were seen to here."""
+    made = 0
+    states, published = store.commands([["HGETALL", store.keys.schedules], ["HGETALL", store.keys.manifest]])
+    manifest = read_manifest(published)
+    unreadable: list[tuple[str, str]] = []
+    for known in schedules_of(manifest, unreadable):
+        found = states.pop(known.id.encode(), b"")
+        try:
+            wanted = look(store, known, found, now_ms)
+        except (ValueError, KeyError, OverflowError) as error:
+            unreadable.append((known.id, str(error)))
+            continue
+        if wanted is not None:
+            made += stand(store, known, found, wanted)
+    for id, why in unreadable:
+        note(store, store.keys.manifest, f"a schedule cannot be read: {why}", id.encode())
+    if manifest.apps and not manifest.unreadable and not unreadable:
+        # Of schedules that no app has any more.
+        for id, found in states.items():
+            store.call(schedule_call(store.keys, id, found, b""))
+    return made
 
-    target: KnownWorkflow
-    cron: str
 
-    @property
-    def id(self) -> str:
-        return f"{self.target.name} {self.cron}"
+def look(store: Store, known: KnownSchedule, found: bytes, now_ms: int) -> ScheduleState | None:
+    """What is to stand in place of what was found; None: nothing is to be done.
 
-    def instance_id(self, at_ms: int) -> str:
-        """Same firing, same id; the cron line itself has characters that ids cannot have."""
-        return f"cron-{zlib.crc32(self.cron.encode()):08x}-{at_ms}"
+    Raises: ValueError, KeyError, OverflowError: its line cannot be read.
+    """
+    if not found:
+        # First seen: fires from now on, not for the past.
+        return ScheduleState(now_ms)
+    try:
+        state = ScheduleState.of(found, now_ms)
+    except ValueError:
+        why = f"the last firing of a schedule was {shown(found, 40)}; it goes on from now"
+        note(store, store.keys.schedules, why, known.id.encode())
+        return ScheduleState(now_ms)
+    if state.make:
+        return state  # somebody has decided, and may be dead
+    last = state.last
+    wanted = decide(
+        known.schedule,
+        state,
+        due_of(known.schedule, state, now_ms),
+        lambda: last is not None and _runs(store, known, last),
+    )
+    return None if wanted == state else wanted
 
 
-def schedules_of(manifest: Manifest) -> list[CronLine]:
-    """The schedules of published workflows."""
-    return [CronLine(known, cron) for known in manifest.workflows.values() for cron in known.schedules]
+def due_of(schedule: CronSchedule, state: ScheduleState, now_ms: int) -> list[int]:
+    """The firings to decide about, by what the line says, oldest first, without those too late to matter.
 
-
-def firings(cron: str, after_ms: int, now_ms: int) -> list[int]:
-    """The moments a cron line fires in (after, now], oldest first, without those too late to matter."""
-    start = after_ms
-    if now_ms - after_ms > limits.CATCH_UP_MS:
+    Raises: as ``next_firing``.
+    """
+    line, zone, start = schedule.cron, schedule.timezone, state.at
+    if state.paused is not None or next_firing(line, zone, start) > now_ms:
+        return []
+    late = now_ms - (limits.CATCH_UP_MS if schedule.catch_up_ms is None else schedule.catch_up_ms)
+    # So long ago that chance cannot have put it off until now.
+    long_ago = late - schedule.jitter_ms - 1
+    if schedule.catch_up_ms is not None:
+        start = max(start, long_ago)
+    elif long_ago > start:
         # The last missed firing, found backwards, so that a year of silence costs nothing.
-        last = croniter(cron, datetime.fromtimestamp((now_ms - limits.CATCH_UP_MS) / 1000, UTC)).get_prev(float)
-        start = max(after_ms, int(last * 1000) - 1)
-    found: list[int] = []
-    times = croniter(cron, datetime.fromtimestamp(start / 1000, UTC))
-    while len(found) < FIRINGS_PER_LOOK:
-        moment = int(times.get_next(float) * 1000)
-        if moment > now_ms:
-            break
-        found.append(moment)
+        start = max(start, (last_firing(line, zone, start, long_ago) or start + 1) - 1)
+    found = []
+    for at in islice(firings(line, zone, start, now_ms), FIRINGS_PER_LOOK):
+        due = schedule.due_ms(at)
+        if due > now_ms:
+            break  # those behind it wait for it, so that firings keep their order
+        if due >= late or schedule.catch_up_ms is None:
+            found.append(at)
     return found
 
 
-def tick(store: Store, now_ms: int) -> int:
-    """Create the instances that are due. Returns: how many firings were handled here."""
-    created = 0
-    cursors, published = store.commands([["HGETALL", store.keys.schedules], ["HGETALL", store.keys.manifest]])
-    for schedule in schedules_of(read_manifest(published)):
-        cursor = cursors.get(schedule.id.encode())
-        if cursor is None:
-            # First seen: fires from now on, not for the past.
-            _move(store, schedule, b"", now_ms)
-            continue
-        after = _moment(cursor, now_ms)
-        if after is None:
-            why = f"the last firing of a schedule was {shown(cursor, 40)}; it goes on from now"
-            note(store, store.keys.schedules, why, schedule.id.encode())
-            _move(store, schedule, cursor, now_ms)
-            continue
-        try:
-            due = firings(schedule.cron, after, now_ms)
-        except (ValueError, KeyError, OverflowError) as error:
-            note(store, store.keys.manifest, f"a schedule cannot be read: {error}", schedule.id.encode())
-            continue
-        for moment in due:
-            _create(store, schedule, moment)
-        if due:
-            created += len(due) if _move(store, schedule, cursor, due[-1]) else 0
-    return created
+def decide(schedule: CronSchedule, state: ScheduleState, due: list[int], runs: Callable[[], bool]) -> ScheduleState:
+    """What becomes of the firings that are due.
+
+    Args:
+        runs: whether the instance of the last firing has not ended; asked only where it matters.
+    """
+    at = due[-1] if due else state.at
+    if state.paused is not None:
+        return state
+    due = due if state.waits is None else [state.waits, *due]
+    if not due:
+        return state
+    if schedule.overlap == "allow":
+        return ScheduleState(at, make=tuple(due))
+    if not runs():
+        made, due = due[0], due[1:]
+        if schedule.overlap == "cancel":
+            # Those before it would end as soon as they were there.
+            made = due[-1] if due else made
+        waits = due[0] if schedule.overlap == "queue" and due else None
+        return ScheduleState(at, last=made, waits=waits, make=(made,))
+    match schedule.overlap:
+        case "cancel":
+            return ScheduleState(at, last=due[-1], make=(due[-1],), ends=state.last)
+        case "queue":
+            return ScheduleState(at, last=state.last, waits=due[0])
+        case _:
+            return ScheduleState(at, last=state.last)
 
 
-def _moment(cursor: bytes, now_ms: int) -> int | None:
-    """What a cursor says; None when it cannot be one: it would make the schedule fire never, or too often."""
-    if not cursor.isdigit() or len(cursor) > 15 or int(cursor) > now_ms + limits.DAY_MS:
-        return None
-    return int(cursor)
+def stand(store: Store, known: KnownSchedule, found: bytes, wanted: ScheduleState) -> int:
+    """Let it stand in place of what was found, and carry it out. Returns: how many firings were seen to here."""
+    stands = wanted.wire()
+    if stands != found and not store.call(schedule_call(store.keys, known.id, found, stands)):
+        return 0
+    if not wanted.make:
+        return 0
+    if wanted.ends is not None:
+        # Under an id of its own: whoever starts it over meanwhile has started it over.
+        instance = known.instance(store.keys, wanted.ends)
+        store.call(requests.terminate(store.keys, instance, command_id=f"overlap-{wanted.make[0]}").call)
+    for at in wanted.make:
+        _create(store, known, at)
+    done = replace(wanted, make=(), ends=None).wire()
+    return len(wanted.make) if store.call(schedule_call(store.keys, known.id, stands, done)) else 0
 
 
-def _move(store: Store, schedule: CronLine, cursor: bytes, to_ms: int) -> bool:
-    arguments = {"id": schedule.id, "from": cursor, "to": str(to_ms)}
-    return bool(store.call(Call(_SCHEDULE, [store.keys.schedules], arguments)))
+def next_due(store: Store, now_ms: int) -> list[int]:
+    """When the next firing of each schedule is to be created, for whoever lets time pass. In ms."""
+    states, published = store.commands([["HGETALL", store.keys.schedules], ["HGETALL", store.keys.manifest]])
+    found = []
+    for known in schedules_of(read_manifest(published)):
+        blob = states.get(known.id.encode())
+        due = None if blob is None else known.next_due(ScheduleState.of(blob, now_ms), now_ms)
+        if due is not None:
+            found.append(due[1])
+    return found
 
 
-def _create(store: Store, schedule: CronLine, at_ms: int) -> None:
-    params = codec.encode(schedule.target.validate_params(None), what="the params of a scheduled instance")
-    item = new_instance(schedule.target, schedule.instance_id(at_ms), params, firing=Firing(schedule.cron, at_ms))
+def _runs(store: Store, known: KnownSchedule, at_ms: int) -> bool:
+    """Whether the instance of a firing is there and has not ended; a paused one has not."""
+    header = store.keys.header(known.instance(store.keys, at_ms))
+    try:
+        status = store.command("HGET", header, "st")
+    except redis.ResponseError as error:
+        if not aside.is_about_data(error):
+            raise
+        return False
+    return status is not None and status not in _ENDED
+
+
+def _create(store: Store, known: KnownSchedule, at_ms: int) -> None:
+    params = codec.encode(known.target.validate_params(None), what="the params of a scheduled instance")
+    firing = Firing(known.schedule.cron, at_ms)
+    item = new_instance(known.target, known.schedule.instance_id(at_ms), params, firing=firing)
     store.call(create_call(store.keys, item))
     _log.info("schedule fired", extra={"workflow": item.workflow, "instance": item.id})

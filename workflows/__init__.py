@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WorkflowTimeoutError,
     )
     from workflows.values.codec import InstanceRef
+    from workflows.values.schedules import CronSchedule
 
 _NAMES = {
     "client.aio": "AsyncClient",
@@ -84,6 +85,7 @@ _NAMES = {
     "authoring.retries": "Retry StepConfig",
     "authoring.step": "WorkflowStep",
     "authoring.workflow": "ExecutionContext WorkflowEntrypoint",
+    "values.schedules": "CronSchedule",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -102,6 +104,7 @@ def __dir__() -> list[str]:
 __all__ = [
     # Writing workflows
     "App",
+    "CronSchedule",
     "ExecutionContext",
     "InstanceRef",
     "ReceivedEvent",

@@ -87,6 +87,9 @@ COMMAND_ID_CHARACTERS: Final = 200  # ids by which repeated commands and events 
 # Schedules
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
 CATCH_UP_MS: Final = 1 * MINUTE_MS  # firings that are later are skipped, except for the last one
+CATCH_UP_MS_MIN: Final = 10 * SECOND_MS  # of a schedule that says so itself; it is looked once a second
+JITTER_MS_MAX: Final = DAY_MS
+BACKFILL: Final = 1_000  # firings that one backfill creates instances for
 SCHEDULE_CHARACTERS: Final = 256  # one cron expression (model: 256)
 
 # Processes

@@ -28,6 +28,7 @@ from workflows.storage import aside, doorbell, keys
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.schedules import states_of
 from workflows.storage.store import Store, packb
 
 app = App("shop")
@@ -279,7 +280,7 @@ def test_cursors_of_schedules_that_are_none_are_put_right(running: Running) -> N
     running.redis.hset(running.keys.schedules, "clock * * * * *", b"\xff")
     running.redis.hset(running.keys.schedules, "clock no cron", "1")
     running.check()
-    running.wait(lambda: (store.command("HGET", running.keys.schedules, "clock * * * * *") or b"").isdigit())
+    running.wait(lambda: "clock * * * * *" in states_of(store.fields(running.keys.schedules), store.clock.now_ms()))
     running.wait(lambda: {note.key for note in _set_aside(running)} >= {running.keys.schedules, running.keys.manifest})
 
 

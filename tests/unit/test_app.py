@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.replaying import Driver
-from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
+from workflows import App, CronSchedule, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.env import LazyEnv
 from workflows.authoring.event import Schedule, ScheduledTime
 from workflows.errors import (
@@ -72,7 +72,7 @@ def test_every_setting_of_a_workflow_is_kept() -> None:
         queue="gpu",
     )(Plain)
     definition = app.definition("n")
-    assert definition.schedules == ("0 9 * * MON-FRI", "*/5 * * * *")
+    assert [schedule.cron for schedule in definition.schedules] == ["0 9 * * MON-FRI", "*/5 * * * *"]
     assert (definition.retention_success_ms, definition.retention_error_ms) == (86_400_000, 172_800_000)
     assert (definition.step_limit, definition.queue) == (7, "gpu")
 
@@ -257,7 +257,7 @@ def test_cron_handler_becomes_a_hidden_workflow_with_one_step() -> None:
         return "done"
 
     definition = app.definition("cron-daily")
-    assert definition.hidden and definition.schedules == ("0 9 * * *",)
+    assert definition.hidden and definition.schedules == (CronSchedule("0 9 * * *"),)
     assert app.workflow_bindings == {}
     driver = Driver(definition.workflow_class, env={"NAME": "prod"})
     driver.replay._event = WorkflowEvent(

@@ -24,7 +24,6 @@ from workflows.authoring.declarations import (
     check_class,
     checked_producers,
     checked_queues,
-    checked_schedules,
     cron_workflow,
     step_defaults,
     step_limit,
@@ -37,6 +36,7 @@ from workflows.values import names
 from workflows.values.durations import Duration
 from workflows.values.models import check_params
 from workflows.values.retention import retention_ms
+from workflows.values.schedules import CronSchedule, checked_schedules
 
 Class = TypeVar("Class", bound=type[WorkflowEntrypoint[Any]])
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -91,7 +91,7 @@ class App:
         *,
         name: str | None = None,
         binding: str | None = None,
-        schedules: str | Iterable[str] = (),
+        schedules: str | CronSchedule | Iterable[str | CronSchedule] = (),
         retention: Duration | Mapping[str, Duration] | None = None,
         limits: Mapping[str, int] | None = None,
         queue: str | None = None,
@@ -114,7 +114,8 @@ class App:
         Args:
             name: default the class's, ``ApprovalWorkflow`` gives ``approval-workflow``.
             binding: its name in ``self.env``; default the name in capitals, ``APPROVAL_WORKFLOW``.
-            schedules: a cron expression or several, of 5 fields (or 6, the last being seconds), in UTC. Each match
+            schedules: a cron expression or several, of 5 fields (or 6, the last being seconds), in UTC; or
+                ``CronSchedule``, which knows time zones and what to do when firings overlap or are late. Each match
                 creates an instance with ``event.schedule`` set.
             retention: how long ended instances are kept: a duration, or ``{"success": …, "error": …}``.
             limits: ``{"steps": n}``, most calls of ``step.do`` per instance, 1 to 25,000.
@@ -164,7 +165,7 @@ class App:
         return function
 
     def cron(
-        self, *expressions: str, name: str | None = None, queue: str | None = None
+        self, *expressions: str | CronSchedule, name: str | None = None, queue: str | None = None
     ) -> Callable[[Handler], Handler]:
         """Run ``async def handler(event, env)`` (or a plain function) on a schedule, as a step with retries.
 
@@ -172,7 +173,7 @@ class App:
         good instance id: ``env.DAILY_WORKFLOW.create(id=f"daily-{int(event.scheduled_time)}")``.
 
         Args:
-            expressions: of 5 fields (or 6, the last being seconds), in UTC.
+            expressions: of 5 fields (or 6, the last being seconds), in UTC; or ``CronSchedule``.
             name: default the function's; the workflow behind it is called ``cron-<name>``.
         Raises: BadName, BadSchedule, UnknownQueue, ConfigError.
         """
@@ -265,7 +266,7 @@ class App:
                 definition.name: {
                     "binding": definition.binding,
                     "queue": definition.queue,
-                    "schedules": list(definition.schedules),
+                    "schedules": [schedule.wire() for schedule in definition.schedules],
                     "retention": {
                         "success_ms": definition.retention_success_ms,
                         "error_ms": definition.retention_error_ms,

@@ -1,4 +1,4 @@
-"""What an app declares, checked when its module is imported: queues, schedules, limits, workflow classes.
+"""What an app declares, checked when its module is imported: queues, limits, workflow classes.
 
 A cron handler is made into a workflow of one step here.
 """
@@ -6,10 +6,8 @@ A cron handler is made into a workflow of one step here.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from workflows import limits as bounds
@@ -19,63 +17,12 @@ from workflows.authoring.event import WorkflowEvent
 from workflows.authoring.retries import StepConfig
 from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import WorkflowEntrypoint
-from workflows.errors import BadSchedule, ConfigError
+from workflows.errors import ConfigError
 from workflows.values import names
 from workflows.values.durations import Duration, parse_ms
 
-_CRON: Final = re.compile(r"[0-9A-Za-z*/,#?L -]+")
-_CRON_FIELDS: Final = (5, 6)
 _CRON_STEP: Final = "scheduled"
 CRON_PREFIX: Final = "cron-"
-_EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)  # any moment does: it is only asked whether there is a next one
-
-
-def check_schedule(expression: object, where: str = "schedule") -> str:
-    """Return a cron expression with single spaces between its fields.
-
-    Raises: BadSchedule.
-    """
-    if not isinstance(expression, str) or not expression.strip():
-        raise BadSchedule(f'The {where} has an empty schedule. Use a cron expression such as "0 9 * * MON-FRI".')
-    fields = expression.split()
-    text = " ".join(fields)
-    reason = None
-    if len(text) > bounds.SCHEDULE_CHARACTERS:
-        reason = f"it has {len(text)} characters, and the most is {bounds.SCHEDULE_CHARACTERS}"
-    elif len(fields) not in _CRON_FIELDS:
-        reason = f"it has {len(fields)} fields instead of 5 (or 6, the last being seconds)"
-    elif not _CRON.fullmatch(text) or any(field.upper() in ("H", "R") for field in fields):
-        reason = "it has other characters than numbers, names, * / , - # ? L"
-    else:
-        reason = _cron_problem(text)
-    if reason is not None:
-        raise BadSchedule(
-            f'The {where} has the schedule "{expression[:100]}", which cannot be read: {reason}. Use minute, hour, '
-            'day, month and weekday, such as "0 9 * * MON-FRI" or "*/15 * * * *".'
-        )
-    return text
-
-
-def _cron_problem(text: str) -> str | None:
-    # Imported here, because only apps with schedules need it.
-    from croniter import CroniterError, croniter
-
-    try:
-        croniter(text, _EPOCH).get_next(float)  # fails for a day that never comes, 31 February
-    except (CroniterError, ValueError, KeyError, OverflowError) as error:
-        return str(error)
-    return None
-
-
-def checked_schedules(given: Any, where: str) -> tuple[str, ...]:
-    """One cron expression or several, each once. Raises: BadSchedule."""
-    listed = [given] if isinstance(given, str) else list(given)
-    if isinstance(given, list) and not listed:
-        raise BadSchedule(f"The {where} has an empty list of schedules. Leave it out, or give a cron expression.")
-    found = tuple([check_schedule(expression, where) for expression in listed])
-    if len(set(found)) != len(found):
-        raise BadSchedule(f"The {where} has the same schedule twice.")
-    return found
 
 
 def checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from workflows.authoring.step import WorkflowStep
 from workflows.errors import BadParams
 from workflows.values import codec
 from workflows.values.models import named, params_record, place
+from workflows.values.schedules import CronSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as _TypeVar
@@ -59,7 +60,7 @@ class Definition:
     workflow_class: type[WorkflowEntrypoint[Any]]
     params_model: Any = None
     queue: str = "default"
-    schedules: tuple[str, ...] = ()
+    schedules: tuple[CronSchedule, ...] = ()
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
     step_limit: int = limits.STEPS

@@ -114,7 +114,7 @@ def resume(keys: Keyspace, instance: Instance) -> Request[None]:
     return Request(call_one(keys, _RESUME, instance, {}), _expect_known(instance))
 
 
-def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
+def terminate(keys: Keyspace, instance: Instance, *, command_id: str | None = None) -> Request[None]:
     """End an instance now.
 
     Raises, from the answer:
@@ -122,7 +122,7 @@ def terminate(keys: Keyspace, instance: Instance) -> Request[None]:
         InstanceNotFound.
     """
     stopped = f'instance "{instance.id}" of workflow "{instance.workflow}" was terminated'
-    arguments = {"cid": nonces.token(), "x": failure.make("InstanceTerminated", stopped)}
+    arguments = {"cid": command_id or nonces.token(), "x": failure.make("InstanceTerminated", stopped)}
 
     def parse(answer: bytes) -> None:
         _expect_known(instance)(answer)

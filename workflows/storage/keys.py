@@ -26,7 +26,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/manifest}:versions  hash    app|hash of a manifest -> when first and last seen    permanent, old ones pruned
-    {ns/schedules}          hash    schedule -> last firing ms                            permanent
+    {ns/schedules}          hash    schedule -> how far it has come (schedules.py)        no app has it any more
     {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
     {ns/processes}          hash    worker -> on which machine, as which process          left, buried
     <ns>:inbox              stream  requests of producers without scripts                 applied

@@ -42,6 +42,7 @@ class KnownWorkflow:
     """One workflow as published: enough to create instances of it.
 
     Attributes:
+        schedules: as published; ``schedules.py`` reads them.
         hidden: made by the app itself, for an ``@app.cron`` handler; left out of listings.
         description: everything its manifest says about it.
     """
@@ -51,7 +52,7 @@ class KnownWorkflow:
     queue: str = "default"
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
-    schedules: tuple[str, ...] = ()
+    schedules: tuple[Any, ...] = ()
     hidden: bool = False
     description: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -225,7 +226,7 @@ def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
         queue=names.check_queue_name(of["queue"]),
         retention_success_ms=_duration(retention["success_ms"]),
         retention_error_ms=_duration(retention["error_ms"]),
-        schedules=tuple(str(cron) for cron in of.get("schedules") or ()),
+        schedules=tuple(of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
         description=of,
     )

@@ -14,12 +14,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
-
-from croniter import croniter
 
 import orchestrator.schedules as schedules
 import orchestrator.shards as shards
@@ -39,7 +36,7 @@ from workflows.errors import ConfigError, InstanceNotFound
 from workflows.storage.connection import connection
 from workflows.storage.intake import EventItem, event_call
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.manifest import load_manifest, publish_call
+from workflows.storage.manifest import publish_call
 from workflows.storage.store import Store, call_on, keyspace_call, script
 from workflows.testing.calls import TIMEOUT_SECONDS
 from workflows.testing.clock import TestClock
@@ -471,12 +468,7 @@ class WorkflowEngine:
             first: Any = self.server.redis.zrange(self.keys.shard_key(shard, "timers"), 0, 0, withscores=True)
             due += [int(score) for _, score in first]
         if self._schedules:
-            cursors = self.store.fields(self.keys.schedules)
-            for schedule in schedules.schedules_of(load_manifest(self.store)):
-                cursor = cursors.get(schedule.id.encode())
-                if cursor is not None:
-                    after = datetime.fromtimestamp(int(cursor) / 1000, UTC)
-                    due.append(int(croniter(schedule.cron, after).get_next(float) * 1000))
+            due += schedules.next_due(self.store, self.clock.now_ms())
         return min(due, default=None)
 
     def fire(self) -> None:
