@@ -317,7 +317,7 @@ class Engine:
 
     def _work(self, batch: list[Arrival]) -> bool:
         """Handle everything that arrived, in one round trip. Returns: whether to stop."""
-        tokens: list[str] = []
+        tasks: list[Task] = []
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
         per_instance: dict[Instance, int] = {}
         for item in batch:
@@ -325,15 +325,17 @@ class Engine:
                 instance = item.attempt.instance
             elif isinstance(item, Task):
                 instance = item.instance
-                tokens.append(item.token)
+                tasks.append(item)
             else:
                 if isinstance(item, Drain):
                     self._grace_over = item.until
                 continue
             per_instance[instance] = per_instance.get(instance, 0) + 1
-        round = Round(tokens=frozenset(tokens))
+        round = Round(tokens=frozenset([task.token for task in tasks]))
         stop = self._grace_over is not None
-        for item in batch:
+        # Turns last: each has its replay to itself until the round trip is over, and an attempt of the same instance
+        # would need another one, from the start.
+        for item in sorted(batch, key=_is_turn) if len(tasks) > 1 else batch:
             match item:
                 case Finished():
                     self._settling.settle(item, round, lone=per_instance[item.attempt.instance] == 1)
@@ -443,3 +445,7 @@ class Engine:
 def _until(moment: float) -> float:
     """How long it is until then (``monotonic``), in seconds."""
     return max(0.0, moment - monotonic())
+
+
+def _is_turn(item: Arrival) -> bool:
+    return isinstance(item, Task) and item.kind == "t"
