@@ -26,16 +26,16 @@ class Threads:
         self._on_death = on_death
         self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any] | None] = queue.SimpleQueue()
         self._started = 0
-        self._open = 0
-        self._counting = threading.Lock()
+        # An element for each thread that has nothing to do. Taking and adding one is a single operation of the
+        # interpreter; for a lock here all threads would queue up.
+        self._idle: list[None] = []
 
     def submit(self, call: Callable[[Any], None], argument: Any) -> None:
-        """Run ``call(argument)``, which must not raise, on some thread."""
-        with self._counting:
-            self._open += 1
-            start = self._started < min(self._open, self._size)
-            self._started += start
-        if start:
+        """Run ``call(argument)``, which must not raise, on some thread. For one thread alone."""
+        if self._idle:
+            self._idle.pop()
+        elif self._started < self._size:
+            self._started += 1
             work = vital("step", self._work, self._on_death)
             threading.Thread(target=work, name=f"step-{self._started}", daemon=True).start()
         self._calls.put((call, argument))
@@ -48,5 +48,4 @@ class Threads:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call[0](call[1])
-            with self._counting:
-                self._open -= 1
+            self._idle.append(None)
