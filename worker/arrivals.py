@@ -16,7 +16,7 @@ from worker.warm import WarmReplay
 from workflows.storage.records import Decision
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The outcome of an attempt."""
 

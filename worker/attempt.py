@@ -16,7 +16,7 @@ from workflows.storage.keys import Held, Instance
 from workflows.storage.records import Settlement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How an attempt ended: a value, or an error with the wait before the next attempt (None: it was the last)."""
 

@@ -42,7 +42,7 @@ class Known:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Task:
     """One claimed attempt or turn.
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from workflows.authoring.retries import StepConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Do:
     """Run a callback; ``queue`` is where its attempts go, ``None`` for the workflow's own queue."""
 

@@ -59,7 +59,7 @@ class Raised:
     exception: BaseException
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Snapshot:
     """What is open at a position.
 
@@ -92,7 +92,7 @@ def delta(before: Snapshot | None, after: Snapshot) -> Delta:
     was_pending = frozenset(before.pending)
     voided = frozenset(after.voids[len(before.voids) :])
     opened = [seq for seq in after.pending if seq not in was_pending or seq in voided]
-    withdrawn = {seq for seq in after.gone if seq in was_pending} | voided
+    withdrawn = (was_pending & after.gone) | voided
     return Delta(tuple(sorted(opened)), tuple(sorted(withdrawn)))
 
 

@@ -27,8 +27,10 @@ EVENT = b"E"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
+# Not frozen, like what else is made at every step: that would make each one several times as dear.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Start:
     """The instance was created; always entry 0, so that the first turn is a turn like any other.
 
@@ -42,7 +44,7 @@ class Start:
     schedule: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
     seq: int
     name: str
@@ -52,7 +54,7 @@ class _Answer:
     kind: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled(_Answer):
     """A step ended: exactly one of ``value`` (codec blob) and ``error`` (failure blob) is set."""
 
@@ -64,14 +66,14 @@ class Settled(_Answer):
     kind: ClassVar[str] = "do"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Slept(_Answer):
     """A sleep is over."""
 
     kind: ClassVar[str] = "sleep"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimedOut(_Answer):
     """A wait ended without its event after ``timeout_ms``."""
 
@@ -79,7 +81,7 @@ class TimedOut(_Answer):
     kind: ClassVar[str] = "wait"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventReceived(_Answer):
     """A wait received its event."""
 
@@ -90,7 +92,7 @@ class EventReceived(_Answer):
     kind: ClassVar[str] = "wait"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChildEnded(_Answer):
     """Another instance, which this one waited for, ended."""
 
@@ -101,7 +103,7 @@ class ChildEnded(_Answer):
     kind: ClassVar[str] = "child"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Withdrawn(_Answer):
     """A command was cancelled before it was answered. Never fed: it asserts "cancelled by here"."""
 

@@ -123,7 +123,7 @@ Values = list[Any]
 _Record = TypeVar("_Record", bound="_Open")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Open:
     """An open record, stored as the list of its kind and its values; ``False`` and what is missing at the end: absent.
 
@@ -147,7 +147,7 @@ class _Open:
         return cls(**found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenStep(_Open):
     """A step that runs, is to run, or waits for its next attempt."""
 
@@ -172,7 +172,7 @@ class OpenStep(_Open):
     """The last few, each attempt, begun, ended, failure blob."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenSleep(_Open):
     """A sleep."""
 
@@ -183,7 +183,7 @@ class OpenSleep(_Open):
     """``due`` is a moment of the server, else one of the instance's own time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenWait(_Open):
     """A wait for an event; ``ms`` is its timeout."""
 
@@ -193,7 +193,7 @@ class OpenWait(_Open):
     type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenChild(_Open):
     """A wait for another instance's end."""
 

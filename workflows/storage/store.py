@@ -114,7 +114,7 @@ def unpackb(blob: bytes) -> Any:
     return msgpack.unpackb(blob, raw=True, strict_map_key=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One script call: which script, which keys, which arguments."""
 
