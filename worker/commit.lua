@@ -14,7 +14,7 @@ for at, a in ipairs(A.items) do
   if I and I.gen == a.g and turn.is_held_by(I, A.w, a.t) and I.pos == a.b and a.f <= I.len
       and string.sub(redis.call('LINDEX', I.j, a.f - 1), 3, 10) == a.n
       and (not a.d.n or I.rest.token == a.t and I.rest.parts == a.d.n) then
-    more = decision.unasked(I, a.d.e, a.f)
+    more = a.d.e and decision.unasked(I, a.d.e, a.f)
     if more then
       code = more == LOOK and 5 or 4
     else

@@ -38,7 +38,7 @@ for at, a in ipairs(A.items) do
         and not I.rest.at
       redis.call('RPUSH', I.j, a.e)
       I.len = I.len + 1
-      if alone and not decision.unasked(I, a.d.e, I.len) then
+      if alone and not (a.d.e and decision.unasked(I, a.d.e, I.len)) then
         code = decision.apply(I, a.d, a.b + 1, a.ea and not full and {worker = A.w, token = a.ea}) and 3 or 2
       end
     end

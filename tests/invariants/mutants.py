@@ -80,14 +80,14 @@ def mutants() -> list[Mutant]:
         Mutant(
             "commit: an end does not look for what its code has never asked for",
             "commit",
-            "more = decision.unasked(I, a.d.e, a.f)",
+            "more = a.d.e and decision.unasked(I, a.d.e, a.f)",
             "more = nil",
             program="shortened",
         ),
         Mutant(
             "settle: a fused end does not look for what its code has never asked for",
             "settle",
-            " and not decision.unasked(I, a.d.e, I.len)",
+            " and not (a.d.e and decision.unasked(I, a.d.e, I.len))",
             "",
             program="shortened",
         ),

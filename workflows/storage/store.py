@@ -58,9 +58,9 @@ PARTS: Final = (
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""
 
-RARE: Final = frozenset({"mailbox", "ending", "pausing", "command"})
-"""Parts that most calls of a script do without. Their functions are made when the first of them is asked for, because
-making all functions of all parts is a fifth of what Redis spends on a step."""
+_RARELY: Final = "\n-- Rarely:\n"
+"""Stands in a part before what most calls of a script do without. Those functions are made when the first of them is
+asked for: making all functions of all parts took a third of what Redis spends on a step."""
 
 
 @cache
@@ -80,7 +80,11 @@ def script(path: Path) -> Script:
             new = set(name.split()) - used
             used |= new
             waiting += [_read(_part(one)) for one in new]
-    text = "\n".join([*map(_text_of, sorted(used, key=PARTS.index)), _read(path)])
+    names = sorted(used, key=PARTS.index)
+    always, rarely = {}, {}
+    for name in names:
+        always[name], _, rarely[name] = _read(_part(name)).partition(_RARELY)
+    text = "\n".join([*always.values(), _made_when_asked_for(rarely), _read(path)])
     text = re.sub(r"\blimits\.([A-Z_]+)\b", lambda found: str(vars(limits)[found[1]]), text)
     return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
@@ -89,13 +93,15 @@ def _part(name: str) -> Path:
     return Path(__file__).parent / "parts" / f"{name}.lua"
 
 
-def _text_of(name: str) -> str:
-    text = _read(_part(name))
-    if name not in RARE:
-        return text
-    body = text.replace(f"local {name} = {{}}\n", "", 1)
-    make = f"function({name}, wanted)\n{body}\nreturn rawget({name}, wanted)\nend"
-    return f"local {name} = setmetatable({{}}, {{__index = {make}}})"
+def _made_when_asked_for(parts: Mapping[str, str]) -> str:
+    """Lua that makes what a part's table lacks when somebody asks for it."""
+    parts = {name: text for name, text in parts.items() if text}
+    if not parts:
+        return ""
+    makers = "\nelse".join(f"if part == {name} then\n{text}" for name, text in parts.items())
+    make = f"function(part, wanted)\n{makers}\nend\nreturn rawget(part, wanted)\nend"
+    tables = "\n".join(f"setmetatable({name}, rarely)" for name in parts)
+    return f"do local rarely = {{__index = {make}}}\n{tables}\nend"
 
 
 @cache

@@ -7,7 +7,19 @@
 -- time a note says what it was, where a person finds it (`workflows doctor`).
 local server = redis
 -- The instances of this call by number: false when absent.
-local aside, loaded, noted = {}, {}, 0
+local aside, loaded, noted = {insists = false}, {}, 0
+
+-- Every command of the scripts goes through here.
+local redis = {
+  call = function(command, key, ...)
+    local answer = server.pcall(command, key, ...)
+    if type(answer) == 'table' and answer.err then return aside.again(answer.err, command, key, ...) end
+    return answer
+  end,
+  error_reply = server.error_reply,
+}
+
+-- Rarely:
 
 -- Redis without room refuses a script at the first command that may need memory, unless it has written something before.
 -- Taking the expiry off a key that has none is such a write and changes nothing (F45).
@@ -61,18 +73,10 @@ function aside.displace(key)
   return true
 end
 
--- Every command of the scripts goes through here.
-local redis = {
-  call = function(command, key, ...)
-    local answer = server.pcall(command, key, ...)
-    if type(answer) == 'table' and answer.err then
-      -- Asked again, it fails again, and as itself.
-      insist(answer.err)
-      if string.find(answer.err, 'WRONGTYPE', 1, true) then aside.displace(key) end
-      if string.find(answer.err, 'not an integer', 1, true) then server.call('HDEL', key, (...)) end
-      return server.call(command, key, ...)
-    end
-    return answer
-  end,
-  error_reply = server.error_reply,
-}
+-- A command that has failed, with what was in its way removed. Where that was something else, it fails again, as itself.
+function aside.again(err, command, key, ...)
+  insist(err)
+  if string.find(err, 'WRONGTYPE', 1, true) then aside.displace(key) end
+  if string.find(err, 'not an integer', 1, true) then server.call('HDEL', key, (...)) end
+  return server.call(command, key, ...)
+end

@@ -2,6 +2,8 @@
 -- Command ids: a repeated call gets the answer of the first (M2). Kept per instance, pruned by age.
 local command = {}
 
+-- Rarely:
+
 function command.remembered(I, cid)
   local stored = cid and redis.call('HGET', I.c, cid)
   return stored and string.sub(stored, 15)

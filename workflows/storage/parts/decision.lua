@@ -50,58 +50,7 @@ function decision.change(I, D, f)
   return withdrawn, alone
 end
 
--- The next part of a decision that was too large for one call.
-function decision.take_part(I)
-  local name = turn.part_name(I.rest.at)
-  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
-  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
-    local _, _, left = decision.change(I, D, I.pos)
-    if left then
-      redis.call('HSET', I.m, name, cmsgpack.pack(left))
-      return
-    end
-    for _, spec in ipairs(D.o) do decision.open(I, spec) end
-    budget = math.max(0, budget - #D.w - #D.o)
-  else
-    aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
-  end
-  redis.call('HDEL', I.m, name)
-  I.rest.at = I.rest.at + 1
-  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
-end
-
 local LOOK = {}
-local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
-
--- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
--- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`
--- when that is more elements or bytes than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
--- while it holds the turn, what is open can only become entries.
-function decision.unasked(I, e, f)
-  if not e then return nil end
-  if e.l then return I.len ~= e.l and LOOK or nil end
-  local count = e.q and redis.call('HLEN', I.o) + I.len - f or 0
-  if count == 0 then return nil end
-  if count + #e.q > SLICE then return LOOK end
-  local asked, found = {}, {}
-  for _, one in ipairs(e.q) do asked[one] = true end
-  local function look(seq, kind, n, name)
-    local one = string.format('%.0f|%s|%.0f|%s', tonumber(seq) or 0, kind, tonumber(n) or 0, name)
-    if not asked[one] then found[#found + 1] = one end
-  end
-  local open = redis.call('HGETALL', I.o)
-  for at = 1, #open, 2 do
-    local r = record.decode(I, open[at], open[at + 1])
-    if r then look(r.seq, r.kind, r.count, r.name) end
-  end
-  local entries = journal.page(I.j, f, I.len, SLICE, limits.SLICE_BYTES)
-  if #entries < I.len - f then return LOOK end
-  for _, blob in ipairs(entries) do
-    local entry = journal.body(blob)
-    look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
-  end
-  return found[1] and found
-end
 
 -- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
 -- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
@@ -127,4 +76,57 @@ function decision.apply(I, D, f, born)
   for _, spec in ipairs(D.o) do decision.open(I, spec, eager and born) end
   if I.rest.mail then mailbox.match(I) end
   return eager or false
+end
+
+-- Rarely:
+
+-- The next part of a decision that was too large for one call.
+function decision.take_part(I)
+  local name = turn.part_name(I.rest.at)
+  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
+  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
+    local _, _, left = decision.change(I, D, I.pos)
+    if left then
+      redis.call('HSET', I.m, name, cmsgpack.pack(left))
+      return
+    end
+    for _, spec in ipairs(D.o) do decision.open(I, spec) end
+    budget = math.max(0, budget - #D.w - #D.o)
+  else
+    aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
+  end
+  redis.call('HDEL', I.m, name)
+  I.rest.at = I.rest.at + 1
+  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
+end
+
+local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
+
+-- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
+-- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`
+-- when that is more elements or bytes than one call may compare. Then the worker compares, and says with `e.l` how long the journal was:
+-- while it holds the turn, what is open can only become entries.
+function decision.unasked(I, e, f)
+  if e.l then return I.len ~= e.l and LOOK or nil end
+  local count = e.q and redis.call('HLEN', I.o) + I.len - f or 0
+  if count == 0 then return nil end
+  if count + #e.q > SLICE then return LOOK end
+  local asked, found = {}, {}
+  for _, one in ipairs(e.q) do asked[one] = true end
+  local function look(seq, kind, n, name)
+    local one = string.format('%.0f|%s|%.0f|%s', tonumber(seq) or 0, kind, tonumber(n) or 0, name)
+    if not asked[one] then found[#found + 1] = one end
+  end
+  local open = redis.call('HGETALL', I.o)
+  for at = 1, #open, 2 do
+    local r = record.decode(I, open[at], open[at + 1])
+    if r then look(r.seq, r.kind, r.count, r.name) end
+  end
+  local entries = journal.page(I.j, f, I.len, SLICE, limits.SLICE_BYTES)
+  if #entries < I.len - f then return LOOK end
+  for _, blob in ipairs(entries) do
+    local entry = journal.body(blob)
+    look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
+  end
+  return found[1] and found
 end

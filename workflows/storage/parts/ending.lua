@@ -8,6 +8,8 @@
 --   OUTCOME  {op, wf, id, gen, seq, cwf, cid, st, [v], [x]}   st = how it ended, for who reads the message
 local ending = {}
 
+-- Rarely:
+
 function ending.asked_as(I, r) return 'c|' .. instance.who(I) .. r.seq end
 
 -- Sends what an open record asks of its child's shard.

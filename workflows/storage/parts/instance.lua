@@ -7,31 +7,96 @@ local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', '
   'keep_err', 'stood', 'parents', 'rest'}
 -- What the first of them look like, one line each.
 local SHAPED = 14
-local SHAPE = '%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*'
+local SHAPE = '^%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*$'
 local STATUSES = ' queued running waiting waitingForPause paused complete errored terminated '
 local FINAL = {complete = true, errored = true, terminated = true}
 
 local instance, unreadable = {}, {}
 
--- Why these values are no header; nil when they are.
-local function fault_of(v)
+-- The n-th instance of this call, loaded once; nil when it does not exist, or its header or journal cannot be read.
+function instance.load(n)
+  local I = loaded[n]
+  if I ~= nil then return I or nil end
+  loaded[n] = false
+  local k = SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1)
+  local header, list = KEYS[k], KEYS[k + 1]
+  local v = server.pcall('HMGET', header, unpack(HEADER))
+  if v.err then return instance.disregard(n, header, 'its header is a ' .. server.call('TYPE', header).ok) end
+  if not v[1] and server.call('EXISTS', header) == 0 then return nil end
+  for f = 2, #HEADER do v[f] = v[f] or '' end
+  -- Longer numbers are exact nowhere: created, pos, started.
+  if not v[1] or #v[3] > 15 or #v[5] > 9 or #v[11] > 15 or not string.find(STATUSES, ' ' .. v[1] .. ' ', 1, true)
+      or not string.find(table.concat(v, '\n', 1, SHAPED), SHAPE) then
+    return instance.disregard(n, header, instance.fault_of(v))
+  end
+  local len = server.pcall('LLEN', list)
+  if type(len) == 'table' then return instance.disregard(n, list, 'its journal is a ' .. server.call('TYPE', list).ok) end
+  local wf, id = string.match(header, '^[^}]*}:i:([^:]*):([^:]*):h$')
+  -- All at once: a table that grows field by field is made anew five times.
+  I = {wf = wf, id = id, h = header, j = list, o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], q = KEYS[k + 5], len = len,
+    changed = {}, due = {}, st = v[1], gen = v[2], created = v[3], want = v[4], pos = tonumber(v[5]) or 0, turn = v[6],
+    act = tonumber(v[7]) or 0, queue = v[8] ~= '' and v[8] or 'default', strikes = tonumber(v[9]) or 0,
+    lost = tonumber(v[10]) or 0, started = v[11], keep_ok = v[12], keep_err = v[13], stood = tonumber(v[14]) or 0,
+    parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16])}
+  if I.pos > len then aside.spoil(I, list, '', 'its journal ends at ' .. len .. ', and ' .. I.pos .. ' entries were decided') end
+  if not I.rest then
+    I.rest = {}
+    aside.spoil(I, header, 'rest', 'what is left over in it cannot be read')
+  end
+  loaded[n] = I
+  return I
+end
+
+function instance.set(I, field, value)
+  I[field] = value
+  I.changed[field] = value
+end
+
+function instance.who(I) return I.wf .. '|' .. I.id .. '|' .. I.gen .. '|' end
+
+function instance.index_member(I) return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id end
+
+function instance.set_status(I, status)
+  if I.st == status then return end
+  redis.call('ZREM', shard.index, instance.index_member(I))
+  instance.set(I, 'st', status)
+  redis.call('ZADD', shard.index, 0, instance.index_member(I))
+end
+
+-- Writes the header, with what is left over in it, so that this does not depend on anybody's memory.
+function instance.write(I)
+  local text = next(I.rest) and instance.packed_rest(I) or ''
+  if text ~= I.left then I.changed.rest = text end
+  if text ~= '' and instance.is_unfinished(I) then
+    if redis.call('ZADD', shard.unfinished, 'NX', REAL, instance.unfinished_member(I)) == 1 then wake() end
+  elseif I.left ~= '' then
+    redis.call('ZREM', shard.unfinished, instance.unfinished_member(I))
+  end
+  local args = {}
+  for field, value in pairs(I.changed) do
+    args[#args + 1] = field
+    args[#args + 1] = value
+  end
+  if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
+end
+
+-- Rarely:
+
+-- Why these values are no header.
+function instance.fault_of(v)
   if not v[1] then return 'its header has no field st' end
-  local known = string.find(STATUSES, ' ' .. v[1] .. ' ', 1, true)
-  if not known or not string.match(table.concat(v, '\n', 1, SHAPED), '^' .. SHAPE .. '$') then
-    local f = 0
-    for shape in string.gmatch(SHAPE, '[^\n]+') do
-      f = f + 1
-      if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not known then
-        return 'the field ' .. HEADER[f] .. " of its header is '" .. aside.shortened(v[f]) .. "'"
-      end
+  local f = 0
+  for shape in string.gmatch(SHAPE, '[^^\n$]+') do
+    f = f + 1
+    if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not string.find(STATUSES, ' ' .. v[f] .. ' ', 1, true) then
+      return 'the field ' .. HEADER[f] .. " of its header is '" .. aside.shortened(v[f]) .. "'"
     end
   end
-  -- Longer numbers are exact nowhere: created, pos, started.
-  if #v[3] > 15 or #v[5] > 9 or #v[11] > 15 then return 'a number in its header has too many digits' end
+  return 'a number in its header has too many digits'
 end
 
 -- Takes an instance for absent, because nothing can be said about it.
-local function disregard(n, key, why)
+function instance.disregard(n, key, why)
   unreadable[n] = true
   aside.note(key, '', why)
   return nil
@@ -55,8 +120,7 @@ local function rest_parts()
 end
 
 -- The same as a table; nil when it cannot be read.
-local function rest_of(blob)
-  if blob == '' then return {} end
+function instance.rest_of(blob)
   local ok, values = pcall(cmsgpack.unpack, blob)
   local parts = rest_parts()
   if not ok or type(values) ~= 'table' or #values ~= #parts then return nil end
@@ -72,38 +136,19 @@ local function rest_of(blob)
   return (not rest.at or rest.parts) and rest or nil
 end
 
+function instance.packed_rest(I)
+  local values = {}
+  for at, part in ipairs(rest_parts()) do values[at] = I.rest[part[1]] or '' end
+  return cmsgpack.pack(values)
+end
+
+function instance.is_unfinished(I)
+  local rest = I.rest
+  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
+end
+
 -- Where the keys of the n-th instance begin.
 function instance.place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
-
--- The n-th instance of this call, loaded once; nil when it does not exist, or its header or journal cannot be read.
-function instance.load(n)
-  local I = loaded[n]
-  if I ~= nil then return I or nil end
-  local k = instance.place(n)
-  I = {h = KEYS[k], j = KEYS[k + 1], o = KEYS[k + 2], m = KEYS[k + 3], c = KEYS[k + 4], q = KEYS[k + 5], changed = {}, due = {}}
-  loaded[n] = false
-  local v = server.pcall('HMGET', I.h, unpack(HEADER))
-  if v.err then return disregard(n, I.h, 'its header is a ' .. server.call('TYPE', I.h).ok) end
-  if not v[1] and server.call('EXISTS', I.h) == 0 then return nil end
-  for f = 2, #HEADER do v[f] = v[f] or '' end
-  local fault = fault_of(v)
-  if fault then return disregard(n, I.h, fault) end
-  for f = 1, #HEADER do I[HEADER[f]] = v[f] end
-  I.wf, I.id = string.match(I.h, '^[^}]*}:i:([^:]*):([^:]*):h$')
-  I.pos, I.act, I.strikes = tonumber(I.pos) or 0, tonumber(I.act) or 0, tonumber(I.strikes) or 0
-  I.lost, I.stood = tonumber(I.lost) or 0, tonumber(I.stood) or 0
-  if I.queue == '' then I.queue = 'default' end
-  I.left, I.rest = I.rest, rest_of(I.rest)
-  I.len = server.pcall('LLEN', I.j)
-  if type(I.len) == 'table' then return disregard(n, I.j, 'its journal is a ' .. server.call('TYPE', I.j).ok) end
-  if I.pos > I.len then aside.spoil(I, I.j, '', 'its journal ends at ' .. I.len .. ', and ' .. I.pos .. ' entries were decided') end
-  if not I.rest then
-    I.rest = {}
-    aside.spoil(I, I.h, 'rest', 'what is left over in it cannot be read')
-  end
-  loaded[n] = I
-  return I
-end
 
 -- Makes the n-th instance of this call, which `load` did not find.
 function instance.create(n, generation, queue, keep_ok, keep_err)
@@ -122,22 +167,6 @@ function instance.create(n, generation, queue, keep_ok, keep_err)
   return instance.load(n)
 end
 
-function instance.set(I, field, value)
-  I[field] = value
-  I.changed[field] = value
-end
-
-function instance.who(I) return I.wf .. '|' .. I.id .. '|' .. I.gen .. '|' end
-
-function instance.index_member(I) return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id end
-
-function instance.set_status(I, status)
-  if I.st == status then return end
-  redis.call('ZREM', shard.index, instance.index_member(I))
-  instance.set(I, 'st', status)
-  redis.call('ZADD', shard.index, 0, instance.index_member(I))
-end
-
 -- How long it stays readable once it has ended like this, in ms.
 function instance.retention(I, status) return tonumber(status == 'complete' and I.keep_ok or I.keep_err) or limits.RETENTION_MS end
 
@@ -151,30 +180,3 @@ function instance.own_time(I)
 end
 
 function instance.unfinished_member(I) return 'i|' .. instance.retire_member(I) end
-
-function instance.is_unfinished(I)
-  local rest = I.rest
-  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
-end
-
--- Writes the header, with what is left over in it, so that this does not depend on anybody's memory.
-function instance.write(I)
-  local text = ''
-  if next(I.rest) then
-    local values = {}
-    for at, part in ipairs(rest_parts()) do values[at] = I.rest[part[1]] or '' end
-    text = cmsgpack.pack(values)
-  end
-  if text ~= I.left then I.changed.rest = text end
-  if instance.is_unfinished(I) then
-    if redis.call('ZADD', shard.unfinished, 'NX', REAL, instance.unfinished_member(I)) == 1 then wake() end
-  elseif I.left ~= '' then
-    redis.call('ZREM', shard.unfinished, instance.unfinished_member(I))
-  end
-  local args = {}
-  for field, value in pairs(I.changed) do
-    args[#args + 1] = field
-    args[#args + 1] = value
-  end
-  if #args > 0 then redis.call('HSET', I.h, unpack(args)) end
-end

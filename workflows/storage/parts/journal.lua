@@ -1,6 +1,8 @@
 -- Journals, whose elements are described in `journal.py`.
 local journal = {}
 
+-- Rarely:
+
 -- What stands in an element, behind its format, kind and nonce; nothing where it was lost or spoilt.
 function journal.body(blob)
   local ok, found = pcall(cmsgpack.unpack, string.sub(blob or '', 11))

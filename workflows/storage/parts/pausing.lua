@@ -2,6 +2,8 @@
 -- An instance's time stands still, and goes on again.
 local pausing = {}
 
+-- Rarely:
+
 -- Brings open records in line with the instance's time: out of the shard while it stands still, back when it goes on.
 -- Each may be met more than once, and in the midst of the opposite walk. Returns how many of those met are held.
 function pausing.walk(I)

@@ -13,4 +13,4 @@ local function nonce()
   nonces = nonces + 1
   return ARGV[2] .. string.format('%x', nonces)
 end
-local function reply(value) return cmsgpack.pack(value) end
+local reply = cmsgpack.pack

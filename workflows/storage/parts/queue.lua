@@ -9,6 +9,8 @@
 --   c|number|type    types whose oldest event, `number`, may have found a wait
 local queue = {}
 
+-- Rarely:
+
 -- A number as text whose order is that of the numbers: how many digits it has, as a letter, then the digits.
 function queue.ordered(n)
   local digits = string.format('%.0f', n)

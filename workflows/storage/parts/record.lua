@@ -88,6 +88,65 @@ end
 
 function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
 
+function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
+
+function record.held_member(I, worker, kind, seq, token)
+  return worker .. '|' .. kind .. '|' .. instance.who(I) .. seq .. '|' .. token
+end
+
+function record.add_intent(I, kind, seq, n, queue)
+  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
+  wake()
+end
+
+-- Takes a record out of the shard, whatever its state.
+function record.unlist(I, r)
+  if r.state == 'ready' then
+    redis.call('ZREM', shard.intents, record.intent_member(I, 'a', r.seq, r.intent, r.queue))
+  elseif r.state == 'held' then
+    local member = record.held_member(I, r.by, 'a', r.seq, r.token)
+    redis.call('ZREM', shard.held, member)
+    -- Else its holder learns that nobody wants the result when it renews its lease. Who does this itself knows.
+    if r.by ~= A.w then redis.call('PUBLISH', 'workflows:held:' .. r.by, member) end
+  elseif record.is_timed(r) then
+    redis.call('ZREM', shard.timers, record.timer_member(I, r))
+  end
+end
+
+-- Takes a record out of every place that knows it, and leaves the record itself to the caller.
+function record.disarm(I, r)
+  record.unlist(I, r)
+  if r.state == 'ready' or r.state == 'held' then
+    instance.set(I, 'act', I.act - 1)
+  elseif r.state == 'due' then
+    redis.call('ZREM', I.q, 'd|' .. queue.ordered(r.seq))
+  elseif r.kind == 'wait' then
+    redis.call('ZREM', I.q, record.waiter(r))
+  end
+end
+
+-- Lets a step that is disarmed be handed out again, by the next `pump`, which also writes the record.
+function record.back_to_due(I, r)
+  r.state, r.due, r.intent, r.token, r.by = 'due', nil, nil, nil, nil
+  I.due[#I.due + 1] = r
+end
+
+function record.lease_is_live(worker)
+  local expiry = redis.call('ZSCORE', shard.workers, worker)
+  return expiry and tonumber(expiry) > REAL
+end
+
+-- A worker takes a step. Returns the record as stored.
+function record.hold(I, r, worker, token)
+  r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
+  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', r.seq, token))
+  local blob = record.encode(r)
+  redis.call('HSET', I.o, r.seq, blob)
+  return blob
+end
+
+-- Rarely:
+
 -- Open records in the order of asking, as many as this call may still take up; the cursor behind them, none when these
 -- are all there are; and the fields they stand in, those that cannot be read included. A hash that Redis keeps as one
 -- piece, with up to 512 small records in it, comes whole.
@@ -114,17 +173,6 @@ function record.some(I, cursor)
   return all, more, fields
 end
 
-function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
-
-function record.held_member(I, worker, kind, seq, token)
-  return worker .. '|' .. kind .. '|' .. instance.who(I) .. seq .. '|' .. token
-end
-
-function record.add_intent(I, kind, seq, n, queue)
-  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
-  wake()
-end
-
 local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
 
 function record.timer_member(I, r) return TIMER_KIND[r.kind] .. '|' .. instance.who(I) .. r.seq end
@@ -149,57 +197,11 @@ function record.answer(I, kind, r, more)
   journal.append(I, kind, body)
 end
 
--- Takes a record out of the shard, whatever its state.
-function record.unlist(I, r)
-  if r.state == 'ready' then
-    redis.call('ZREM', shard.intents, record.intent_member(I, 'a', r.seq, r.intent, r.queue))
-  elseif r.state == 'held' then
-    local member = record.held_member(I, r.by, 'a', r.seq, r.token)
-    redis.call('ZREM', shard.held, member)
-    -- Else its holder learns that nobody wants the result when it renews its lease. Who does this itself knows.
-    if r.by ~= A.w then redis.call('PUBLISH', 'workflows:held:' .. r.by, member) end
-  elseif record.is_timed(r) then
-    redis.call('ZREM', shard.timers, record.timer_member(I, r))
-  end
-end
-
 -- Where a wait stands in the queue of its type.
 function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
-
--- Takes a record out of every place that knows it, and leaves the record itself to the caller.
-function record.disarm(I, r)
-  record.unlist(I, r)
-  if r.state == 'ready' or r.state == 'held' then
-    instance.set(I, 'act', I.act - 1)
-  elseif r.state == 'due' then
-    redis.call('ZREM', I.q, 'd|' .. queue.ordered(r.seq))
-  elseif r.kind == 'wait' then
-    redis.call('ZREM', I.q, record.waiter(r))
-  end
-end
-
--- Lets a step that is disarmed be handed out again, by the next `pump`, which also writes the record.
-function record.back_to_due(I, r)
-  r.state, r.due, r.intent, r.token, r.by = 'due', nil, nil, nil, nil
-  I.due[#I.due + 1] = r
-end
 
 -- Takes a step from whoever holds it.
 function record.give_back(I, r)
   record.disarm(I, r)
   record.back_to_due(I, r)
-end
-
-function record.lease_is_live(worker)
-  local expiry = redis.call('ZSCORE', shard.workers, worker)
-  return expiry and tonumber(expiry) > REAL
-end
-
--- A worker takes a step. Returns the record as stored.
-function record.hold(I, r, worker, token)
-  r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
-  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', r.seq, token))
-  local blob = record.encode(r)
-  redis.call('HSET', I.o, r.seq, blob)
-  return blob
 end

@@ -11,5 +11,3 @@ local LEFT, SEEN, GONE = 0, 1, 2
 -- instance, and `continue.lua` goes on with it (I12).
 local SLICE = limits.SCRIPT_ELEMENTS
 local budget = SLICE
--- Taking up a value counts by its bytes too: one of the largest is a slice by itself.
-local function charge_bytes(n) budget = math.max(0, budget - math.floor(n * SLICE / limits.SLICE_BYTES)) end

@@ -2,6 +2,8 @@
 -- The turn of an instance: nobody's, to be claimed under a nonce, or held by a worker under a token.
 local turn = {}
 
+-- Rarely:
+
 function turn.is_held_by(I, worker, token) return I.turn == 'h|' .. worker .. '|' .. token end
 
 function turn.is_ready(I, nonce) return I.turn == 'r|' .. nonce end
