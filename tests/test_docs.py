@@ -36,7 +36,6 @@ from tests.paths import PACKAGES, ROOT, packages
 from tests.pointers import FILE, prose_of, sources, wrong_in
 from workflows import App
 from workflows.cli.main import cli
-from workflows.client import WorkflowInstance
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.storage.status import FINAL, TRANSITIONS, Status
 from workflows.storage.store import script
@@ -551,4 +550,3 @@ def test_what_the_readme_calls_missing_is_missing() -> None:
     assert "concurrency" not in inspect.signature(App.workflow).parameters
     assert "cutoff" not in pump, "restart from a step"
     assert "rollback" not in pump, "rollback"
-    assert not hasattr(WorkflowInstance, "subscribe")

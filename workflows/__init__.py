@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workflows.client.bulk import BulkResult
     from workflows.client.creation import CreateOptions
     from workflows.client.history import StepStatus
+    from workflows.client.instance_event import InstanceEvent
     from workflows.client.status import InstanceStatus
     from workflows.errors import (
         BadDuration,
@@ -79,6 +80,7 @@ _NAMES = {
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
+    "client.instance_event": "InstanceEvent",
     "client.status": "InstanceStatus",
     "authoring.logger": "get_logger",
     "client.creation": "CreateOptions",
@@ -123,6 +125,7 @@ __all__ = [
     "CreateOptions",
     "CreatedBatch",
     "DeletedBatch",
+    "InstanceEvent",
     "InstanceStatus",
     "StepStatus",
     "WorkflowHandle",

@@ -106,6 +106,7 @@ LEASE_SECONDS_MAX: Final = 3600  # work of a dead machine waits for as long
 # Clients
 CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)
+SUBSCRIPTION_SECONDS: Final = 0.1  # longest pause of subscribe() between two looks at an instance
 
 # Connections
 SOCKET_TIMEOUT_SECONDS: Final = 10.0  # one that has said nothing for this long is taken for dead (F48); blocking reads

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 import redis
@@ -25,11 +25,13 @@ from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
+from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
 from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
+from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.storage.connection import async_producer, checked, redis_url
@@ -351,6 +353,12 @@ class AsyncWorkflowInstance:
         """Send an event; see ``WorkflowInstance.send_event``. Returns: ``"delivered"`` or ``"buffered"``."""
         return await send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
 
+    def subscribe(
+        self, cursor: str | None = None, filter: str | Iterable[str] | None = None
+    ) -> AsyncGenerator[InstanceEvent, None]:
+        """What happens to it, for ``async for``; see ``WorkflowInstance.subscribe``."""
+        return self._told(Subscription(self._store.keys, self._instance, cursor, filter))
+
     def __workflow_reference__(self) -> InstanceRef:
         return requests.reference(self._instance)
 
@@ -368,6 +376,17 @@ class AsyncWorkflowInstance:
 
     async def _outcome(self) -> Any:
         return await send(self._store, requests.end(self._store.keys, self._instance))
+
+    async def _told(self, subscription: Subscription) -> AsyncGenerator[InstanceEvent, None]:
+        while True:
+            try:
+                for event in await send(self._store, subscription.look()):
+                    yield event
+            except ServerUnavailable as error:
+                subscription.missed(error)
+            if subscription.is_over:
+                return
+            await asyncio.sleep(subscription.pause_seconds)
 
     async def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -25,11 +25,13 @@ from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
 from workflows.client.history import StepStatus
+from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
 from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
+from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
 from workflows.storage.connection import checked, producer, redis_url
@@ -415,6 +417,25 @@ class WorkflowInstance:
         """
         return send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
 
+    def subscribe(
+        self, cursor: str | None = None, filter: str | Iterable[str] | None = None
+    ) -> Generator[InstanceEvent, None, None]:
+        """What happens to it: first what has happened so far, then what does, until its end has been told.
+
+        After a restart it is told from its new beginning on, and so it is where a failover has lost something that was
+        told; else nothing is told twice and nothing left out. What its status is between two looks is not seen.
+
+        Args:
+            cursor: ``event_id`` of the last event that was dealt with, of this or an earlier subscription, of whatever
+                process; None: from the beginning.
+            filter: a type of events, or several; None: all. The end of the instance ends it in any case.
+        Raises:
+            ConfigError: no such cursor or type, at once.
+            InstanceNotFound: while it goes on, when the instance is not there (any more).
+            ServerUnavailable: Redis has not answered for 30 seconds.
+        """
+        return self._told(Subscription(self._store.keys, self._instance, cursor, filter))
+
     def __workflow_reference__(self) -> InstanceRef:
         return requests.reference(self._instance)
 
@@ -432,6 +453,16 @@ class WorkflowInstance:
 
     def _outcome(self) -> Any:
         return send(self._store, requests.end(self._store.keys, self._instance))
+
+    def _told(self, subscription: Subscription) -> Generator[InstanceEvent, None, None]:
+        while True:
+            try:
+                yield from send(self._store, subscription.look())
+            except ServerUnavailable as error:
+                subscription.missed(error)
+            if subscription.is_over:
+                return
+            time.sleep(subscription.pause_seconds)
 
     def _wait(self, deadline: float | None) -> Any:
         """Look again when told to, at least every second, until it has ended or the deadline has passed."""

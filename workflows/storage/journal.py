@@ -5,8 +5,8 @@ msgpack map. Scripts append, this module reads. Only what ``run`` must see is he
 will be retried live in the open record of their step and are copied into its ``Settled`` entry.
 
 What an instance was created with stands in its first entry, and what it ended with in one more element behind the last
-(kind ``Z``), which is no entry: only ``read.lua`` and ``watch.lua`` look at it. In the header a value of more than 64
-bytes would make Redis take three times the memory for all of it.
+(kind ``Z``), which is no entry: only ``read.lua``, ``look.lua`` and ``watch.lua`` look at it. In the header a value
+of more than 64 bytes would make Redis take three times the memory for all of it.
 
 An entry is identified by its position in the list. The nonce tells two timelines apart: after Redis lost its last
 second, position 7 may exist again with other content, and only the nonce shows it (F42).
