@@ -11,7 +11,7 @@
 local answers, full = {}, room.is_short()
 for at, a in ipairs(A.items) do
   local I, code = instance.load(a.i), 0
-  local r = I and I.gen == a.g and not FINAL[I.st] and record.get(I, a.s)
+  local r = I and I.gen == a.g and not FINAL[I.st] and (a.e and record.held(I, a.s, A.w, a.t) or record.get(I, a.s))
   if r and r.state == 'held' and r.token == a.t and r.by == A.w then
     code = 1
     record.disarm(I, r)

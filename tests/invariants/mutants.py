@@ -40,10 +40,16 @@ def mutants() -> list[Mutant]:
             "r.state ~= 'wait'",
         ),
         Mutant(
+            "settle: a result of a held step is taken for that of its holder",
+            "settle",
+            " and v[16] == token and v[17] == worker then",
+            " then",
+        ),
+        Mutant(
             "settle: a result counts in every generation",
             "settle",
-            "I and I.gen == a.g and not FINAL[I.st] and record.get(I, a.s)",
-            "I and not FINAL[I.st] and record.get(I, a.s)",
+            "I and I.gen == a.g and not FINAL[I.st] and (a.e",
+            "I and not FINAL[I.st] and (a.e",
             ("r.state == 'held' and r.token == a.t and r.by == A.w", "r.state ~= 'wait'"),
         ),
         Mutant(

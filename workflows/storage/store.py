@@ -59,8 +59,8 @@ PARTS: Final = (
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""
 
 _RARELY: Final = "\n-- Rarely:\n"
-"""Stands in a part before what most calls of a script do without. Those functions are made when the first of them is
-asked for: making all functions of all parts took a third of what Redis spends on a step."""
+"""Stands in a part before functions that many calls of a script do without. They are made together when the first of
+them is asked for: making all functions of all parts took a third of what Redis spends on a step."""
 
 
 @cache
@@ -80,11 +80,12 @@ def script(path: Path) -> Script:
             new = set(name.split()) - used
             used |= new
             waiting += [_read(_part(one)) for one in new]
-    names = sorted(used, key=PARTS.index)
-    always, rarely = {}, {}
-    for name in names:
-        always[name], _, rarely[name] = _read(_part(name)).partition(_RARELY)
-    text = "\n".join([*always.values(), _made_when_asked_for(rarely), _read(path)])
+    always: list[str] = []
+    rarely: dict[str, list[str]] = {}
+    for name in sorted(used, key=PARTS.index):
+        first, *rarely[name] = _read(_part(name)).split(_RARELY)
+        always.append(first)
+    text = "\n".join([*always, _made_when_asked_for(rarely), _read(path)])
     text = re.sub(r"\blimits\.([A-Z_]+)\b", lambda found: str(vars(limits)[found[1]]), text)
     return Script(path.stem, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
@@ -93,15 +94,20 @@ def _part(name: str) -> Path:
     return Path(__file__).parent / "parts" / f"{name}.lua"
 
 
-def _made_when_asked_for(parts: Mapping[str, str]) -> str:
+def _made_when_asked_for(parts: Mapping[str, Sequence[str]]) -> str:
     """Lua that makes what a part's table lacks when somebody asks for it."""
-    parts = {name: text for name, text in parts.items() if text}
-    if not parts:
+    makers, tables = [], []
+    for part, texts in parts.items():
+        for text in texts:
+            names = re.findall(rf"^(?:function )?{part}\.(\w+)", text, flags=re.MULTILINE)
+            wanted = " or ".join(f"wanted == '{name}'" for name in names)
+            makers.append(f"if part == {part} and ({wanted}) then\n{text}")
+        if texts:
+            tables.append(f"setmetatable({part}, rarely)")
+    if not makers:
         return ""
-    makers = "\nelse".join(f"if part == {name} then\n{text}" for name, text in parts.items())
-    make = f"function(part, wanted)\n{makers}\nend\nreturn rawget(part, wanted)\nend"
-    tables = "\n".join(f"setmetatable({name}, rarely)" for name in parts)
-    return f"do local rarely = {{__index = {make}}}\n{tables}\nend"
+    make = "function(part, wanted)\n" + "\nelse".join(makers) + "\nend\nreturn rawget(part, wanted)\nend"
+    return "\n".join([f"do local rarely = {{__index = {make}}}", *tables, "end"])
 
 
 @cache

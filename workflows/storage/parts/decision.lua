@@ -5,17 +5,12 @@ local decision = {}
 -- Opens what was asked: {the first values of an open record, [a message to the child's shard]}. `born` = {worker, token}
 -- makes the one new step start held by its asker (eager continuation).
 function decision.open(I, asked, born)
+  if born then return record.begin(I, asked[1], born.worker, born.token) end
   local r = record.of(asked[1])
   r.asked = NOW
   if r.kind == 'do' then
     r.attempts, r.failed, r.deaths, r.losses = 0, 0, 0, 0
-    if born then
-      r.attempts = 1
-      instance.set(I, 'act', I.act + 1)
-      record.hold(I, r, born.worker, born.token)
-    else
-      record.back_to_due(I, r)
-    end
+    record.back_to_due(I, r)
   elseif r.kind == 'child' then
     record.save(I, r)
     ending.ask(I, r, asked[2])
@@ -80,26 +75,6 @@ end
 
 -- Rarely:
 
--- The next part of a decision that was too large for one call.
-function decision.take_part(I)
-  local name = turn.part_name(I.rest.at)
-  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
-  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
-    local _, _, left = decision.change(I, D, I.pos)
-    if left then
-      redis.call('HSET', I.m, name, cmsgpack.pack(left))
-      return
-    end
-    for _, spec in ipairs(D.o) do decision.open(I, spec) end
-    budget = math.max(0, budget - #D.w - #D.o)
-  else
-    aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
-  end
-  redis.call('HDEL', I.m, name)
-  I.rest.at = I.rest.at + 1
-  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
-end
-
 local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
 
 -- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
@@ -129,4 +104,26 @@ function decision.unasked(I, e, f)
     look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
   end
   return found[1] and found
+end
+
+-- Rarely:
+
+-- The next part of a decision that was too large for one call.
+function decision.take_part(I)
+  local name = turn.part_name(I.rest.at)
+  local ok, D = pcall(cmsgpack.unpack, redis.call('HGET', I.m, name) or '')
+  if ok and type(D) == 'table' and type(D.w) == 'table' and type(D.o) == 'table' then
+    local _, _, left = decision.change(I, D, I.pos)
+    if left then
+      redis.call('HSET', I.m, name, cmsgpack.pack(left))
+      return
+    end
+    for _, spec in ipairs(D.o) do decision.open(I, spec) end
+    budget = math.max(0, budget - #D.w - #D.o)
+  else
+    aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
+  end
+  redis.call('HDEL', I.m, name)
+  I.rest.at = I.rest.at + 1
+  if I.rest.at > I.rest.parts then I.rest.at, I.rest.parts = nil, nil end
 end

@@ -10,15 +10,6 @@ local ending = {}
 
 -- Rarely:
 
-function ending.asked_as(I, r) return 'c|' .. instance.who(I) .. r.seq end
-
--- Sends what an open record asks of its child's shard.
-function ending.ask(I, r, message)
-  message.pwf, message.pid, message.pgen, message.pseq = I.wf, I.id, I.gen, r.seq
-  redis.call('HSET', shard.relay, ending.asked_as(I, r), cmsgpack.pack(message))
-  wake()
-end
-
 -- Who waits for the end: nobody, the one whose commit created this instance (its start entry says who), or more.
 function ending.parents(I)
   if I.parents == '' then return {} end
@@ -27,13 +18,6 @@ function ending.parents(I)
   if ok and type(parents) == 'table' then return parents end
   aside.note(I.h, 'parents', 'who waits for its end cannot be read')
   return {}
-end
-
-function ending.is_among(parents, parent)
-  for _, p in ipairs(parents) do
-    if p.wf == parent.wf and p.id == parent.id and p.gen == parent.gen and p.seq == parent.seq then return true end
-  end
-  return false
 end
 
 function ending.tell(parents, wf, id, outcome)
@@ -46,12 +30,6 @@ function ending.tell(parents, wf, id, outcome)
   wake()
 end
 
--- Tells those who wait for the end and have not been told yet.
-function ending.tell_all(I, outcome)
-  local parents = ending.parents(I)
-  ending.tell({unpack(parents, (I.rest.told or 0) + 1)}, I.wf, I.id, outcome)
-end
-
 -- The same for as many as one call may tell: each of them is sent the value.
 function ending.tell_some(I, outcome)
   local parents, told = ending.parents(I), I.rest.told or 0
@@ -59,18 +37,6 @@ function ending.tell_some(I, outcome)
   local upto = math.min(#parents, told + math.max(1, math.min(SLICE, bearable)))
   ending.tell({unpack(parents, told + 1, upto)}, I.wf, I.id, outcome)
   I.rest.told = upto < #parents and upto or nil
-end
-
--- What those are told who wait for one that has ended: the first of these failure blobs for one that was terminated, the
--- second where how it ended cannot be read.
-function ending.outcome(I, stopped, unreadable)
-  if I.st == 'terminated' then return {x = stopped, st = I.st} end
-  local e = journal.ending_of(I.j)
-  if not e then
-    aside.note(I.j, '', 'does not end with how its instance ended')
-    e = {x = unreadable}
-  end
-  return {v = e.v, x = e.x, st = I.st}
 end
 
 -- Tells those who wait for the end to look; channels are shared by all databases (Keyspace.ended_channel).
@@ -127,4 +93,40 @@ function ending.finish(I, status, outcome, x)
   redis.call('ZADD', shard.retire, NOW + instance.retention(I, status), instance.retire_member(I))
   ending.tell_some(I, {v = outcome.v, x = x or outcome.x, st = status})
   ending.announce(I, status)
+end
+
+-- Rarely:
+
+function ending.asked_as(I, r) return 'c|' .. instance.who(I) .. r.seq end
+
+-- Sends what an open record asks of its child's shard.
+function ending.ask(I, r, message)
+  message.pwf, message.pid, message.pgen, message.pseq = I.wf, I.id, I.gen, r.seq
+  redis.call('HSET', shard.relay, ending.asked_as(I, r), cmsgpack.pack(message))
+  wake()
+end
+
+function ending.is_among(parents, parent)
+  for _, p in ipairs(parents) do
+    if p.wf == parent.wf and p.id == parent.id and p.gen == parent.gen and p.seq == parent.seq then return true end
+  end
+  return false
+end
+
+-- Tells those who wait for the end and have not been told yet.
+function ending.tell_all(I, outcome)
+  local parents = ending.parents(I)
+  ending.tell({unpack(parents, (I.rest.told or 0) + 1)}, I.wf, I.id, outcome)
+end
+
+-- What those are told who wait for one that has ended: the first of these failure blobs for one that was terminated, the
+-- second where how it ended cannot be read.
+function ending.outcome(I, stopped, unreadable)
+  if I.st == 'terminated' then return {x = stopped, st = I.st} end
+  local e = journal.ending_of(I.j)
+  if not e then
+    aside.note(I.j, '', 'does not end with how its instance ended')
+    e = {x = unreadable}
+  end
+  return {v = e.v, x = e.x, st = I.st}
 end

@@ -82,31 +82,6 @@ end
 
 -- Rarely:
 
--- Why these values are no header.
-function instance.fault_of(v)
-  if not v[1] then return 'its header has no field st' end
-  local f = 0
-  for shape in string.gmatch(SHAPE, '[^^\n$]+') do
-    f = f + 1
-    if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not string.find(STATUSES, ' ' .. v[f] .. ' ', 1, true) then
-      return 'the field ' .. HEADER[f] .. " of its header is '" .. aside.shortened(v[f]) .. "'"
-    end
-  end
-  return 'a number in its header has too many digits'
-end
-
--- Takes an instance for absent, because nothing can be said about it.
-function instance.disregard(n, key, why)
-  unreadable[n] = true
-  aside.note(key, '', why)
-  return nil
-end
-
-function instance.is_unreadable(n) return unreadable[n] or false end
-
--- What to answer about an instance that `load` did not find.
-function instance.absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
-
 -- What is left over in an instance, by place in the header's field `rest`; a pattern stands for text, else it is a number:
 --   due     steps are queued to be handed out
 --   walk    cursor of a walk over the open records, which brings each in line with whether time stands still
@@ -147,6 +122,35 @@ function instance.is_unfinished(I)
   return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
 end
 
+-- Rarely:
+
+-- Why these values are no header.
+function instance.fault_of(v)
+  if not v[1] then return 'its header has no field st' end
+  local f = 0
+  for shape in string.gmatch(SHAPE, '[^^\n$]+') do
+    f = f + 1
+    if not string.match(v[f], '^' .. shape .. '$') or f == 1 and not string.find(STATUSES, ' ' .. v[f] .. ' ', 1, true) then
+      return 'the field ' .. HEADER[f] .. " of its header is '" .. aside.shortened(v[f]) .. "'"
+    end
+  end
+  return 'a number in its header has too many digits'
+end
+
+-- Takes an instance for absent, because nothing can be said about it.
+function instance.disregard(n, key, why)
+  unreadable[n] = true
+  aside.note(key, '', why)
+  return nil
+end
+
+function instance.is_unreadable(n) return unreadable[n] or false end
+
+-- What to answer about an instance that `load` did not find.
+function instance.absent(n) return unreadable[n] and 'unreadable' or 'unknown' end
+
+-- Rarely:
+
 -- Where the keys of the n-th instance begin.
 function instance.place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
 
@@ -167,10 +171,16 @@ function instance.create(n, generation, queue, keep_ok, keep_err)
   return instance.load(n)
 end
 
+-- Rarely:
+
 -- How long it stays readable once it has ended like this, in ms.
 function instance.retention(I, status) return tonumber(status == 'complete' and I.keep_ok or I.keep_err) or limits.RETENTION_MS end
 
 function instance.retire_member(I) return I.wf .. '|' .. I.id .. '|' .. I.gen end
+
+function instance.unfinished_member(I) return 'i|' .. instance.retire_member(I) end
+
+-- Rarely:
 
 -- An instance has a time of its own, which stands still while it is paused: records hold moments of it, timers those of
 -- the server. So a pause leaves the records as they are.
@@ -178,5 +188,3 @@ function instance.own_time(I)
   if I.want == '' then return NOW - I.stood end
   return (tonumber(I.paused_at or redis.call('HGET', I.h, 'paused_at')) or NOW) - I.stood
 end
-
-function instance.unfinished_member(I) return 'i|' .. instance.retire_member(I) end

@@ -3,6 +3,19 @@ local journal = {}
 
 -- Rarely:
 
+-- The nonce of an entry that a script writes.
+function journal.nonce()
+  nonces = nonces + 1
+  return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
+end
+
+function journal.append(I, kind, body, n)
+  redis.call('RPUSH', I.j, '\1' .. kind .. (n or journal.nonce()) .. cmsgpack.pack(body))
+  I.len = I.len + 1
+end
+
+-- Rarely:
+
 -- What stands in an element, behind its format, kind and nonce; nothing where it was lost or spoilt.
 function journal.body(blob)
   local ok, found = pcall(cmsgpack.unpack, string.sub(blob or '', 11))
@@ -19,6 +32,8 @@ function journal.ending_of(list)
   return blob and string.sub(blob, 1, 2) == '\1Z' and next(body) ~= nil and body
 end
 
+-- Rarely:
+
 -- Elements from `at` to before `upto`: no more than `most`, and none once there are so many bytes. They are read one by
 -- one, because one may have a megabyte; so the answer is longer than `bytes` by less than one of them.
 function journal.page(list, at, upto, most, bytes)
@@ -31,6 +46,8 @@ function journal.page(list, at, upto, most, bytes)
   return found, weight
 end
 
+-- Rarely:
+
 -- Values of a hash from `cursor` on, in small portions until there are `most` of them or so many bytes; and the cursor
 -- behind them, '' behind the last.
 function journal.values(hash, cursor, most, bytes)
@@ -41,15 +58,4 @@ function journal.values(hash, cursor, most, bytes)
     for at = 2, #page[2], 2 do found[#found + 1], weight = page[2][at], weight + #page[2][at] end
   until cursor == '0' or #found >= most or weight >= bytes
   return found, cursor ~= '0' and cursor or ''
-end
-
--- The nonce of an entry that a script writes.
-function journal.nonce()
-  nonces = nonces + 1
-  return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
-end
-
-function journal.append(I, kind, body, n)
-  redis.call('RPUSH', I.j, '\1' .. kind .. (n or journal.nonce()) .. cmsgpack.pack(body))
-  I.len = I.len + 1
 end

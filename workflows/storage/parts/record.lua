@@ -12,26 +12,35 @@
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
 local record = {}
 
-local function is_open_step(r)
-  if r.state == 'ready' then
-    if type(r.intent) ~= 'string' then return false end
-  elseif r.state == 'held' then
-    if type(r.token) ~= 'string' or type(r.by) ~= 'string' then return false end
-  elseif r.state == 'back' then
-    if type(r.due) ~= 'number' then return false end
-  elseif r.state ~= 'due' then
-    return false
-  end
-  return type(r.attempts) == 'number' and type(r.failed) == 'number' and type(r.deaths) == 'number'
-    and type(r.losses) == 'number' and type(r.queue) == 'string' and string.find(r.queue, '^[%w_-]+$') ~= nil
+function record.held_member(I, worker, kind, seq, token)
+  return worker .. '|' .. kind .. '|' .. instance.who(I) .. seq .. '|' .. token
 end
 
-local function is_open(r, seq)
-  if r.seq ~= seq or type(r.name) ~= 'string' or type(r.count) ~= 'number' then return false end
-  if r.kind == 'do' then return is_open_step(r) end
-  if r.kind == 'child' then return type(r.workflow) == 'string' and type(r.id) == 'string' end
-  return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
+function record.lease_is_live(worker)
+  local expiry = redis.call('ZSCORE', shard.workers, worker)
+  return expiry and tonumber(expiry) > REAL
 end
+
+-- A step that begins with whoever asks for it: the values it is asked with, and the rest of them. Not by way of a record,
+-- because this is done for each step of a row.
+function record.begin(I, v, worker, token)
+  v[5], v[6] = NOW, 'held'
+  v[10], v[11], v[12], v[13], v[14], v[15], v[16], v[17], v[18], v[19] = 1, 0, 0, 0, false, false, token, worker, NOW, false
+  instance.set(I, 'act', I.act + 1)
+  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', v[2], token))
+  redis.call('HSET', I.o, v[2], cmsgpack.pack(v))
+end
+
+-- A step that this worker holds under this token, as far as that is concerned; nil when it does not, or the record cannot
+-- be read. For results, which need no more of it.
+function record.held(I, seq, worker, token)
+  local ok, v = pcall(cmsgpack.unpack, redis.call('HGET', I.o, seq))
+  if ok and type(v) == 'table' and v[1] == 'do' and v[2] == seq and v[6] == 'held' and v[16] == token and v[17] == worker then
+    return {kind = 'do', seq = seq, state = 'held', token = token, by = worker}
+  end
+end
+
+-- Rarely:
 
 -- The values behind the first `n`, if there are any.
 local function behind(v, n) return #v > n and {unpack(v, n + 1)} or nil end
@@ -73,6 +82,29 @@ function record.encode(r)
   return cmsgpack.pack(v)
 end
 
+-- Rarely:
+
+local function is_open_step(r)
+  if r.state == 'ready' then
+    if type(r.intent) ~= 'string' then return false end
+  elseif r.state == 'held' then
+    if type(r.token) ~= 'string' or type(r.by) ~= 'string' then return false end
+  elseif r.state == 'back' then
+    if type(r.due) ~= 'number' then return false end
+  elseif r.state ~= 'due' then
+    return false
+  end
+  return type(r.attempts) == 'number' and type(r.failed) == 'number' and type(r.deaths) == 'number'
+    and type(r.losses) == 'number' and type(r.queue) == 'string' and string.find(r.queue, '^[%w_-]+$') ~= nil
+end
+
+local function is_open(r, seq)
+  if r.seq ~= seq or type(r.name) ~= 'string' or type(r.count) ~= 'number' then return false end
+  if r.kind == 'do' then return is_open_step(r) end
+  if r.kind == 'child' then return type(r.workflow) == 'string' and type(r.id) == 'string' end
+  return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
+end
+
 -- What is stored as an open record, or nil, and then the instance is going to be parked.
 function record.decode(I, seq, blob)
   local ok, values = pcall(cmsgpack.unpack, blob)
@@ -86,18 +118,7 @@ function record.get(I, seq)
   return blob and record.decode(I, seq, blob) or nil
 end
 
-function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
-
-function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
-
-function record.held_member(I, worker, kind, seq, token)
-  return worker .. '|' .. kind .. '|' .. instance.who(I) .. seq .. '|' .. token
-end
-
-function record.add_intent(I, kind, seq, n, queue)
-  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
-  wake()
-end
+-- Rarely:
 
 -- Takes a record out of the shard, whatever its state.
 function record.unlist(I, r)
@@ -125,24 +146,21 @@ function record.disarm(I, r)
   end
 end
 
+-- Rarely:
+
+function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
+
+function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
+
+function record.add_intent(I, kind, seq, n, queue)
+  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
+  wake()
+end
+
 -- Lets a step that is disarmed be handed out again, by the next `pump`, which also writes the record.
 function record.back_to_due(I, r)
   r.state, r.due, r.intent, r.token, r.by = 'due', nil, nil, nil, nil
   I.due[#I.due + 1] = r
-end
-
-function record.lease_is_live(worker)
-  local expiry = redis.call('ZSCORE', shard.workers, worker)
-  return expiry and tonumber(expiry) > REAL
-end
-
--- A worker takes a step. Returns the record as stored.
-function record.hold(I, r, worker, token)
-  r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
-  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', r.seq, token))
-  local blob = record.encode(r)
-  redis.call('HSET', I.o, r.seq, blob)
-  return blob
 end
 
 -- Rarely:
@@ -173,6 +191,8 @@ function record.some(I, cursor)
   return all, more, fields
 end
 
+-- Rarely:
+
 local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
 
 function record.timer_member(I, r) return TIMER_KIND[r.kind] .. '|' .. instance.who(I) .. r.seq end
@@ -190,6 +210,11 @@ function record.arm(I, r)
   if redis.call('ZRANGE', shard.timers, 0, 0)[1] == member then wake() end
 end
 
+-- Where a wait stands in the queue of its type.
+function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
+
+-- Rarely:
+
 -- Writes what came of it into the journal.
 function record.answer(I, kind, r, more)
   local body = {q = r.seq, n = r.name, c = r.count, t = NOW, s = r.begun or r.asked, a = r.attempts}
@@ -197,11 +222,21 @@ function record.answer(I, kind, r, more)
   journal.append(I, kind, body)
 end
 
--- Where a wait stands in the queue of its type.
-function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
+-- Rarely:
 
 -- Takes a step from whoever holds it.
 function record.give_back(I, r)
   record.disarm(I, r)
   record.back_to_due(I, r)
+end
+
+-- Rarely:
+
+-- A worker takes a step. Returns the record as stored.
+function record.hold(I, r, worker, token)
+  r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
+  redis.call('ZADD', shard.held, 0, record.held_member(I, worker, 'a', r.seq, token))
+  local blob = record.encode(r)
+  redis.call('HSET', I.o, r.seq, blob)
+  return blob
 end
