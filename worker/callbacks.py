@@ -44,6 +44,9 @@ LOST_SECONDS = 60.0
 
 FORKED_RETURNED, FORKED_FAILED = 0, 70
 
+# What most callbacks return. To ask whether something else can be awaited costs more than to encode these.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
+
 
 @dataclass(slots=True, eq=False)
 class _Question:
@@ -266,7 +269,8 @@ class Callbacks:
     def _call_plain(self, attempt: Attempt) -> bytes | Awaitable[Any]:
         result = attempt.callback.call(attempt.context)
         self._leave_if_forked(FORKED_RETURNED)
-        return result if inspect.isawaitable(result) else _encode(attempt, result)
+        is_plain = type(result) in _PLAIN or not inspect.isawaitable(result)
+        return _encode(attempt, result) if is_plain else result
 
     async def _run_async(self, attempt: Attempt, awaitable: Awaitable[Any] | None) -> None:
         task = asyncio.current_task()

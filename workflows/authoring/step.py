@@ -167,7 +167,8 @@ class WorkflowStep:
         Raises (at the await): what the callback's last attempt raised, StepTimeout, PoisonError.
         """
         options = (config, retries, timeout, queue)
-        is_decorator = not args or (len(args) == 1 and isinstance(args[0], Mapping))
+        has_config = bool(args) and isinstance(args[0], Mapping)
+        is_decorator = not args or (len(args) == 1 and has_config)
         if is_decorator and kwargs:
             raise _unknown_options(name, kwargs)
         if not args:
@@ -176,7 +177,7 @@ class WorkflowStep:
             if callable(name):
                 return StepDecorator(self, None, concurrent, options)(name)
         else:
-            if isinstance(args[0], Mapping):
+            if has_config:
                 if config is not None:
                     raise BadStepConfig(f'Step "{name}" is given its config twice. Use one of the two.')
                 if len(args) == 1:

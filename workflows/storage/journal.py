@@ -165,6 +165,10 @@ def decode_start(blob: bytes) -> Start:
     return entry
 
 
+def _failures(values: list[Any]) -> tuple[tuple[int, int, int, bytes], ...]:
+    return tuple((int(f[0]), int(f[1]), int(f[2]), f[3]) for f in values)
+
+
 def decode(blob: bytes) -> Entry:
     """Read one entry.
 
@@ -188,7 +192,7 @@ def decode(blob: bytes) -> Entry:
                     value=body.get(b"v"),
                     error=body.get(b"x"),
                     attempts=int(body.get(b"a", 1)),
-                    failures=tuple((int(f[0]), int(f[1]), int(f[2]), f[3]) for f in body.get(b"f") or ()),
+                    failures=_failures(failures) if (failures := body.get(b"f")) else (),
                     config=body.get(b"g"),
                 )
             case b"T":
