@@ -139,6 +139,8 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
         # Without an id the request's own serves, so that applying it twice is still one instance.
         params = known.validate_params(_value(request, "params"))
         blob = codec.encode(params, what="the params of a request")
+        if known.concurrency is not None:
+            known.concurrency.check(blob, workflow)
         item = new_instance(known, request.get("id", f"inbox-{request_id}"), blob, command=request_id)
         instance = store.keys.instance(item.workflow, item.id)
         answer = store.call(create_call(store.keys, item))

@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from orchestrator import dispatch, inbox, reaper, relay, schedules, sweep, timers, unfinished
+from orchestrator import dispatch, inbox, reaper, relay, schedules, slots, sweep, timers, unfinished
 from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
 from workflows.clock import monotonic
@@ -76,6 +76,7 @@ class Orchestrator:
         self._busy: set[int] = set()
         self._inbox = inbox.Inbox(store)
         self._has_requests = False
+        self._limits = slots.LimitsInForce()
         self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
         # What is being swept, the last first: a shard, when it lost a key if it has, and the pages still to come.
         self._sweeps: list[tuple[int, Any, Iterator[int]]] = []
@@ -191,16 +192,17 @@ class Orchestrator:
             self._next_timer[shard] = int(following)
         if mend and shard not in self._mending:
             self._mending.add(shard)
-            self._sweeps.append((shard, mend, sweep.pages(self.store, shard, everything=True)))
+            self._sweeps.append((shard, mend, sweep.pages(self.store, shard, self._limits.now, everything=True)))
         gone = 0
         with self._apart(shard):
-            dispatch.ring(self.store, shard, intents)
+            admitted = slots.admitted(self.store, shard, intents, self._limits.now or {})
+            dispatch.ring(self.store, shard, admitted)
         with self._apart(shard):
             timers.fire(self.store, shard, due)
         with self._apart(shard):
             reaper.reap_all(self.store, shard, dead, self._lost)
         with self._apart(shard):
-            gone = relay.deliver(self.store, shard) if relayed else 0
+            gone = relay.deliver(self.store, shard, self._limits.now) if relayed else 0
         with self._apart(shard):
             sweep.retire(self.store, shard, retiring)
         with self._apart(shard):
@@ -247,7 +249,7 @@ class Orchestrator:
             self._begin_sweep(new)
 
     def _begin_sweep(self, shards: Iterable[int]) -> None:
-        self._sweeps[:0] = [(shard, None, sweep.pages(self.store, shard)) for shard in shards]
+        self._sweeps[:0] = [(shard, None, sweep.pages(self.store, shard, self._limits.now)) for shard in shards]
 
     def _sweep(self) -> None:
         """One page a round, and no more of them than the share allows: what wakes up or falls due does not wait until
@@ -275,12 +277,22 @@ class Orchestrator:
 
     def _poll(self) -> None:
         self._busy.update(self.shards.in_hand)
+        with self._apart():
+            self._look_at_limits()
         if 0 in self.shards.in_hand:
             with self._apart():
                 self._lifelines.look(self.store)
             with self._apart():
                 schedules.tick(self.store, self.store.clock.now_ms())
             self._has_requests = True
+
+    def _look_at_limits(self) -> None:
+        """A limit that has changed counts from now on: for those who wait, and for those who run already."""
+        if not self._limits.look(self.store):
+            return
+        for shard in self.shards.in_hand:
+            slots.grant(self.store, shard, self._limits.now or {})
+        self._begin_sweep(self.shards.in_hand)
 
     def _apply_requests(self) -> None:
         """One batch a round, until there are no requests: whoever makes many keeps nobody from their timers."""

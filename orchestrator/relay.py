@@ -1,4 +1,5 @@
-"""Carries messages between shards: start or watch another instance, and tell its outcome (docs/protocol.md).
+"""Carries messages between shards: start or watch another instance, and tell its outcome; ask for slots and give them
+(docs/protocol.md).
 
 A message is written by the transition that causes it, delivered at least once, and removed only after the target has
 answered. Every target is idempotent.
@@ -10,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workflows import limits
+from orchestrator import slots
+from workflows import limits as bounds
 from workflows.errors import CorruptPayload
 from workflows.storage.aside import is_about_data, set_aside
+from workflows.storage.concurrency import NO_LIMITS, Limits
 from workflows.storage.intake import create_call
 from workflows.storage.keys import relay_parent
-from workflows.storage.messages import ChildOutcome, InvokeChild, Message, WatchChild, message
+from workflows.storage.messages import ChildOutcome, InvokeChild, SlotGranted, SlotMessage, WatchChild, message
 from workflows.storage.store import Call, Store, call_on, call_one, script
 from workflows.values import failure
 
@@ -27,27 +30,51 @@ _ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"))
 BATCH = 100
 
 
-def deliver(store: Store, shard: int) -> int:
+def deliver(store: Store, shard: int, limits: Limits | None = NO_LIMITS) -> int:
     """Deliver some of the shard's messages. Returns: how many are gone.
 
     One that cannot be read or delivered is set aside, and the step that waits for it fails, so that its instance does
     not wait for ever (I11). When the server refuses, messages stay for the next time.
+
+    Args:
+        limits: those in force; None: not known yet, and what is about slots stays for the next time.
     """
     relay = store.keys.shard_key(shard, "relay")
     messages = _some(store, relay)
-    calls: dict[bytes, Call] = {}
+    calls: list[tuple[list[bytes], Call]] = []
+    said: dict[bytes, SlotMessage] = {}
+    granted: dict[bytes, SlotGranted] = {}
     bad: dict[bytes, str] = {}
     for id, blob in messages.items():
         try:
-            calls[id] = _call(store, message(blob))
+            sent = message(blob)
         except CorruptPayload as error:
             bad[id] = f"cannot be read: {str(error)[:200]}"
-    done = []
-    for id, answer in zip(calls, store.execute(list(calls.values())), strict=True):
-        if not isinstance(answer, Exception):
-            done.append(id)
-        elif is_about_data(answer):
-            bad[id] = f"cannot be delivered: {str(answer)[:200]}"
+            continue
+        match sent:
+            case SlotMessage():
+                said[id] = sent
+            case SlotGranted():
+                granted[id] = sent
+                calls.append(([id], slots.grant_call(store, sent)))
+            case _:
+                calls.append(([id], _call(store, sent)))
+    if limits is not None:
+        calls += slots.told(store, said, limits)
+    done, refused = [], []
+    for (ids, _), answer in zip(calls, store.execute([call for _, call in calls]), strict=True):
+        if isinstance(answer, Exception):
+            if is_about_data(answer):
+                bad |= dict.fromkeys(ids, f"cannot be delivered: {str(answer)[:200]}")
+        elif ids[0] in said:
+            done += ids[: answer[0]]
+        elif ids[0] in granted and not answer:
+            refused.append(ids[0])
+        else:
+            done += ids
+    if refused and limits is not None:
+        slots.give_back(store, [granted[id].refused() for id in refused], limits)
+        done += refused
     if done:
         store.call(Call(_ACKNOWLEDGE, [relay], {"ids": done, "blobs": [messages[id] for id in done]}))
     if bad:
@@ -59,7 +86,7 @@ def deliver(store: Store, shard: int) -> int:
 
 def _some(store: Store, relay: str) -> dict[bytes, bytes]:
     """As many messages as one reply may hold: each may have a megabyte, and each is sent on and sent back once more."""
-    ids, blobs = store.call(Call(_RELAY, [relay], {"n": BATCH, "bytes": limits.SCRIPT_BYTES}))
+    ids, blobs = store.call(Call(_RELAY, [relay], {"n": BATCH, "bytes": bounds.SCRIPT_BYTES}))
     return dict(zip(ids, blobs, strict=True))
 
 
@@ -68,6 +95,8 @@ def _give_up(store: Store, id: bytes, why: str) -> None:
         waiting = relay_parent(id)
     except ValueError:
         return
+    if waiting is None:
+        return  # the sweep asks once more
     parent = store.keys.instance(waiting.workflow, waiting.id)
     lost = failure.make("CorruptPayload", f"the message about this child {why}")
     arguments = {"g": waiting.generation, "s": waiting.seq, "wf": waiting.workflow, "id": waiting.id, "x": lost}
@@ -76,7 +105,7 @@ def _give_up(store: Store, id: bytes, why: str) -> None:
         raise answer
 
 
-def _call(store: Store, sent: Message) -> Call:
+def _call(store: Store, sent: InvokeChild | WatchChild | ChildOutcome) -> Call:
     match sent:
         case ChildOutcome():
             return _outcome(store, sent)
@@ -111,7 +140,7 @@ def _watch(store: Store, sent: WatchChild) -> Call:
         "missing": failure.make("InstanceNotFound", f"there is no instance {id!r} of {workflow!r} to wait for"),
         "stopped": failure.make("InstanceTerminated", f"instance {id!r} of {workflow!r} was terminated"),
         "unreadable": failure.make("CorruptPayload", f"how instance {id!r} of {workflow!r} ended cannot be read"),
-        "most": limits.WATCHERS,
-        "full": failure.make("InstanceError", f"{limits.WATCHERS} instances wait for {id!r} of {workflow!r} already"),
+        "most": bounds.WATCHERS,
+        "full": failure.make("InstanceError", f"{bounds.WATCHERS} instances wait for {id!r} of {workflow!r} already"),
     }
     return call_one(store.keys, _WATCH, store.keys.instance(workflow, id), arguments)

@@ -4,8 +4,9 @@
 -- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]};
 --        [all] = a key of the shard was lost, so everything the shard knows of an instance is derived from it, also of
 --        one that has ended
--- Reply  list of {1 repaired | 0, cursor of what is left to be looked at or ''}: an instance with more open records than
---        are left to this call is looked at slice by slice, and alone
+-- Reply  list of {1 repaired | 0, cursor of what is left to be looked at or '', [generation, slot]}, these where its workflow
+--        has or had a limit (slot.lua). An instance with more open records than are left to this call is looked at slice
+--        by slice, and alone
 local answers, stopped = {}, false
 for at, a in ipairs(A.items) do
   local I = instance.load(a.i)
@@ -72,6 +73,7 @@ for at, a in ipairs(A.items) do
     end
     pump(I)
     if fixed then answers[at][1] = 1 end
+    if I.slot ~= '' then answers[at][3], answers[at][4] = I.gen, I.slot end
   end
 end
 flush()

@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator import slots
 from workflows.storage.aside import call_apart, readable
 from workflows.storage.batches import numbered
+from workflows.storage.concurrency import NO_LIMITS, Limits
 from workflows.storage.keys import Instance, Listed, Retiring
 from workflows.storage.removal import delete_call, unring_calls
 from workflows.storage.status import LIVE
@@ -65,10 +67,11 @@ class _Visit:
     cursor: str = "0"
 
 
-def pages(store: Store, shard: int, *, everything: bool = False) -> Iterator[int]:
+def pages(store: Store, shard: int, limits: Limits | None = NO_LIMITS, *, everything: bool = False) -> Iterator[int]:
     """Repair a shard, page by page. Gives for each call in how many instances something was missing.
 
     Args:
+        limits: those in force; None: not known yet, and slots are left alone.
         everything: one of the shard's keys was lost: look at every header there is.
     """
 
@@ -86,18 +89,27 @@ def pages(store: Store, shard: int, *, everything: bool = False) -> Iterator[int
         waiting = [(member, _Visit(instance.workflow, instance.id)) for member, instance in page]
         while waiting:
             repaired, left = 0, []
+            limited: list[tuple[Instance, bytes, bytes]] = []
             # One that makes the script fail leaves the index, and is noted there.
             for looked, answers in call_apart(store, shard, "index", waiting, call):
-                for (member, one), (fixed, cursor) in zip(looked, answers, strict=True):
+                for (member, one), (fixed, cursor, *slot) in zip(looked, answers, strict=True):
                     repaired += fixed
+                    if slot or (limits and limits.get(one.workflow) is not None):
+                        generation, text = slot or (b"", b"")
+                        limited.append((store.keys.instance(one.workflow, one.id), generation, text))
                     if cursor:
                         left.append((member, replace(one, cursor=cursor.decode())))
             if repaired:
                 _log.warning("repaired", extra={"shard": shard, "instances": repaired})
+            if limited and limits is not None:
+                slots.look_after(store, shard, limited, limits)
             waiting = left
             yield repaired
         if not page:
             yield 0
+    if limits is not None and slots.is_used(limits):
+        yield from (0 for _ in slots.take_back(store, shard, limits))
+        slots.grant(store, shard, limits)
 
 
 def _same(call: Call, _: object) -> Call:

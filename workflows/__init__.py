@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         WorkflowTimeoutError,
     )
     from workflows.values.codec import InstanceRef
+    from workflows.values.concurrency import Concurrency
     from workflows.values.schedules import CronSchedule
 
 _NAMES = {
@@ -69,6 +70,7 @@ _NAMES = {
     "authoring.app": "App",
     "client.blocking": "Client WorkflowHandle WorkflowInstance",
     "values.codec": "InstanceRef",
+    "values.concurrency": "Concurrency",
     "authoring.context": "StepContext",
     "errors": (
         "BadDuration BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload EventTimeout "
@@ -106,6 +108,7 @@ def __dir__() -> list[str]:
 __all__ = [
     # Writing workflows
     "App",
+    "Concurrency",
     "CronSchedule",
     "ExecutionContext",
     "InstanceRef",

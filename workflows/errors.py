@@ -176,7 +176,7 @@ class BadStepConfig(ConfigError):
 
 
 class BadParams(ConfigError):
-    """The params do not fit the workflow's declared model."""
+    """The params do not fit the workflow's declared model, or lack the key that its limit is counted by."""
 
 
 class ServerError(WorkflowError):

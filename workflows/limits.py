@@ -84,6 +84,11 @@ QUEUE_NAME_CHARACTERS: Final = 64
 PRODUCER_NAME_CHARACTERS: Final = 48  # with `inbox-` and an entry's id around it, it is still an instance's id
 COMMAND_ID_CHARACTERS: Final = 200  # ids by which repeated commands and events are known; at least 128 are kept each
 
+# Instances that run at a time
+CONCURRENT_MAX: Final = 1_000_000  # highest limit of a workflow; that many slots are members of one sorted set
+SLOT_PATH_CHARACTERS: Final = 200  # of the path to a key in the params
+SLOT_KEY_CHARACTERS: Final = 60  # of a key's value, as it stands in members; a longer one ends with a digest
+
 # Schedules
 SCHEDULES: Final = 100  # cron lines of all workflows of a namespace (model: 100 per account)
 CATCH_UP_MS: Final = 1 * MINUTE_MS  # firings that are later are skipped, except for the last one

@@ -19,6 +19,7 @@ from typing import Any
 
 from workflows import (
     App,
+    Concurrency,
     EventTimeout,
     NonRetryableError,
     PoisonError,
@@ -120,7 +121,35 @@ def failing(key: str, times: int, ctx: StepContext) -> int:
     return ctx.attempt
 
 
+async def gated_then_brief(key: str, gate: str) -> None:
+    """An async step that stands before a gate, and takes a moment behind it."""
+    note(key, "start")
+    while not is_open(gate):
+        await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.sleep(0.03)
+    note(key, "end")
+
+
 # Plain work
+
+
+@app.workflow(concurrency=Concurrency(3, key="customer.tenant"))
+class Limited(WorkflowEntrypoint[Any]):
+    """Params: ``customer``, whose ``tenant`` it is counted by; ``gate``; ``nap``, how long it sleeps first."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        if "nap" in event.params:
+            await step.sleep("nap", event.params["nap"])
+        tenant = event.params["customer"]["tenant"]
+        await step.do("work", gated_then_brief, f"{tenant}/{event.instance_id}", event.params.get("gate", "go"))
+
+
+@app.workflow
+class Unlimited(WorkflowEntrypoint[Any]):
+    """The same without a limit of its own."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        await step.do("work", gated_then_brief, f"all/{event.instance_id}", event.params.get("gate", "go"))
 
 
 @app.workflow

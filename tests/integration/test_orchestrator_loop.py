@@ -16,6 +16,7 @@ from orchestrator.shards import LEASE_MS, RENEW_SECONDS
 from tests.driving import HandWorker, sleep, store_of
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.storage import processes
+from workflows.storage.concurrency import Limits
 from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace, rq_queue
 from workflows.storage.store import Store, open_keyspace
@@ -60,9 +61,7 @@ def test_what_wakes_up_is_done_before_everything_has_been_swept(
     monkeypatch.setattr(sweep, "BATCH", 1)
     swept = []
     page = sweep.pages
-    monkeypatch.setattr(
-        "orchestrator.sweep.pages", lambda store, shard: (swept.append(1) or found for found in page(store, shard))
-    )
+    monkeypatch.setattr("orchestrator.sweep.pages", lambda *given: (swept.append(1) or found for found in page(*given)))
     _instances(client, store, 20)
     orchestrator = Orchestrator(store, bridge=False)
     orchestrator.look(wait=True)
@@ -280,8 +279,8 @@ def test_a_sweep_keeps_to_its_share_of_the_time(
     spent = [0.0]
     pages = sweep.pages
 
-    def slowly(store: Store, shard: int) -> Iterator[int]:
-        for found in pages(store, shard):
+    def slowly(store: Store, shard: int, limits: Limits | None) -> Iterator[int]:
+        for found in pages(store, shard, limits):
             spent[0] += 0.1
             hand.seconds += 0.1
             yield found

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis as redis_py
 
+from orchestrator import slots
 from tests.invariants.simulation.mutant import CodeMutant, Mutant
 from tests.invariants.simulation.run import play
 from worker import beginnings, engine
@@ -329,6 +330,101 @@ def mutants() -> list[Mutant]:
             "  local ok, values = pcall(cmsgpack.unpack, blob)\n  local r = ok and",
             "  local values = cmsgpack.unpack(blob)\n  local r =",
             garbage=True,
+        ),
+        Mutant(
+            "one that waits keeps its slot",
+            "",
+            "    instance.set_status(I, 'waiting')\n    if I.slot ~= '' then slot.free(I) end\n",
+            "    instance.set_status(I, 'waiting')\n",
+            limited=True,
+        ),
+        Mutant(
+            "one that is paused keeps its slot",
+            "",
+            "    if I.slot ~= '' and I.act <= 0 then slot.free(I) end\n",
+            "",
+            limited=True,
+            controls=("pause",) * 3,
+        ),
+        Mutant(
+            "one that has ended keeps its slot",
+            "",
+            "  if I.slot ~= '' then slot.free(I) end\n  I.due, I.rest",
+            "  I.due, I.rest",
+            limited=True,
+        ),
+        Mutant(
+            "whoever is woken goes on without a slot",
+            "",
+            "  if I.slot ~= '' and slot.is_missing(I) then",
+            "  if I.slot ~= '' and I.started == '' and slot.is_missing(I) then",
+            limited=True,
+        ),
+        Mutant(
+            "a slot is taken by an answer to a former asking",
+            "",
+            "s.n ~= n or s.st ~= 'a' and s.st ~= 'h'",
+            "s.st ~= 'a' and s.st ~= 'h'",
+            limited=True,
+            program="sleeper",
+        ),
+        Mutant(
+            "one that runs already when it comes under a limit is not counted",
+            "",
+            "  s.n, s.ord = s.n + 1, ''\n  become(I, 'h')",
+            "  s.n, s.ord, s.st = s.n + 1, '', 'h'\n  write(I)",
+            limited=True,
+        ),
+        Mutant(
+            "more have slots than the limit says",
+            "slots",
+            "or limit - redis",
+            "or 9 - redis",
+            limited=True,
+        ),
+        Mutant(
+            "the newest of those who wait is next",
+            "slots",
+            "redis.call('ZRANGEBYLEX', slotq, '[' .. group .. '|', '(' .. group .. '|\\255', 'LIMIT'",
+            "redis.call('ZREVRANGEBYLEX', slotq, '(' .. group .. '|\\255', '[' .. group .. '|', 'LIMIT'",
+            limited=True,
+        ),
+        Mutant(
+            "a new one goes before woken ones",
+            "",
+            "I.started == '' and string.format('1",
+            "string.format('1",
+            limited=True,
+        ),
+        Mutant(
+            "a slot that is given back is given to nobody",
+            "slots",
+            "    redis.call('ZREM', slotq, waiter)\n",
+            "    redis.call('ZREM', slotq, waiter)\n    group = ''\n",
+            limited=True,
+        ),
+        Mutant(
+            "what an instance says of its slot takes the place of what it said before",
+            "",
+            "string.format('s|%s%.0f', instance.who(I), s.n)",
+            "string.format('s|%s%.0f', instance.who(I), 0)",
+            limited=True,
+            program="sleeper",
+        ),
+        CodeMutant(
+            "a slot that is not wanted any more is not given back",
+            slots,
+            "give_back",
+            lambda store, holders, limits: list(holders),
+            limited=True,
+        ),
+        Mutant(
+            "steps that are due are forgotten while there is no slot",
+            "",
+            "slot.is_missing(I) then\n    write_due(I, 1)",
+            "slot.is_missing(I) then\n    I.due = {}",
+            limited=True,
+            program="retry",
         ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]

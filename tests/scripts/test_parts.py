@@ -19,9 +19,19 @@ from workflows import limits
 from workflows.errors import CorruptPayload
 from workflows.storage import store
 from workflows.storage.intake import CreateItem, EventItem
-from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES
-from workflows.storage.messages import ChildOutcome, InvokeChild, WatchChild, message
-from workflows.storage.records import HEADER, OPEN, Decision, Firing, OpenStep, ParentStep, Settlement, open_record
+from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES, Holder
+from workflows.storage.messages import ChildOutcome, InvokeChild, SlotGranted, SlotMessage, WatchChild, message
+from workflows.storage.records import (
+    HEADER,
+    OPEN,
+    Decision,
+    Firing,
+    OpenStep,
+    ParentStep,
+    Settlement,
+    Slot,
+    open_record,
+)
 from workflows.storage.store import PARTS, packb, script, unpackb
 
 PACKAGES = [Path(package.__path__[0]) for package in (workflows, worker, orchestrator)]
@@ -67,7 +77,8 @@ def fields(text: str, name: str) -> tuple[list[str], set[str]]:
 
 PARENT = ParentStep("order", "p1", "g1", 7)
 LEAST = CreateItem("order", "a1", "g1", b"params", "default", 1, 2)
-WHOLE = replace(LEAST, command="c1", firing=Firing("0 9 * * *", 5), parent=PARENT, taken=b"taken")
+SLOT = Slot("-", 0, "", "0", "=acme")
+WHOLE = replace(LEAST, slot=SLOT, command="c1", firing=Firing("0 9 * * *", 5), parent=PARENT, taken=b"taken")
 EVENT = EventItem("e1", "packed", b"payload")
 
 
@@ -89,18 +100,23 @@ def test_an_item_has_the_fields_at_the_head_of_its_script(script_name: str, leas
 
 ASKER = {"pwf": PARENT.workflow, "pid": PARENT.id, "pgen": PARENT.generation, "pseq": PARENT.seq}
 TOLD = {"op": "outcome", **PARENT.wire(), "cwf": "job", "cid": "c", "st": "complete", "v": b"value", "x": b"error"}
+HOLDER = Holder("order", "=acme", "a1", "g1", 3)
+HOLDS = {"wf": "order", "id": "a1", "gen": "g1", "n": 3, "key": "=acme"}
+LIMITED = replace(LEAST, slot=SLOT)
 STORED = {
     "PARENT": (PARENT.wire(), PARENT),
-    "INVOKE": ({**InvokeChild(LEAST).wire(), **ASKER}, InvokeChild(LEAST, PARENT)),
+    "INVOKE": ({**InvokeChild(LIMITED).wire(), **ASKER}, InvokeChild(LIMITED, PARENT)),
     "WATCH": ({**WatchChild("order", "a1").wire(), **ASKER}, WatchChild("order", "a1", PARENT)),
     "OUTCOME": (TOLD, ChildOutcome(PARENT, "job", "c", b"value", b"error")),
+    "SLOT": ({"op": "slot", **HOLDS, "ord": "1000", "st": "a"}, SlotMessage(HOLDER, "1000", "a")),
+    "GRANT": ({"op": "grant", **HOLDS, "ord": "1000"}, SlotGranted(HOLDER, "1000")),
 }
 MESSAGES = [name for name in STORED if name != "PARENT"]
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_who_waits_and_what_is_sent_between_shards_has_the_same_fields_on_both_sides(name: str) -> None:
-    declared, _ = fields(part("ending"), name)
+    declared, _ = fields(part("slot" if name in ("SLOT", "GRANT") else "ending"), name)
     assert list(STORED[name][0]) == declared
 
 
@@ -117,7 +133,7 @@ def test_a_message_is_read_as_it_is_written_and_fields_of_a_later_version_are_pa
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message_without_a_field_it_needs_is_refused(name: str) -> None:
     wire, _ = STORED[name]
-    for field in wire.keys() - {"st", "v", "x"}:
+    for field in wire.keys() - ({"st", "v", "x"} if name == "OUTCOME" else {"slot"}):
         with pytest.raises(CorruptPayload):
             message(packb({other: value for other, value in wire.items() if other != field}))
 
@@ -126,6 +142,12 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     *[(name, {field: wrong}) for name in ("INVOKE", "WATCH") for field, wrong in [("wf", "x" * 65), ("id", "-a")]],
     *[("INVOKE", {field: wrong}) for field, wrong in [("qu", "q" * 65), ("ok", -1), ("p", b"p" * 1_100_000), ("p", 7)]],
     *[(name, {"op": "nonsense"}) for name in MESSAGES],
+    *[("INVOKE", {"slot": wrong}) for wrong in ("", "x|0||0|-", "-|0||0|a|b")],
+    *[
+        ("SLOT", {field: wrong})
+        for field, wrong in [("key", "acme"), ("n", 1e9), ("ord", "1 "), ("st", "x"), ("gen", "a|b")]
+    ],
+    *[("GRANT", {field: wrong}) for field, wrong in [("key", "=a|b"), ("id", ""), ("ord", "1" * 17)]],
     *[("OUTCOME", {field: wrong}) for field, wrong in [("seq", 1e15), ("gen", "a|b"), ("v", 7), ("id", 7)]],
 ]
 

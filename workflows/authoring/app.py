@@ -22,6 +22,7 @@ from workflows.authoring.declarations import (
     CRON_PREFIX,
     accepts,
     check_class,
+    checked_concurrency,
     checked_producers,
     checked_queues,
     cron_workflow,
@@ -33,6 +34,7 @@ from workflows.authoring.retries import StepConfig
 from workflows.authoring.workflow import Definition, WorkflowEntrypoint, params_model_of
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
 from workflows.values import names
+from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration
 from workflows.values.models import check_params
 from workflows.values.retention import retention_ms
@@ -94,6 +96,7 @@ class App:
         schedules: str | CronSchedule | Iterable[str | CronSchedule] = (),
         retention: Duration | Mapping[str, Duration] | None = None,
         limits: Mapping[str, int] | None = None,
+        concurrency: int | Concurrency | None = None,
         queue: str | None = None,
     ) -> Callable[[Class], Class]: ...
 
@@ -107,6 +110,7 @@ class App:
         schedules: Any = (),
         retention: Any = None,
         limits: Mapping[str, int] | None = None,
+        concurrency: int | Concurrency | None = None,
         queue: str | None = None,
     ) -> Any:
         """Register a workflow class.
@@ -119,6 +123,8 @@ class App:
                 creates an instance with ``event.schedule`` set.
             retention: how long ended instances are kept: a duration, or ``{"success": …, "error": …}``.
             limits: ``{"steps": n}``, most calls of ``step.do`` per instance, 1 to 25,000.
+            concurrency: how many of its instances run at a time, or ``Concurrency(3, key="tenant")``, so many for each
+                value under that name in the params. Others stay queued; those that wait or are paused do not count.
             queue: where its steps and turns run; default the app's first.
         Raises: BadName, BadSchedule, BadDuration, UnknownQueue, ConfigError.
         """
@@ -144,6 +150,7 @@ class App:
                     retention_success_ms=success_ms,
                     retention_error_ms=error_ms,
                     step_limit=step_limit(limits, where),
+                    concurrency=checked_concurrency(concurrency, schedules, where),
                 )
             )
             self.findings.extend(lint.check(workflow_class))
@@ -273,6 +280,7 @@ class App:
                     },
                     "limits": {"steps": definition.step_limit},
                     "hidden": definition.hidden,
+                    **({"concurrency": definition.concurrency.as_dict()} if definition.concurrency else {}),
                     "params_schema": definition.params_schema(),
                 }
                 for definition in self._definitions.values()

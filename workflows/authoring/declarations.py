@@ -19,6 +19,7 @@ from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import WorkflowEntrypoint
 from workflows.errors import ConfigError
 from workflows.values import names
+from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration, parse_ms
 
 _CRON_STEP: Final = "scheduled"
@@ -96,6 +97,22 @@ def step_limit(given: Mapping[str, int] | None, where: str) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= bounds.STEPS_MAX:
         raise ConfigError(f"The limit of steps of {where} is {steps!r}; use 1 to {bounds.STEPS_MAX}.")
     return steps
+
+
+def checked_concurrency(given: int | Concurrency | None, schedules: Any, where: str) -> Concurrency | None:
+    """How many run at a time. Raises: ConfigError."""
+    if given is None:
+        return None
+    try:
+        found = given if isinstance(given, Concurrency) else Concurrency(given)
+    except ConfigError as error:
+        raise ConfigError(f"{error} This is the {where}.") from error
+    if found.key is not None and schedules:
+        raise ConfigError(
+            f"The {where} has schedules, whose instances have no params, and is limited for each {found.key!r} of the "
+            "params. Leave out one of them."
+        )
+    return found
 
 
 def cron_workflow(handler: Callable[..., Any], where: str) -> type[WorkflowEntrypoint[Any]]:

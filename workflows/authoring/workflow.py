@@ -16,6 +16,7 @@ from workflows.authoring.event import WorkflowEvent
 from workflows.authoring.step import WorkflowStep
 from workflows.errors import BadParams
 from workflows.values import codec
+from workflows.values.concurrency import Concurrency
 from workflows.values.models import named, params_record, place
 from workflows.values.schedules import CronSchedule
 
@@ -64,6 +65,7 @@ class Definition:
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
     step_limit: int = limits.STEPS
+    concurrency: Concurrency | None = None
     hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
 
     def validate_params(self, value: Any) -> Any:

@@ -190,10 +190,13 @@ def _batch_of(keys: Keyspace, some: list[Instance], items: Mapping[Instance, Cre
 
 def _item(target: Target, options: CreateOptions) -> CreateItem:
     params = target.validate_params(options.params)
+    blob = codec.encode(params, what=f'the params of workflow "{target.name}"')
+    if target.concurrency is not None:
+        target.concurrency.check(blob, target.name)
     return new_instance(
         target,
         str(uuid.uuid4()) if options.id is None else options.id,
-        codec.encode(params, what=f'the params of workflow "{target.name}"'),
+        blob,
         retention=retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms),
         command=nonces.token() if options.command_id is None else options.command_id,
     )

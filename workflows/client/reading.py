@@ -22,7 +22,7 @@ PAGE_BYTES: Final = 1024 * 1024
 
 _FIELDS: Final = (
     *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
-    *("warn", "reason", "paused_at", "declined", "stood"),
+    *("warn", "reason", "paused_at", "declined", "stood", "slot"),
 )
 
 
@@ -159,7 +159,7 @@ def _check_header(instance: Instance, header: Mapping[str, bytes | None]) -> Non
         int(header["created"] or b"")
         for field in ("strikes", "declined", "stood"):
             int(header[field] or 0)
-        for field in ("gen", "want", "turn", "queue", "reason"):
+        for field in ("gen", "want", "turn", "queue", "reason", "slot"):
             (header[field] or b"").decode()
     except (ValueError, OverflowError, OSError):
         raise unreadable(instance) from None

@@ -15,9 +15,10 @@ from workflows.client.reading import Reading, readable_records
 from workflows.errors import CorruptPayload
 from workflows.storage import journal
 from workflows.storage.keys import Keyspace
-from workflows.storage.records import Firing, OpenStep
+from workflows.storage.records import Firing, OpenStep, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.values import codec
+from workflows.values.concurrency import shown_key
 
 Steps = TypeVar("Steps", bound="ReadSteps")
 # Work that nobody has taken for this long deserves an explanation.
@@ -60,7 +61,7 @@ class InstanceStatus(Dumped, Generic[Steps]):
     Attributes:
         status: queued, running, waiting, waitingForPause, paused, complete, errored or terminated.
         reason: why it does not move, where that needs an explanation: parked because ``run`` and the journal disagree,
-            stalled, or nobody there to do the work. None otherwise.
+            stalled, waiting for a slot of its workflow's limit, or nobody there to do the work. None otherwise.
         error: why it errored.
         rollback: always None; there are no rollbacks yet.
         created_at, started_at, ended_at: aware moments in UTC; ``created_at`` survives a restart.
@@ -165,6 +166,9 @@ def known_reason(seen: Reading) -> str | None:
     strikes = int(seen.text("strikes") or 0)
     if strikes and seen.status not in FINAL:
         return f"stalled {strikes} of 3 times{': ' * bool(reason)}{reason}"
+    waits_for_slot = _slot_reason(seen)
+    if waits_for_slot is not None:
+        return waits_for_slot
     declined = int(seen.text("declined") or 0)
     if declined and unclaimed_queues(seen):
         return (
@@ -172,6 +176,19 @@ def known_reason(seen: Reading) -> str | None:
             "or stop those with older code"
         )
     return None
+
+
+def _slot_reason(seen: Reading) -> str | None:
+    """It waits for others of its workflow."""
+    try:
+        slot = Slot.parse(seen.text("slot"))
+    except ValueError:
+        return None
+    if seen.status is not Status.QUEUED or slot.state != "a":
+        return None
+    key = shown_key(slot.key)
+    among = f"workflow {seen.instance.workflow}" + (f" with the key {key!r}" if key is not None else "")
+    return f"waits for a slot: as many instances of {among} run as may at a time"
 
 
 def unclaimed_queues(seen: Reading) -> list[str]:

@@ -149,6 +149,7 @@ def _namespace_types(keys: Keyspace) -> dict[str, str]:
         keys.versions: "hash",
         keys.processes: "hash",
         keys.schedules: "hash",
+        keys.limits: "hash",
         keys.orchestrators: "zset",
         keys.inbox: "stream",
         keys.inbox_refused: "stream",
@@ -161,7 +162,8 @@ def types(keys: Keyspace) -> dict[str, str]:
     shards = {
         keys.shard_key(shard, name): odd.get(name, "zset") for shard in range(keys.shards) for name in SHARD_KEY_NAMES
     }
-    return {**_namespace_types(keys), **shards}
+    slots = {key: "zset" for shard in range(keys.shards) for key in keys.slots(shard)}
+    return {**_namespace_types(keys), **shards, **slots}
 
 
 def check_namespace(store: Store) -> None:

@@ -17,9 +17,10 @@ from workflows import limits
 from workflows.storage import nonces
 from workflows.storage.batches import numbered
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.records import Firing, ParentStep
+from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
 from workflows.values import codec, names
+from workflows.values.concurrency import Concurrency
 
 _CREATE = script(Path(__file__).with_name("create.lua"))
 _SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
@@ -40,6 +41,9 @@ class Target(Protocol):
     @property
     def retention_error_ms(self) -> int: ...
 
+    @property
+    def concurrency(self) -> Concurrency | None: ...
+
     def validate_params(self, params: Any, /) -> Any: ...
 
 
@@ -50,6 +54,7 @@ class CreateItem:
     Attributes:
         params: a codec blob.
         keep_ok_ms, keep_err_ms: how long it stays readable after success, and after an error or termination.
+        slot: what it has of the limit of its workflow; None: there is no limit.
         command: creating again under the same id is answered like the first time; None: only a parent is known again.
         firing: the cron line that asks for it.
         parent: who waits for its end.
@@ -66,6 +71,7 @@ class CreateItem:
     queue: str
     keep_ok_ms: int
     keep_err_ms: int
+    slot: Slot | None = None
     command: str | None = None
     firing: Firing | None = None
     parent: ParentStep | None = None
@@ -90,6 +96,8 @@ class CreateItem:
             "ok": self.keep_ok_ms,
             "err": self.keep_err_ms,
         }
+        if self.slot is not None:
+            wire["slot"] = self.slot.text
         if self.command is not None:
             wire["cid"] = self.command
         if self.firing is not None:
@@ -153,9 +161,24 @@ def new_instance(
     """
     keep_ok_ms, keep_err_ms = retention or (target.retention_success_ms, target.retention_error_ms)
     generation = nonces.generation()
+    limited = target.concurrency
     return CreateItem(
-        target.name, id, generation, params, target.queue, keep_ok_ms, keep_err_ms, command=command, firing=firing
+        target.name,
+        id,
+        generation,
+        params,
+        target.queue,
+        keep_ok_ms,
+        keep_err_ms,
+        slot=None if limited is None else new_slot(limited, params),
+        command=command,
+        firing=firing,
     )
+
+
+def new_slot(limit: Concurrency, params: bytes) -> Slot:
+    """What an instance with these params has of the limit at first."""
+    return Slot("-", 0, "", limit.tag, limit.key_of(params))
 
 
 def new_event(type: str, payload: Any, *, id: str | None = None) -> EventItem:

@@ -23,10 +23,13 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:owner                 hash    owner lease of the shard, and what is to be mended    permanent
     T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
     T:unfinished            zset    last slice ms -> instance, or what remains of a life   nothing is left over
+    T:slots                 zset    instances that have a slot, read by prefix            freed
+    T:slotq                 zset    those that wait for one, in order                     granted, freed
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/manifest}:versions  hash    app|hash of a manifest -> when first and last seen    permanent, old ones pruned
     {ns/schedules}          hash    schedule -> how far it has come (schedules.py)        no app has it any more
+    {ns/limits}             hash    workflow -> limit that a person has set, JSON         permanent
     {ns/orchestrators}      zset    lease expiry ms -> orchestrator                       expires by score
     {ns/processes}          hash    worker -> on which machine, as which process          left, buried
     <ns>:inbox              stream  requests of producers without scripts                 applied
@@ -59,7 +62,7 @@ FORMAT: Final = 1
 """Of all that stands under these keys: a version that could not read what there is takes the next number."""
 
 # Keys without an expiry that outlive every instance (I8). Everything else is removed by the script that ends its use.
-PERMANENT: Final = ("owner", "meta", "manifest", "versions", "schedules")
+PERMANENT: Final = ("owner", "meta", "manifest", "versions", "schedules", "limits")
 
 
 class Instance(NamedTuple):
@@ -116,6 +119,14 @@ class Keyspace:
         """Where more open records are put than the call that ends a life can take back."""
         return f"{self.of_instance(instance)[0][:-1]}x:{token}"
 
+    def home(self, workflow: str, key: str) -> int:
+        """The shard in which those are counted that run at a time, of a workflow and a key."""
+        return zlib.crc32(f"{workflow}|{key}".encode()) % self.shards
+
+    def slots(self, shard: int) -> list[str]:
+        """Who has a slot, and who waits for one, of what is counted in a shard: behind its keys in scripts."""
+        return [f"{{{self.namespace}/{shard:02d}}}:{name}" for name in ("slots", "slotq")]
+
     def headers_of(self, shard: int) -> str:
         """A pattern for the header keys of a shard. Names have no character that means something in a pattern."""
         return f"{{{self.namespace}/{shard:02d}}}:i:*:h"
@@ -149,6 +160,11 @@ class Keyspace:
     @property
     def schedules(self) -> str:
         return f"{{{self.namespace}/schedules}}"
+
+    @property
+    def limits(self) -> str:
+        """Limits on running instances that a person has set."""
+        return f"{{{self.namespace}/limits}}"
 
     @property
     def orchestrators(self) -> str:
@@ -228,8 +244,10 @@ _WHO = rf"({_NAME})\|({_NAME})\|({_NAME})\|({_NUMBER})"
 _INTENT = re.compile(rf"([at])\|{_WHO}\|({_NAME})\|({_NAME})")
 _HELD = re.compile(rf"({_NAME})\|([at])\|{_WHO}\|({_NAME})")
 _WORD = re.compile(_NAME)
-_RELAYED = re.compile(rf"([co])\|{_WHO}")
+_RELAYED = re.compile(rf"([cosg])\|{_WHO}")
 _TIMER = re.compile(rf"([sbw])\|{_WHO}")
+_KEY = r"-|=[A-Za-z0-9_.~-]{0,100}"
+_HOLDER = re.compile(rf"({_NAME})\|({_KEY})\|({_NAME})\|({_NAME})\|({_NUMBER})")
 
 
 def _parts(shape: re.Pattern[str], member: str | bytes, what: str) -> tuple[Any, ...]:
@@ -304,6 +322,23 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """One line of ``slots``: a life of an instance that has a slot of its workflow and key, by its n-th asking."""
+
+    workflow: str
+    key: str
+    id: str
+    generation: str
+    n: int
+
+    @classmethod
+    def parse(cls, member: str | bytes) -> Holder:
+        """Raises ValueError when the text is none."""
+        workflow, key, id, generation, n = _parts(_HOLDER, member, "the holder of a slot")
+        return cls(workflow, key, id, generation, int(n))
+
+
+@dataclass(frozen=True, slots=True)
 class Unfinished:
     """One line of a shard's unfinished: an instance (``i``), or what remains of a life (``x``) under a token."""
 
@@ -360,14 +395,15 @@ def checked_name(member: bytes) -> str:
     return member.decode()
 
 
-def relay_parent(id: bytes) -> Held:
+def relay_parent(id: bytes) -> Held | None:
     """The open step to which a message between shards belongs, by the message's id: ``c|`` for a child asked for,
-    ``o|`` for an outcome. As something held by nobody, because the same names make it up.
+    ``o|`` for an outcome. As something held by nobody, because the same names make it up. None: it is about a slot
+    that is asked for (``s|``) or given (``g|``).
 
     Raises: ValueError.
     """
-    _, workflow, instance, generation, seq = _parts(_RELAYED, id, "a message between shards")
-    return Held("", "a", workflow, instance, generation, int(seq), "")
+    kind, workflow, instance, generation, seq = _parts(_RELAYED, id, "a message between shards")
+    return None if kind in "sg" else Held("", "a", workflow, instance, generation, int(seq), "")
 
 
 def index_prefix(status: str, workflow: str) -> str:

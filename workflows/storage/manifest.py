@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from workflows import limits
-from workflows.errors import BadName, UnknownWorkflow
+from workflows.errors import BadName, ConfigError, UnknownWorkflow
 from workflows.storage.keys import Keyspace
 from workflows.storage.store import Call, Store, script, unpackb
 from workflows.values import names
+from workflows.values.concurrency import Concurrency
 
 # A worker publishes its manifest again after so long; content that nobody has renewed so often may be replaced.
 RENEW_SECONDS: Final = 60
@@ -52,6 +53,7 @@ class KnownWorkflow:
     queue: str = "default"
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
+    concurrency: Concurrency | None = None
     schedules: tuple[Any, ...] = ()
     hidden: bool = False
     description: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -202,7 +204,7 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
             for queue in body.get("queues") or ():
                 names.check_queue_name(queue)
             declared = [names.check_producer_name(producer) for producer in body.get("producers") or ()]
-        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, BadName):
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError, BadName, ConfigError):
             unreadable.append(app.decode(errors="backslashreplace"))
             continue
         apps[name_of_app] = body
@@ -226,6 +228,7 @@ def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
         queue=names.check_queue_name(of["queue"]),
         retention_success_ms=_duration(retention["success_ms"]),
         retention_error_ms=_duration(retention["error_ms"]),
+        concurrency=Concurrency.of(of.get("concurrency")),
         schedules=tuple(of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
         description=of,

@@ -1,8 +1,9 @@
-"""Messages between shards: another instance is asked for, or tells its end (``orchestrator/relay.py``).
+"""Messages between shards: another instance is asked for, or tells its end; slots are asked for and given
+(``orchestrator/relay.py``).
 
 Who asks is written into a message by the script that stores it. The same fields stand at the head of
-``parts/ending.lua``, which a test compares. Fields of a later version are passed over, so that its messages still
-arrive; a message without a field it needs, or with a value that cannot be one, is refused as a whole.
+``parts/ending.lua`` and ``parts/slot.lua``, which a test compares. Fields of a later version are passed over, so that
+its messages still arrive; one without a field it needs, or with a value that cannot be one, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, ClassVar
 
 from workflows.errors import CorruptPayload, WorkflowError
 from workflows.storage.intake import CreateItem
-from workflows.storage.records import Fields, ParentStep, blob_of, name_of, number_of
+from workflows.storage.keys import Holder
+from workflows.storage.records import Fields, ParentStep, Slot, blob_of, name_of, number_of
 from workflows.storage.store import unpackb
 from workflows.values import names
 
@@ -44,6 +46,7 @@ class InvokeChild:
             queue=name_of(fields, b"qu"),
             keep_ok_ms=number_of(fields, b"ok"),
             keep_err_ms=number_of(fields, b"err"),
+            slot=Slot.parse(blob_of(fields, b"slot")) if b"slot" in fields else None,
         )
         return cls(item, _asker(fields))
 
@@ -102,8 +105,70 @@ class ChildOutcome:
         )
 
 
-Message = InvokeChild | WatchChild | ChildOutcome
-_OF: Mapping[bytes, Any] = {one.op.encode(): one.of for one in (InvokeChild, WatchChild, ChildOutcome)}
+@dataclass(frozen=True, slots=True)
+class SlotMessage:
+    """What an instance tells the shard of its slots: it asks for one, has one all the same, or needs none.
+
+    Attributes:
+        holder: who tells, under which asking, of whose slots.
+        order: among those that wait.
+        state: as in ``Slot``.
+    """
+
+    op: ClassVar[str] = "slot"
+    holder: Holder
+    order: str
+    state: str
+
+    def wire(self) -> dict[str, Any]:
+        """As ``slots.lua`` reads it."""
+        return {**_holder_fields(self.holder), "ord": self.order, "st": self.state}
+
+    @classmethod
+    def of(cls, fields: Fields) -> SlotMessage:
+        state = blob_of(fields, b"st").decode()
+        if state not in ("-", "a", "h"):
+            raise ValueError(f"it says {state!r:.100} of its slot")
+        return cls(_holder(fields), _order(fields), state)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGranted:
+    """What is told to an instance: the slot it asked for is its own."""
+
+    op: ClassVar[str] = "grant"
+    holder: Holder
+    order: str
+
+    @classmethod
+    def of(cls, fields: Fields) -> SlotGranted:
+        return cls(_holder(fields), _order(fields))
+
+    def refused(self) -> SlotMessage:
+        """What is answered for an instance that does not want it any more."""
+        return SlotMessage(self.holder, self.order, "-")
+
+
+def _holder(fields: Fields) -> Holder:
+    parts = (blob_of(fields, name).decode() for name in (b"wf", b"key", b"id", b"gen"))
+    return Holder.parse("|".join((*parts, str(number_of(fields, b"n")))))
+
+
+def _holder_fields(holder: Holder) -> dict[str, Any]:
+    return {"wf": holder.workflow, "id": holder.id, "gen": holder.generation, "n": holder.n, "key": holder.key}
+
+
+def _order(fields: Fields) -> str:
+    order = blob_of(fields, b"ord").decode()
+    if order and not (order.isascii() and order.isdigit() and len(order) <= 16):
+        raise ValueError(f"its order is {order!r:.100}")
+    return order
+
+
+Message = InvokeChild | WatchChild | ChildOutcome | SlotMessage | SlotGranted
+_OF: Mapping[bytes, Any] = {
+    one.op.encode(): one.of for one in (InvokeChild, WatchChild, ChildOutcome, SlotMessage, SlotGranted)
+}
 
 
 def message(blob: bytes) -> Message:

@@ -6,6 +6,7 @@ The same tables stand at the head of the Lua part that reads them (``parts/recor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -33,6 +34,7 @@ HEADER: Mapping[str, str] = {
     "stood": "ms its time has stood still",
     "parents": "who waits for the end: creator, or a packed list",
     "rest": "what a call has left over (I12), packed",
+    "slot": "what it has of the limit of its workflow: Slot; no field: there was never a limit",
     "cid": "id of the command that created it",
     "paused_at": "ms",
     "reason": "why it is paused or was struck",
@@ -93,6 +95,41 @@ class ParentStep:
     def of(cls, fields: Fields) -> ParentStep:
         """Raises: see ``name_of``."""
         return cls(name_of(fields, b"wf"), name_of(fields, b"id"), name_of(fields, b"gen"), number_of(fields, b"seq"))
+
+
+_SLOT = re.compile(r"([-ahu])\|([0-9]{1,9})\|([0-9]{0,16})\|([0-9a-f]{1,8})\|(-|=[A-Za-z0-9_.~-]{0,100})")
+
+
+class Slot(NamedTuple):
+    """What an instance has of the limit of its workflow; see ``parts/slot.lua``.
+
+    Attributes:
+        state: ``-`` it has no slot, ``a`` has asked for one, ``h`` has one, ``u``: there is no limit any more.
+        n: how often it has asked.
+        order: of those that wait.
+        tag: of the path to the key.
+        key: whose slots these are, as members have it.
+    """
+
+    state: str
+    n: int
+    order: str
+    tag: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Slot:
+        """Raises ValueError: it is none."""
+        match = _SLOT.fullmatch(text if isinstance(text, str) else text.decode("ascii", "replace"))
+        if match is None:
+            raise ValueError(f"not what an instance has of a limit: {text!r:.100}")
+        state, n, order, tag, key = match.groups()
+        return cls(state, int(n), order, tag, key)
+
+    @property
+    def text(self) -> str:
+        """As the header has it."""
+        return "|".join(map(str, self))
 
 
 def name_of(fields: Fields, field: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 class Status(StrEnum):
     QUEUED = "queued"
-    """Created or restarted; no worker has begun with it yet."""
+    """Created or restarted, and no worker has begun with it yet; or it waits for a slot of its workflow's limit."""
     RUNNING = "running"
     """A turn or an attempt is open."""
     WAITING = "waiting"
@@ -40,7 +40,7 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_Q, "begin"): frozenset({_R}),  # claim.lua
     (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED}),  # commit.lua, settle.lua
     (_R, "settle"): frozenset({_R, _W}),  # settle.lua: a retry that backs off leaves nothing open
-    (_W, "wake"): frozenset({_R, _W}),  # fire.lua, send_event.lua, child_ended.lua
+    (_W, "wake"): frozenset({_Q, _R, _W}),  # fire.lua, send_event.lua, child_ended.lua; queued if it needs a slot
     (_Q, "pause"): frozenset({_S}),  # pause.lua
     (_R, "pause"): frozenset({_P, _S}),  # also release.lua, which parks
     (_W, "pause"): frozenset({_S}),
@@ -49,5 +49,8 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_S, "resume"): frozenset({_Q, _R, _W}),
     **{(status, "terminate"): frozenset({Status.TERMINATED}) for status in LIVE},  # terminate.lua
     **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua
+    (_Q, "grant"): frozenset({_Q, _R, _W}),  # grant.lua; continue.lua, where mail was for nobody
+    (_Q, "limit"): frozenset({_Q, _R, _W}),  # limit.lua: there is none any more
+    (_R, "limit"): frozenset({_Q, _R}),  # limit.lua: nobody has begun with its turn, so it needs a slot first
     (_R, "stall"): frozenset({_R, _W, Status.ERRORED}),  # release.lua, reap.lua: the third strike
 }

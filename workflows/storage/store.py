@@ -53,7 +53,20 @@ class Script:
 
 
 PARTS: Final = (
-    *("prelude", "shard", "aside", "room", "waking", "journal", "instance", "queue", "record", "turn", "mailbox"),
+    *(
+        "prelude",
+        "shard",
+        "aside",
+        "room",
+        "waking",
+        "journal",
+        "instance",
+        "queue",
+        "record",
+        "turn",
+        "slot",
+        "mailbox",
+    ),
     *("ending", "pausing", "pump", "decision", "command"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""

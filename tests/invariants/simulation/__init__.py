@@ -22,7 +22,8 @@ form on the server as well, which begins each life with an order of its own for 
     reading.py        everything in Redis, as ``seen.py`` describes it
     checks.py         what must hold after every step, by the numbers of docs/invariants.md;
     places.py         of the keys of shards,
-    mail.py           of events
+    mail.py           of events,
+    slots.py          of limits on those that run, with what is done about them
     oracle.py         what a replay of the journal says must be there
     mutant.py         a defence that is taken away for the length of a run
 """

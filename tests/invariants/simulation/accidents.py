@@ -104,6 +104,8 @@ def rewind(world: World) -> str:
         world.client.restore(key, 0, blob)
     world.answered = defaultdict(list, {key: list(found) for key, found in world.snapshot.answered.items()})
     world.before = dict(world.snapshot.moments)
+    world.overheard = None
+    world.is_limit_new = True  # what was done about a limit since is forgotten, the limit is not
     # Every connection ends with the server; each finds out for itself, at its next use.
     for node in world.nodes:
         for store in node.stores:

@@ -10,6 +10,7 @@ from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delive
 from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
 from tests.invariants.simulation.seen import Seen, State, state_of
+from tests.invariants.simulation.slots import check_i13_slots
 from tests.invariants.simulation.violation import Violation, demand
 from tests.invariants.simulation.world import World
 from workflows.replay.replay import Raised, Returned
@@ -24,7 +25,7 @@ HAPPENINGS = {
     "work": ("decide", "settle", "pause", "stall"),
     "drain": ("decide", "settle", "pause", "stall"),
     "fire": ("wake",),
-    "relay": ("wake", "begin"),
+    "relay": ("wake", "begin", "grant"),
     "event": ("wake",),
     "alone": ("decide", "settle", "pause", "stall"),
     "crash": ("stall", "settle"),
@@ -34,12 +35,14 @@ HAPPENINGS = {
     "resume": ("resume",),
     "terminate": ("terminate",),
     "restart": ("restart",),
-    "continue": ("wake", "settle", "pause"),
+    "continue": ("wake", "settle", "pause", "grant"),
     "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume"),
     "beat": (),
-    "sweep": (),
-    "garbage": (),
-    "tidy": ("wake",),
+    "sweep": ("limit",),
+    "limit": (),
+    "admit": ("limit",),
+    "garbage": ("limit",),
+    "tidy": ("wake", "limit"),
 }
 
 
@@ -47,6 +50,7 @@ def look(world: World, kind: str) -> State:
     """Read everything, and check everything."""
     state = reading.read(world)
     check_places(world, state)
+    check_i13_slots(world, kind, state)
     for key, seen in state.instances.items():
         try:
             check_step(world, kind, world.before.get(key), seen)
@@ -181,6 +185,8 @@ def check_i2_the_status_follows_from_the_facts(seen: Seen) -> None:
         is_ready = any(state_of(record) == "ready" for record in seen.records.values())
         demand(not is_ready or "walk" in seen.rest, "handed out while paused")
         expected = Status.WAITING_FOR_PAUSE if active else Status.PAUSED
+    elif seen.lacks_slot:
+        expected = Status.QUEUED if seen.slot and seen.slot.state == "a" else Status.WAITING
     elif not seen.text("started"):
         expected = Status.QUEUED
     else:
@@ -192,7 +198,7 @@ def check_i2_the_status_follows_from_the_facts(seen: Seen) -> None:
 def check_i4_what_is_undecided_has_one_turn(state: State, seen: Seen) -> None:
     want, turn = seen.text("want"), seen.text("turn")
     undecided = len(seen.journal) > seen.position
-    demand(want or turn or not undecided or "at" in seen.rest, "undecided entries, and nobody woken")
+    demand(want or turn or not undecided or "at" in seen.rest or seen.lacks_slot, "undecided entries, and nobody woken")
     token = seen.rest.get("token", b"").decode()
     demand(not token or turn.endswith(token), "parts of a decision whose turn is lost")
     demand("at" not in seen.rest or not turn, "a turn beside a decision that is not applied whole")

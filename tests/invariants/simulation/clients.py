@@ -15,7 +15,7 @@ from tests.invariants.simulation import reading
 from tests.invariants.simulation.seen import events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
-from workflows.storage.intake import CreateItem, create_call, event_call, new_event
+from workflows.storage.intake import CreateItem, create_call, event_call, new_event, new_slot
 from workflows.storage.keys import Instance
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
@@ -30,11 +30,16 @@ STOPPED = failure.make("InstanceTerminated", "stopped")
 
 def create(world: World, program: str) -> None:
     instance = world.keys.instance(program, f"i{len(world.roots) + 1}")
-    params = {"program": programs.random_program(world.rng)} if program == "random" else {}
+    params: dict[str, Any] = {"program": programs.random_program(world.rng)} if program == "random" else {}
+    if any(world.limits.values()) or world.limit_changes:
+        params["tenant"] = "ab"[len(world.roots) % 2]
     blob, generation = codec.encode(params, what="params"), world.generation()
     item = CreateItem(program, instance.id, generation, blob, "default", 1000, 1000, command="create")
+    limit = world.limits[program]
+    if limit is not None:
+        item.slot = new_slot(limit, blob)
     world.roots.append(instance)
-    if params:
+    if "program" in params:
         world.trace.append(f"      {instance.id} runs {params['program']}")
     answer = world.look_store.call(create_call(world.keys, item))
     demand(answer == [b"created"], f"create said {answer}")

@@ -35,6 +35,7 @@ DERIVED = ("timers", "intents", "index", "retire", "relay")
 
 def scatter(world: World) -> str:
     world.garbage_left -= 1
+    world.garbage_done = True
     world.faults_done += 1
     return world.rng.choice((spoil, spoil, plant, mistype))(world)
 
@@ -87,7 +88,8 @@ def mistype(world: World) -> str:
     arguments = {"t": "one", "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
     arguments |= {"rate": RINGS_PER_SECOND, "again_max": RING_AGAIN_MS_MAX}
     demand(world.look_store.call(call_on(world.keys, _DISPATCH, shard, [], arguments))[8], "nothing is to be mended")
-    return f"{name} {shard} was a string, {sum(sweep.pages(world.look_store, shard, everything=True))} mended"
+    mended = sum(sweep.pages(world.look_store, shard, world.limits, everything=True))
+    return f"{name} {shard} was a string, {mended} mended"
 
 
 def tidy(world: World) -> str:
@@ -103,9 +105,9 @@ def tidy(world: World) -> str:
                 case "held":
                     reaper.reap(store, shard, "ghost")
                 case "relay":
-                    relay.deliver(store, shard)
+                    relay.deliver(store, shard, world.limits)
                 case "index":
-                    list(sweep.pages(store, shard))
+                    list(sweep.pages(store, shard, world.limits))
                 case "retire":
                     sweep.retire(store, shard, found)
                 case "unfinished":

@@ -16,7 +16,7 @@ class Mutant:
     Args:
         program, controls: the program that shows it, and what clients do to it, for a change that few seeds would come
             across. Calls take up little then.
-        garbage: whether every seed knows garbage, and not just some.
+        garbage, limited: whether every seed knows garbage, or a limit on those that run, and not just some.
     """
 
     def __init__(
@@ -29,10 +29,12 @@ class Mutant:
         program: str = "",
         controls: tuple[str, ...] = (),
         garbage: bool = False,
+        limited: bool = False,
     ) -> None:
         self.title = title
         self.program = program
         self.garbage = garbage
+        self.limited = limited
         self.controls = controls
         self.name = name
         self.changes = ((old, new), *more)
@@ -59,8 +61,10 @@ class Mutant:
 class CodeMutant(Mutant):
     """A change of the engine itself: ``attribute`` of ``owner`` is ``replacement``."""
 
-    def __init__(self, title: str, owner: Any, attribute: str, replacement: Any, *, program: str = "") -> None:
-        super().__init__(title, "", "", "", program=program)
+    def __init__(
+        self, title: str, owner: Any, attribute: str, replacement: Any, *, program: str = "", limited: bool = False
+    ) -> None:
+        super().__init__(title, "", "", "", program=program, limited=limited)
         self.owner = owner
         self.attribute = attribute
         self.replacement = replacement

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import redis as redis_py
 
-from orchestrator import reaper, relay, sweep, timers, unfinished
+from orchestrator import reaper, relay, slots, sweep, timers, unfinished
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -60,7 +60,7 @@ def fired(world: World, members: list[str]) -> str:
 
 def carry(world: World) -> str:
     try:
-        return str(sum(relay.deliver(world.client_store, shard) for shard in range(world.keys.shards)))
+        return str(sum(relay.deliver(world.client_store, shard, world.limits) for shard in range(world.keys.shards)))
     except redis_py.RedisError as error:
         return str(error)
 
@@ -82,9 +82,12 @@ def go_on(world: World) -> str:
 
 def sweep_shards(world: World) -> str:
     try:
-        n = sum(sum(sweep.pages(world.client_store, shard)) for shard in range(world.keys.shards))
+        n = sum(sum(sweep.pages(world.client_store, shard, world.limits)) for shard in range(world.keys.shards))
+        for shard in range(world.keys.shards):
+            slots.grant(world.client_store, shard, world.limits)
     except redis_py.RedisError as error:
         return str(error)
+    world.is_limit_new = world.garbage_done = False
     demand(n == 0 or world.spoilt, "the sweep found something to repair on a healthy shard")
     return "nothing to repair"
 

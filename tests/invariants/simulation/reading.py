@@ -7,6 +7,7 @@ from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Unfinished
+from workflows.storage.messages import message
 from workflows.storage.records import open_record
 from workflows.storage.store import unpackb
 
@@ -41,11 +42,13 @@ def read(world: World) -> State:
         for shard in shards:
             for name in ("timers", "intents", "held", "workers", "index", "retire", "unfinished"):
                 pipe.zrange(world.keys.shard_key(shard, name), 0, -1, withscores=True)
-            pipe.hlen(world.keys.shard_key(shard, "relay"))
+            pipe.hgetall(world.keys.shard_key(shard, "relay"))
+            for key in world.keys.slots(shard):
+                pipe.zrange(key, 0, -1)
         pipe.keys("*:i:*")
         answers = pipe.execute()
     for shard in shards:
-        found = answers[shard * 8 : shard * 8 + 8]
+        found = answers[shard * 10 : shard * 10 + 10]
         for at, name in (
             (0, "timers"),
             (1, "intents"),
@@ -63,7 +66,12 @@ def read(world: World) -> State:
         state.index += [member.decode() for member, _ in found[4]]
         state.retire |= {member.decode(): int(score) for member, score in found[5]}
         state.unfinished += [member.decode() for member, _ in found[6]]
-        state.relayed[shard] = found[7]
+        state.relayed[shard] = len(found[7])
+        for id, blob in found[7].items():
+            if id not in world.planted[shard, "relay"]:
+                state.sent.append(message(blob))
+        state.slots += [member.decode() for member in found[8]]
+        state.slotq += [member.decode() for member in found[9]]
     state.unfinished.sort()
     for member in state.unfinished:
         one = Unfinished.parse(member)

@@ -14,6 +14,7 @@ import redis as redis_py
 
 from tests.invariants.programs import HANGS
 from tests.invariants.simulation import accidents, checks, clients, garbage, orchestrators, workers
+from tests.invariants.simulation import slots as slot_moves
 from tests.invariants.simulation.clients import RESUME
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.mutant import Mutant
@@ -180,6 +181,14 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
     shortened = [seen for seen in live if seen.instance.workflow == "shortened"]
     if shortened and all(seen.position for seen in shortened):
         yield 3, "deploy", partial(accidents.cut_short, world)
+    if world.limit_changes:
+        yield 1, "limit", partial(slot_moves.change_limit, world)
+    if world.overheard is not None:
+        yield 0.7, "relay", partial(slot_moves.repeat, world)
+    elif any(world.limits.values()) and any(state.relayed.values()):
+        yield 1, "overhear", partial(slot_moves.overhear, world)
+    if any(world.limits.values()) and state.intents:
+        yield 2, "admit", partial(slot_moves.admit, world)
     if world.garbage_left and state.instances:
         yield 1.5, "garbage", partial(garbage.scatter, world)
     if any(world.planted.values()):
@@ -194,6 +203,7 @@ def finish(world: World) -> None:
     """No more faults and no new wishes: every instance comes to its end."""
     world.trace.append("from here on nothing fails")
     world.faults_left, world.rewind_left, world.controls, world.events_left = 0, False, [], 0
+    world.limit_changes = 0
     for _ in range(2000):
         live = [seen for seen in world.state.instances.values() if not seen.ended]
         if (
@@ -201,9 +211,12 @@ def finish(world: World) -> None:
             and not any(world.state.relayed.values())
             and not world.state.unfinished
             and garbage.stands_still(world)
+            and not world.garbage_done
         ):
             break
         act = next_useful(world, live)
+        if act is None and (world.is_limit_new or world.garbage_done):
+            act = "sweep", partial(orchestrators.sweep_shards, world)
         if act is None and not live and world.spoilt is not None and garbage.is_noted(world, world.spoilt):
             break  # resumed after a part of what it waits for was removed: nobody can know, but a note says it
         if act is None:
@@ -215,8 +228,11 @@ def finish(world: World) -> None:
         do(world, "tidy", partial(garbage.tidy, world))
     garbage.check_i11_what_was_spoilt_says_why(world)
     for shard in range(world.keys.shards):
-        for name in ("timers", "intents", "held", "relay", "unfinished"):
-            key = world.keys.shard_key(shard, name)
+        names = ("timers", "intents", "held", "relay", "unfinished")
+        for name, key in [
+            *((name, world.keys.shard_key(shard, name)) for name in names),
+            *enumerate(world.keys.slots(shard)),
+        ]:
             left = world.client.hkeys(key) if name == "relay" else world.client.zrange(key, 0, -1)
             demand(all(world.of_spoilt(member) for member in left), f"{key} is left over")
     demand(not world.client.keys("*:x:*"), "records put aside are left over")

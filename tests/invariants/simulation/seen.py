@@ -7,7 +7,8 @@ from typing import Any
 
 from workflows.storage import journal
 from workflows.storage.keys import Instance
-from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep
+from workflows.storage.messages import Message
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
 
@@ -56,7 +57,17 @@ class Seen:
     @property
     def unfinished(self) -> bool:
         rest = self.rest
-        return bool(rest.keys() & {"walk", "mail", "at", "clear", "told"} or ("due" in rest and not self.text("want")))
+        goes_on = not self.text("want") and not self.lacks_slot
+        return bool(rest.keys() & {"walk", "mail", "at", "clear", "told"} or ("due" in rest and goes_on))
+
+    @property
+    def slot(self) -> Slot | None:
+        """What it has of the limit of its workflow."""
+        return Slot.parse(self.text("slot")) if self.text("slot") else None
+
+    @property
+    def lacks_slot(self) -> bool:
+        return self.slot is not None and self.slot.state in "-a"
 
     def staged(self) -> tuple[dict[int, Any], set[int]]:
         """What the parts of a decision that are not applied yet withdraw and open."""
@@ -91,6 +102,9 @@ class State:
     index: list[str] = field(default_factory=list)
     retire: dict[str, int] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    slots: list[str] = field(default_factory=list)
+    slotq: list[str] = field(default_factory=list)
+    sent: list[Message] = field(default_factory=list)
     remains: dict[tuple[str, str, str], dict[int, Open]] = field(default_factory=dict)
 
     def record(self, workflow: str, id: str, generation: str, seq: int) -> Open | None:

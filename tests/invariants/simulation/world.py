@@ -13,6 +13,7 @@ from typing import Any
 import redis as redis_py
 
 from tests.driving import HandClock
+from tests.invariants import programs
 from tests.invariants.simulation.access import SimStore
 from tests.invariants.simulation.mutant import Mutant, sliced
 from tests.invariants.simulation.node import Node
@@ -21,8 +22,10 @@ from tests.invariants.simulation.seen import Seen, State
 from tests.invariants.simulation.setup import setup_of
 from tests.invariants.simulation.violation import demand
 from worker.attempt import Attempt
+from workflows.storage.concurrency import Limits
 from workflows.storage.keys import Held, Instance, Keyspace
 from workflows.storage.store import Call
+from workflows.values.concurrency import Concurrency
 
 
 @dataclass(slots=True)
@@ -62,6 +65,20 @@ class World:
         # By a choice of its own, so that it changes nothing in the runs without.
         if random.Random(f"garbage {seed}").random() < 0.1 or (mutant is not None and mutant.garbage):
             self.setup = dataclasses.replace(self.setup, garbage=True, rewind=False)
+        # By another choice of its own.
+        chance = random.Random(f"limit {seed}")
+        self.limits: Limits = dict.fromkeys(programs.NAMES)
+        self.limit_changes = 0
+        if chance.random() < 0.3 or (mutant is not None and mutant.limited):
+            program = chance.choice(self.setup.programs)
+            self.setup = dataclasses.replace(self.setup, programs=(program,) * chance.choice((2, 3, 4)))
+            if chance.random() < 0.8:
+                limit = Concurrency(chance.choice((1, 1, 2)), chance.choice((None, "tenant")))
+                self.limits = {**self.limits, program: limit}
+            self.limit_changes = chance.choice((0, 0, 1, 2)) if any(self.limits.values()) else 2
+        self.is_limit_new = False
+        self.overheard: tuple[int, dict[bytes, bytes]] | None = None
+        self.garbage_done = False
         self.clock = HandClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
@@ -175,4 +192,7 @@ class World:
         if f"|{self.spoilt.workflow}|{self.spoilt.id}|" in text:
             return True
         parts = text.split("|")
-        return len(parts) == 6 and (parts[2], parts[4]) == self.spoilt[1:]  # a line of the index
+        if len(parts) == 6:
+            return (parts[2], parts[4]) == self.spoilt[1:]  # a line of the index
+        # Who has a slot, or waits for one.
+        return len(parts) in (7, 8) and (parts[1], parts[-4]) == self.spoilt[1:]

@@ -1,9 +1,9 @@
--- uses: turn
+-- uses: turn slot
 -- How a life ends, and who hears of it. Who waits, and the messages between shards, as records.py and messages.py have
 -- them: [ ] may be absent; p… is who asks.
 --
 --   PARENT   {wf, id, gen, seq}
---   INVOKE   {op, wf, id, gen, p, qu, ok, err, pwf, pid, pgen, pseq}
+--   INVOKE   {op, wf, id, gen, p, qu, ok, err, [slot], pwf, pid, pgen, pseq}
 --   WATCH    {op, wf, id, pwf, pid, pgen, pseq}
 --   OUTCOME  {op, wf, id, gen, seq, cwf, cid, st, [v], [x]}   st = how it ended, for who reads the message
 local ending = {}
@@ -56,6 +56,7 @@ end
 -- What makes a life end at once, however much of it is open: no turn, no mail, and no token counts any more.
 local function stop(I)
   if I.turn ~= '' then turn.close(I) end
+  if I.slot ~= '' then slot.free(I) end
   I.due, I.rest, I.bad = {}, {}, nil
   instance.set(I, 'act', 0)
   redis.call('UNLINK', I.m, I.q)

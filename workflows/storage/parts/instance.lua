@@ -4,11 +4,12 @@
 -- A field that is not there has its default: text '' or number 0, `queue` 'default', retentions of limits.RETENTION_MS.
 -- HEADER in records.py says the same.
 local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'keep_ok',
-  'keep_err', 'stood', 'parents', 'rest'}
+  'keep_err', 'stood', 'parents', 'rest', 'slot'}
 -- What the first of them look like, one line each.
 local SHAPED = 14
 local SHAPE = '^%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*$'
 local STATUSES = ' queued running waiting waitingForPause paused complete errored terminated '
+local SLOT = '^([-ahu])|(%d+)|(%d*)|(%x+)|([-=%w_.~]+)$'
 local FINAL = {complete = true, errored = true, terminated = true}
 
 local instance, unreadable = {}, {}
@@ -37,11 +38,15 @@ function instance.load(n)
     changed = {}, due = {}, st = v[1], gen = v[2], created = v[3], want = v[4], pos = tonumber(v[5]) or 0, turn = v[6],
     act = tonumber(v[7]) or 0, queue = v[8] ~= '' and v[8] or 'default', strikes = tonumber(v[9]) or 0,
     lost = tonumber(v[10]) or 0, started = v[11], keep_ok = v[12], keep_err = v[13], stood = tonumber(v[14]) or 0,
-    parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16])}
+    parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16]), slot = v[17]}
   if I.pos > len then aside.spoil(I, list, '', 'its journal ends at ' .. len .. ', and ' .. I.pos .. ' entries were decided') end
   if not I.rest then
     I.rest = {}
     aside.spoil(I, header, 'rest', 'what is left over in it cannot be read')
+  end
+  if v[17] ~= '' and not string.match(v[17], SLOT) then
+    I.slot = ''
+    aside.spoil(I, header, 'slot', 'whether it has a slot cannot be read')
   end
   loaded[n] = I
   return I
@@ -119,7 +124,9 @@ end
 
 function instance.is_unfinished(I)
   local rest = I.rest
-  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or (rest.due and I.want == '') or false
+  -- Steps that are due are handed out when time goes on, and when it has a slot.
+  local due = rest.due and I.want == '' and not string.find(I.slot, '^[-a]')
+  return rest.walk or rest.mail or rest.at or rest.clear or rest.told or due or false
 end
 
 -- Rarely:

@@ -1,4 +1,4 @@
--- uses: pausing
+-- uses: pausing slot
 -- For every script that changes an instance: facts first, then `pump`, then `flush`.
 --
 -- `pump` is the only place that decides what happens next: it derives status, intents and the next turn from the facts,
@@ -21,6 +21,11 @@ local function pump(I)
   if I.want ~= '' then
     write_due(I, 1)
     instance.set_status(I, I.act > 0 and 'waitingForPause' or 'paused')
+    if I.slot ~= '' and I.act <= 0 then slot.free(I) end
+    return
+  end
+  if I.slot ~= '' and slot.is_missing(I) then
+    write_due(I, 1)
     return
   end
   -- A decision is taken relative to the one before, so that one has to be applied whole.
@@ -55,6 +60,7 @@ local function pump(I)
     instance.set_status(I, 'running')
   else
     instance.set_status(I, 'waiting')
+    if I.slot ~= '' then slot.free(I) end
   end
 end
 
