@@ -40,7 +40,7 @@ _log = logging.getLogger("workflows.orchestrator")
 BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
 REQUEST_FIELDS = {
-    "create": frozenset({"op", "workflow", "id", "params"}),
+    "create": frozenset({"op", "workflow", "id", "params", "metadata"}),
     "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id"}),
 }
 MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload"})
@@ -141,7 +141,13 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
         blob = codec.encode(params, what="the params of a request")
         if known.concurrency is not None:
             known.concurrency.check(blob, workflow)
-        item = new_instance(known, request.get("id", f"inbox-{request_id}"), blob, command=request_id)
+        item = new_instance(
+            known,
+            request.get("id", f"inbox-{request_id}"),
+            blob,
+            command=request_id,
+            metadata=_value(request, "metadata"),
+        )
         instance = store.keys.instance(item.workflow, item.id)
         answer = store.call(create_call(store.keys, item))
     else:

@@ -1,7 +1,8 @@
 -- uses: decision room
 -- Anti-entropy for live instances (M8): rebuilds everything that can be derived, then pumps. Finds nothing on a
 -- healthy shard; repairs lost timers, intents, wake-ups and claims after a lost second of Redis or manual damage.
--- ARGV   items: list of {i, c = cursor among its open records, [m member of the index it was found by]};
+-- ARGV   items: list of {i, c = cursor among its open records, [m line of the index it was found by, [tagged] = one for
+--        a tag, of which nothing but this line is looked at]};
 --        [all] = a key of the shard was lost, so everything the shard knows of an instance is derived from it, also of
 --        one that has ended
 -- Reply  list of {1 repaired | 0, cursor of what is left to be looked at or '', [generation, slot]}, these where its workflow
@@ -10,13 +11,13 @@
 local answers, stopped = {}, false
 for at, a in ipairs(A.items) do
   local I = instance.load(a.i)
-  local live = I and not FINAL[I.st]
+  local live = I and not FINAL[I.st] and not a.tagged
   local whole = not live or redis.call('HLEN', I.o) <= budget
   stopped = stopped or not whole and at > 1
   answers[at] = {0, stopped and a.c or ''}
-  if a.m and not (I and a.m == instance.index_member(I)) then redis.call('ZREM', shard.index, a.m) end
+  if a.m and not (I and instance.is_listed_as(I, a.m)) then redis.call('ZREM', shard.index, a.m) end
   if I and FINAL[I.st] and A.all then
-    redis.call('ZADD', shard.index, 0, instance.index_member(I))
+    instance.enlist(I)
     local ended = tonumber(redis.call('HGET', I.h, 'ended')) or NOW
     answers[at][1] = redis.call('ZADD', shard.retire, 'NX', ended + instance.retention(I, I.st), instance.retire_member(I))
   end
@@ -25,7 +26,7 @@ for at, a in ipairs(A.items) do
     local act, fixed = 0, false
     local found, more = record.some(I, a.c)
     answers[at][2] = more or ''
-    redis.call('ZADD', shard.index, 0, instance.index_member(I))
+    instance.enlist(I)
     for _, r in ipairs(found) do
       if r.state == 'ready' then
         act = act + 1

@@ -17,7 +17,7 @@ from orchestrator import slots
 from workflows.storage.aside import call_apart, readable
 from workflows.storage.batches import numbered
 from workflows.storage.concurrency import NO_LIMITS, Limits
-from workflows.storage.keys import Instance, Listed, Retiring
+from workflows.storage.keys import TAGS, Instance, Retiring, index_line
 from workflows.storage.removal import delete_call, unring_calls
 from workflows.storage.status import LIVE
 from workflows.storage.store import Call, Store, call_on, script
@@ -31,13 +31,15 @@ SCANNED = 1_000
 
 
 def live_instances(store: Store, shard: int) -> Iterator[list[tuple[bytes, Instance]]]:
-    """The shard's live instances, in pages, each with its line of the index."""
+    """The shard's live instances, in pages, each with its line of the index; and all that are found by tags, with each
+    line for one.
+    """
     index = store.keys.shard_key(shard, "index")
-    beginnings: dict[str, bytes | None] = {f"{status}|": None for status in LIVE}
+    beginnings: dict[str, bytes | None] = {**{f"{status}|": None for status in LIVE}, TAGS.decode(): None}
     while beginnings:
         pages = store.pages(index, beginnings, most=BATCH)
         for page in filter(None, pages.values()):
-            found = readable(store, shard, "index", Listed.parse, page)
+            found = readable(store, shard, "index", index_line, page)
             yield [(member, store.keys.instance(line.workflow, line.id)) for member, line in found]
         beginnings = {prefix: page[-1] for prefix, page in pages.items() if len(page) == BATCH}
 
@@ -80,6 +82,8 @@ def pages(store: Store, shard: int, limits: Limits | None = NO_LIMITS, *, everyt
         items: list[dict[str, Any]] = []
         for place, (member, one) in zip(places, page, strict=True):
             items.append({"i": place, "c": one.cursor} | ({"m": member} if member else {}))
+            if member.startswith(TAGS):
+                items[-1]["tagged"] = True
         arguments: dict[str, Any] = {"items": items}
         if everything:
             arguments["all"] = True

@@ -47,6 +47,9 @@ MAILBOX_EVENTS: Final = (
 LIST_PAGE: Final = 100  # instances in one page of a list, unless told otherwise
 LIST_PAGE_MAX: Final = 1_000
 LIST_LOOKED: Final = 2_000  # instances whose headers one page looks at; then it is short, and has a cursor
+METADATA_KEYS: Final = 10  # of one instance; ours: they stand in its header, which every script reads
+METADATA_KEY_CHARACTERS: Final = 40
+METADATA_VALUE_CHARACTERS: Final = 100
 WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long

@@ -97,6 +97,35 @@ def test_a_triggered_instance_is_listed_and_described(run: Run, client: Client) 
     assert (described["id"], described["status"], described["params"]) == ("a1", "queued", {"n": 1})
 
 
+def test_metadata_is_said_shown_and_asked_for(run: Run, client: Client, redis: redis_py.Redis) -> None:
+    class Described(PublishedApp):
+        def manifest(self) -> dict[str, Any]:
+            body = super().manifest()
+            body["workflows"]["order"]["metadata"] = ["customer"]
+            return body
+
+    publish_manifest(client.store, Described())
+    run("trigger", "order", "--id", "a1", "--metadata", "customer=acme", "--metadata", "note=a=b")
+    run("trigger", "order", "--id", "a2")
+    assert "customer" in run("describe", "order").output
+    assert "Metadata     customer=acme note=a=b\n" in run("instances", "describe", "order", "a1").output
+    assert "METADATA" not in run("instances", "list", "order", "--status", "waiting").output
+    (line,) = run("instances", "list", "order", "--metadata", "customer=acme").output.splitlines()[1:]
+    assert line.endswith("  customer=acme note=a=b")
+    said = json.loads(run("instances", "list", "order", "--json").output)
+    assert {one["id"]: one["metadata"] for one in said["instances"]} == {
+        "a1": {"customer": "acme", "note": "a=b"},
+        "a2": {},
+    }
+    assert run("instances", "delete", "order", "--metadata", "customer=acme", "--yes").output == "order: 1 deleted\n"
+    assert "not found by note" in run("instances", "delete", "order", "--metadata", "note=a", "--yes", code=1).stderr
+    assert (
+        "'customer' has no value; write key=value" in run("trigger", "order", "--metadata", "customer", code=2).stderr
+    )
+    twice = ("--metadata", "a=1", "--metadata", "a=2")
+    assert "a key is given twice" in run("trigger", "order", *twice, code=2).stderr
+
+
 def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> None:
     worker = HandWorker(client.store)
     instance = client.workflow("order").create("a1")
@@ -221,8 +250,8 @@ def ends(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     def ends(end: Callable[[HandWorker, Any], None]) -> None:
         created = WorkflowHandle.create
 
-        def create(handle: WorkflowHandle, *arguments: Any) -> WorkflowInstance:
-            instance = created(handle, *arguments)
+        def create(handle: WorkflowHandle, *arguments: Any, **more: Any) -> WorkflowInstance:
+            instance = created(handle, *arguments, **more)
             end(HandWorker(client.store), instance._instance)
             return instance
 

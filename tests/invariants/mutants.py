@@ -426,6 +426,19 @@ def mutants() -> list[Mutant]:
             limited=True,
             program="retry",
         ),
+        Mutant(
+            "a deleted instance is still found by its metadata",
+            "delete",
+            "  for _, member in ipairs(tag_members(I)) do redis.call('ZREM', shard.index, member) end\n",
+            "",
+        ),
+        Mutant(
+            "a lost index is derived without metadata",
+            "sweep",
+            "  for _, member in ipairs(tag_members(I)) do redis.call('ZADD', shard.index, 0, member) end\n",
+            "",
+            garbage=True,
+        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

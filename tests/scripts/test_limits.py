@@ -31,6 +31,7 @@ from workflows.storage.manifest import KnownWorkflow
 from workflows.storage.records import Decision, End, GivenUp, Settlement, open_record
 from workflows.storage.store import Call, packb, unpackb
 from workflows.values import codec
+from workflows.values.metadata import tag
 
 Answer = TypeVar("Answer")
 
@@ -162,6 +163,48 @@ def test_a_page_that_looks_at_headers_looks_at_so_many_and_no_more(store: Touchi
     assert store.calls["peek"] - before == limits.LIST_LOOKED // limits.LIST_PAGE
     assert store.most["peek"] < 10 * limits.SCRIPT_ELEMENTS
     assert store.most["list"] < 8 * limits.LIST_PAGE + FEW
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("metadata", [{"k": "few"}, {"j": "all", "k": "few"}, {"k": "few", "j": "all"}])
+def test_the_narrowest_condition_is_read(store: TouchingStore, metadata: dict[str, str]) -> None:
+    """Three of twenty thousand, however the others are listed."""
+    index = store.keys.shard_key(0, "index")
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for number in range(LISTED):
+            pipeline.zadd(index, {f"#|order|{tag('j', 'all')}|{1_772_000_000_000 + number}|a{number}|m": 0})
+        pipeline.execute()
+    about = {"k": "few", "j": "all"}
+    for number in range(3):
+        _, request = creation.create(
+            store.keys, KnownWorkflow("order", metadata_keys=("j", "k")), id=f"b{number}", metadata=about
+        )
+        store.call(request.call)
+    before = store.calls["list"]
+    page = carry_out(store, listing.list_instances(store.keys, "order", selection(None, {"metadata": metadata})))
+    assert sorted(one.id for one in page) == ["b0", "b1", "b2"]
+    # A few that are queued lead there as well.
+    page = carry_out(
+        store, listing.list_instances(store.keys, "order", selection("queued", {"metadata": {"j": "all"}}))
+    )
+    assert sorted(one.id for one in page) == ["b0", "b1", "b2"]
+    assert store.calls["list"] - before == 2
+    assert store.most["list"] < 2 * FEW
+    assert store.most["peek"] < FEW
+
+
+def test_instances_with_all_the_metadata_there_may_be_are_created_by_the_slice(store: TouchingStore) -> None:
+    keys = [f"{'k' * 38}{number}" for number in range(limits.METADATA_KEYS)]
+    about = dict.fromkeys(keys, "v" * limits.METADATA_VALUE_CHARACTERS)
+    entries = [creation.CreateOptions(f"a{number}", metadata=about) for number in range(limits.BATCH)]
+    _, batch = creation.create_batch(store.keys, KnownWorkflow("order", metadata_keys=tuple(keys)), entries)
+    for request in batch:
+        store.call(request.call)
+    for _ in sweep.pages(store, 0):
+        pass
+    assert store.redis.zcard(store.keys.shard_key(0, "index")) == limits.BATCH * (1 + limits.METADATA_KEYS)
+    assert store.most["create"] < 150 * limits.BATCH
+    assert store.most["sweep"] < SLICE
 
 
 @pytest.mark.usefixtures("listed")

@@ -78,7 +78,9 @@ def fields(text: str, name: str) -> tuple[list[str], set[str]]:
 PARENT = ParentStep("order", "p1", "g1", 7)
 LEAST = CreateItem("order", "a1", "g1", b"params", "default", 1, 2)
 SLOT = Slot("-", 0, "", "0", "=acme")
-WHOLE = replace(LEAST, slot=SLOT, command="c1", firing=Firing("0 9 * * *", 5), parent=PARENT, taken=b"taken")
+WHOLE = replace(
+    LEAST, slot=SLOT, command="c1", firing=Firing("0 9 * * *", 5), parent=PARENT, taken=b"taken", metadata=b"about"
+)
 EVENT = EventItem("e1", "packed", b"payload")
 
 

@@ -23,6 +23,7 @@ from workflows.authoring.declarations import (
     accepts,
     check_class,
     checked_concurrency,
+    checked_metadata,
     checked_producers,
     checked_queues,
     cron_workflow,
@@ -98,6 +99,7 @@ class App:
         limits: Mapping[str, int] | None = None,
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
+        metadata: str | Iterable[str] = (),
     ) -> Callable[[Class], Class]: ...
 
     def workflow(
@@ -112,6 +114,7 @@ class App:
         limits: Mapping[str, int] | None = None,
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
+        metadata: Any = (),
     ) -> Any:
         """Register a workflow class.
 
@@ -126,6 +129,8 @@ class App:
             concurrency: how many of its instances run at a time, or ``Concurrency(3, key="tenant")``, so many for each
                 value under that name in the params. Others stay queued; those that wait or are paused do not count.
             queue: where its steps and turns run; default the app's first.
+            metadata: keys by whose values instances are found, up to 10: ``list(metadata={"customer": "acme"})``. It
+                holds for instances that are created from then on.
         Raises: BadName, BadSchedule, BadDuration, UnknownQueue, ConfigError.
         """
 
@@ -151,6 +156,7 @@ class App:
                     retention_error_ms=error_ms,
                     step_limit=step_limit(limits, where),
                     concurrency=checked_concurrency(concurrency, schedules, where),
+                    metadata_keys=checked_metadata(metadata, where),
                 )
             )
             self.findings.extend(lint.check(workflow_class))
@@ -281,6 +287,7 @@ class App:
                     "limits": {"steps": definition.step_limit},
                     "hidden": definition.hidden,
                     **({"concurrency": definition.concurrency.as_dict()} if definition.concurrency else {}),
+                    **({"metadata": list(definition.metadata_keys)} if definition.metadata_keys else {}),
                     "params_schema": definition.params_schema(),
                 }
                 for definition in self._definitions.values()

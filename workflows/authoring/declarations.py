@@ -21,6 +21,7 @@ from workflows.errors import ConfigError
 from workflows.values import names
 from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration, parse_ms
+from workflows.values.metadata import check_key
 
 _CRON_STEP: Final = "scheduled"
 CRON_PREFIX: Final = "cron-"
@@ -45,6 +46,18 @@ def checked_producers(producers: Iterable[Any]) -> tuple[str, ...]:
         raise ConfigError(f"An app names each producer once, not {listed!r}.")
     if len(listed) > bounds.PRODUCERS:
         raise ConfigError(f"An app has {bounds.PRODUCERS} producers at most, not {len(listed)}.")
+    return listed
+
+
+def checked_metadata(keys: Iterable[Any], where: str) -> tuple[str, ...]:
+    """No key of metadata or several, each once. Raises: BadParams, ConfigError."""
+    listed = (keys,) if isinstance(keys, str) else tuple(keys)
+    for key in listed:
+        check_key(key)
+    if len(set(listed)) != len(listed) or len(listed) > bounds.METADATA_KEYS:
+        raise ConfigError(
+            f"The {where} names {bounds.METADATA_KEYS} keys of metadata at most, each once, not {listed!r}."
+        )
     return listed
 
 

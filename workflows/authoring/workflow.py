@@ -66,6 +66,7 @@ class Definition:
     retention_error_ms: int = limits.RETENTION_MS
     step_limit: int = limits.STEPS
     concurrency: Concurrency | None = None
+    metadata_keys: tuple[str, ...] = ()
     hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
 
     def validate_params(self, value: Any) -> Any:

@@ -52,7 +52,7 @@ def give_all(
 ) -> None:
     """Give the verb to all instances of a workflow that are meant, and say what became of them."""
     handle = client.workflow(name)
-    selected = selection(verb.chosen(statuses or None), where)
+    selected = selection(verb.chosen(statuses or None), where, handle._declared(where))
     number = carry_out(client.store, count(client.store.keys, handle.name, selected))
     if not number and not handle.list(limit=1):
         manifest_of(client).workflow(handle.name)  # nothing at all: a slip of the pen, more often than not

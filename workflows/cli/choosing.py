@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import click
 
 from workflows.client.selection import Where
+
+
+def metadata(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> Mapping[str, str] | None:
+    """Reads ``key=value``, each key once; None where there is nothing to read."""
+    pairs = [text.partition("=") for text in texts]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise click.BadParameter(f"{key!r:.100} has no value; write key=value")
+    found = {key: value for key, _, value in pairs}
+    if len(found) < len(pairs):
+        raise click.BadParameter("a key is given twice")
+    return found or None
 
 
 def _moment(*, end: bool) -> Callable[[click.Context, click.Parameter, str | None], datetime | None]:
@@ -41,6 +53,9 @@ _OPTIONS: Final = (
     click.option("--date-end", callback=_moment(end=True), help="Created before; a date counts to its end."),
     click.option("--ended-start", callback=_moment(end=False), help="Ended then or later."),
     click.option("--ended-end", callback=_moment(end=True), help="Ended before."),
+    click.option(
+        "--metadata", callback=metadata, multiple=True, help="Created with this, as key=value; all of several."
+    ),
 )
 
 
@@ -54,6 +69,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
         date_end: datetime | None,
         ended_start: datetime | None,
         ended_end: datetime | None,
+        metadata: Mapping[str, str] | None,
         **more: Any,
     ) -> Any:
         where: Where = {}
@@ -65,6 +81,8 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
             where["ended_from"] = ended_start
         if ended_end is not None:
             where["ended_before"] = ended_end
+        if metadata is not None:
+            where["metadata"] = metadata
         return command(*args, where=where, **more)
 
     decorated: Callable[..., Any] = with_where
@@ -75,8 +93,9 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def described(where: Where) -> str:
     """The conditions in words; nothing where there are none."""
-    return "".join(
+    moments = [
         f", {name.replace('_', ' ')} {value.isoformat()}"
         for name, value in where.items()
         if isinstance(value, datetime)
-    )
+    ]
+    return "".join(moments) + "".join(f", {key}={value}" for key, value in (where.get("metadata") or {}).items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -13,11 +13,11 @@ from workflows import limits
 from workflows.cli.bulk import bulk_options, give_all, meant_for_all
 from workflows.cli.choosing import where_options
 from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
-from workflows.cli.showing import moment_text, reply, table
+from workflows.cli.showing import moment_text, pairs_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk
 from workflows.client.bulk import BulkVerb
-from workflows.client.listing import InstancePage
+from workflows.client.listing import InstancePage, InstanceSummary
 from workflows.client.selection import Where
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
@@ -71,14 +71,26 @@ def list_instances(
         if not found and page is None and cursor is None and not handle.list(limit=1):
             manifest_of(client).workflow(name)  # nothing at all: a slip of the pen, more often than not
     if as_json:
-        shown = [{"id": one.id, "status": str(one.status), "created_at": one.created_at.isoformat()} for one in found]
+        shown = [_listed(one) for one in found]
         click.echo(json.dumps({"instances": shown, "cursor": found.cursor}, indent=2))
         return
-    table(
-        ("ID", "STATUS", "CREATED"), [(one.id, one.status, moment_text(one.created_at)) for one in found], empty="none"
-    )
+    with_metadata = any(one.metadata for one in found)
+    head = ("ID", "STATUS", "CREATED", *["METADATA"] * with_metadata)
+    rows = [
+        (one.id, one.status, moment_text(one.created_at), *[pairs_text(one.metadata)] * with_metadata) for one in found
+    ]
+    table(head, rows, empty="none")
     if found.cursor is not None:
         click.echo(f"more: --cursor {found.cursor}")
+
+
+def _listed(one: InstanceSummary) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "status": str(one.status),
+        "created_at": one.created_at.isoformat(),
+        "metadata": dict(one.metadata),
+    }
 
 
 def _paged(

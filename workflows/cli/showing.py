@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,11 @@ def named_lines(lines: Iterable[tuple[str, str]]) -> None:
     for name, value in lines:
         if value:
             click.echo(f"{name:<12} {indented(value, 13)}")
+
+
+def pairs_text(pairs: Mapping[str, str]) -> str:
+    """Names and texts, on one line."""
+    return " ".join(f"{key}={value}" for key, value in pairs.items())
 
 
 def moment_text(moment: datetime | None) -> str:

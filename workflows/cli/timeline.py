@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from workflows.cli.showing import duration_text, indented, moment_text, named_lines, one_line, shown
+from workflows.cli.showing import duration_text, indented, moment_text, named_lines, one_line, pairs_text, shown
 from workflows.client import LazySteps, WorkflowInstance
 from workflows.client.history import StepStatus, jsonable
 from workflows.client.status import InstanceStatus
@@ -35,6 +35,7 @@ def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int
             ("Started", moment_text(status.started_at)),
             ("Ended", f"{moment_text(ended)}, {duration_text(ended - began)}" if ended else ""),
             ("Paused", moment_text(status.paused_at)),
+            ("Metadata", pairs_text(status.metadata)),
             ("Params", _value(lambda: status.params, limit)),
             ("Output", _value(lambda: status.output, limit) if status.has_output else ""),
             ("Error", str(status.error) if status.error else ""),

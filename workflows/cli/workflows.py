@@ -11,6 +11,7 @@ import click
 import redis
 
 from workflows.cli.batch import trigger_batch
+from workflows.cli.choosing import metadata
 from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import named_lines, pretty, reply, table
 from workflows.client import WorkflowInstance
@@ -32,10 +33,13 @@ NO_APP: Final = "(in no registered app)"
 @click.argument("params", required=False)
 @click.option("--id", help="Instance id. Default: a random one.")
 @click.option("--retention", help='How long it stays readable after its end, such as "7 days".')
+@click.option("--metadata", callback=metadata, multiple=True, help="What to find it by, as key=value; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for its end and print its output.")
 @click.option("--timeout", help='Longest wait, such as "5 minutes".')
 @click.option(
-    "--batch", type=click.File("rb"), help="A file with a JSON object a line: id, params, retention. -: stdin."
+    "--batch",
+    type=click.File("rb"),
+    help="A file with a JSON object a line: id, params, retention, metadata. -: stdin.",
 )
 @click.option("--strict", is_flag=True, help="With --batch: stop at a bad line.")
 @json_option
@@ -46,6 +50,7 @@ def trigger(
     params: str | None,
     id: str | None,
     retention: str | None,
+    metadata: Mapping[str, str] | None,
     wait: bool,
     timeout: str | None,
     batch: BinaryIO | None,
@@ -54,9 +59,9 @@ def trigger(
 ) -> None:
     """Create an instance of NAME, or one for each line of a file. PARAMS is JSON."""
     if batch is not None:
-        if wait or any(one is not None for one in (params, id, retention, timeout)):
+        if wait or any(one is not None for one in (params, id, retention, metadata, timeout)):
             raise click.UsageError(
-                "with --batch, each line has its own id, params and retention, and none is waited for"
+                "with --batch, each line has its own id, params, retention and metadata, and none is waited for"
             )
         with closing(settings.client()) as client:
             trigger_batch(client, name, batch, strict=strict, as_json=as_json)
@@ -69,7 +74,7 @@ def trigger(
             raise click.UsageError("--timeout says how long --wait waits: give both, or neither")
         parse_ms(timeout, what="--timeout")  # before anything is created
     with closing(settings.client()) as client:
-        instance = client.workflow(name).create(id, value, retention)
+        instance = client.workflow(name).create(id, value, retention, metadata=metadata)
         about = {"workflow": instance.workflow, "id": instance.id}
         if not wait:
             reply(as_json, {**about, "status": str(Status.QUEUED)}, instance.id)
@@ -143,6 +148,7 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         ("Queue", known.queue),
         ("Schedules", ", ".join(known.schedules)),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
+        ("Found by", ", ".join(known.metadata_keys)),
         ("Instances", _counted(counts)),
         ("Channel", f"PUBLISH {channel}"),
     ]
@@ -161,4 +167,5 @@ def _described(known: KnownWorkflow) -> dict[str, Any]:
         "schedules": list(known.schedules),
         "retention": {"success_ms": known.retention_success_ms, "error_ms": known.retention_error_ms},
         "limits": known.description.get("limits"),
+        "metadata": list(known.metadata_keys),
     }

@@ -33,7 +33,7 @@ from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
-from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable, UnknownWorkflow
 from workflows.storage.connection import async_producer, checked, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
@@ -167,12 +167,24 @@ class AsyncWorkflowHandle:
         self.name = name
 
     async def create(
-        self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
+        self,
+        id: str | None = None,
+        params: Any = None,
+        retention: object = None,
+        *,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> AsyncWorkflowInstance:
         """Create an instance; see ``WorkflowHandle.create``."""
         target, store = await self._target(), await self._client.store()
         id, request = creation.create(
-            store.keys, target, id=id, params=params, retention=retention, command_id=command_id
+            store.keys,
+            target,
+            id=id,
+            params=params,
+            retention=retention,
+            command_id=command_id,
+            metadata=metadata,
         )
         await send(store, request)
         return self._instance(store, id)
@@ -252,7 +264,7 @@ class AsyncWorkflowHandle:
     ) -> InstancePage:
         """A page of instances, newest first; see ``WorkflowHandle.list``."""
         store = await self._client.store()
-        selected = selection(status, where)
+        selected = selection(status, where, await self._declared(where))
         plan = listing.list_instances(
             store.keys, self.name, selected, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
@@ -261,13 +273,23 @@ class AsyncWorkflowHandle:
     async def _for_all(
         self, verb: BulkVerb, status: str | Iterable[str] | None, where: Where, progress: Progress | None
     ) -> BulkResult:
-        store = await self._client.store()
-        return await carry_out(store, bulk.for_all(store.keys, self.name, verb, status, where, progress))
+        declared, store = await self._declared(where), await self._client.store()
+        plan = bulk.for_all(store.keys, self.name, verb, status, where, progress, declared)
+        return await carry_out(store, plan)
 
     async def _target(self) -> Target:
         if self._known is None:
             self._known = await self._client._target(self.name)
         return self._known
+
+    async def _declared(self, where: Where) -> tuple[str, ...] | None:
+        """See ``WorkflowHandle._declared``."""
+        if not where.get("metadata"):
+            return None
+        try:
+            return (await self._target()).metadata_keys
+        except UnknownWorkflow:
+            return None
 
     def _instance(self, store: AsyncStore, id: str) -> AsyncWorkflowInstance:
         return AsyncWorkflowInstance(store, store.keys.instance(self.name, id))

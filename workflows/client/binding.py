@@ -29,7 +29,14 @@ class WorkflowBinding:
     def _handle(self) -> WorkflowHandle:
         return self._client().workflow(self._workflow)
 
-    def create(self, id: str | None = None, params: Any = None, retention: object = None) -> Any:
+    def create(
+        self,
+        id: str | None = None,
+        params: Any = None,
+        retention: object = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Any:
         """Create an instance; see ``WorkflowHandle.create``. Its handle can be returned from the step.
 
         Without an id one is derived from the step, so that a repeated attempt finds what the first one created.
@@ -37,7 +44,7 @@ class WorkflowBinding:
         key = _next_key(running.get())
 
         def act() -> WorkflowInstance:
-            return self._handle.create(id or _id_from(key), params, retention, command_id=key)
+            return self._handle.create(id or _id_from(key), params, retention, command_id=key, metadata=metadata)
 
         return _blocking_or_awaitable(act)
 

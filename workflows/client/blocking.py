@@ -33,7 +33,7 @@ from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
-from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable
+from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable, UnknownWorkflow
 from workflows.storage.connection import checked, producer, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
@@ -174,7 +174,13 @@ class WorkflowHandle:
         return self._find(self.name)
 
     def create(
-        self, id: str | None = None, params: Any = None, retention: object = None, *, command_id: str | None = None
+        self,
+        id: str | None = None,
+        params: Any = None,
+        retention: object = None,
+        *,
+        command_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> WorkflowInstance:
         """Create an instance; returns once it is stored, not when it has begun or ended.
 
@@ -184,13 +190,21 @@ class WorkflowHandle:
             retention: how long the instance stays readable after its end: a duration (bare numbers are milliseconds),
                 or a mapping with ``success`` and ``error``. None: the workflow's own.
             command_id: creating again under the same one gives the same instance instead of an error.
+            metadata: up to 10 short texts by name, such as ``{"customer": "acme"}``, kept with the instance; ``list``
+                finds it by those whose names ``@app.workflow(metadata=…)`` has declared.
         Raises:
             UnknownWorkflow: names the known ones.
             InstanceAlreadyExists: there is one with this id; ``get(id).restart()`` runs it again.
             BadName, BadParams, BadDuration, PayloadError: nothing has been stored.
         """
         id, request = creation.create(
-            self._store.keys, self._target, id=id, params=params, retention=retention, command_id=command_id
+            self._store.keys,
+            self._target,
+            id=id,
+            params=params,
+            retention=retention,
+            command_id=command_id,
+            metadata=metadata,
         )
         send(self._store, request)
         return self._instance(id)
@@ -207,10 +221,10 @@ class WorkflowHandle:
         """Create 1 to 100 instances in one round trip.
 
         Args:
-            entries: for each a mapping with any of ``id``, ``params``, ``retention``, or ``CreateOptions``; ids that
-                are there already are skipped and left out of the list that comes back. Or ``{"instances": entries}``,
-                which tells of each what became of it: what is wrong or there already does not keep the others from
-                being created. Or ``{"count": number}`` with ``params`` and ``retention`` for all of them.
+            entries: for each a mapping with any of ``id``, ``params``, ``retention``, ``metadata``, or
+                ``CreateOptions``; ids that are there already are skipped and left out of the list that comes back. Or
+                ``{"instances": entries}``, which tells of each what became of it: what is wrong or there already does
+                not keep the others from being created. Or ``{"count": number}`` with the others for all of them.
         Returns: handles of what is new; for a mapping they are ``created``, beside ``errors``.
         Raises: as ``create``, without InstanceAlreadyExists; one wrong entry of a list and nothing is stored.
         """
@@ -299,12 +313,14 @@ class WorkflowHandle:
             status: only those in this status, or in one of these.
             limit: 1 to 1,000.
             cursor: ``cursor`` of the page before, asked for with the same conditions.
-            where: only those of which all of this holds; see ``Where``. With ``ended_from`` or ``ended_before`` a page
-                looks at 2,000 instances at most, so it may be short, or empty, and still have a cursor.
+            where: only those of which all of this holds; see ``Where``. With ``ended_from``, ``ended_before`` or
+                ``metadata`` a page looks at 2,000 instances at most, so it may be short, or empty, and still have a
+                cursor.
         Raises:
-            ConfigError: no such status, condition or cursor, a bad limit, a datetime without a time zone.
+            ConfigError: no such status, condition or cursor, a bad limit, a datetime without a time zone, a key of
+                metadata that the workflow has not declared.
         """
-        selected = selection(status, where)
+        selected = selection(status, where, self._declared(where))
         plan = listing.list_instances(
             self._store.keys, self.name, selected, limit=limit, cursor=cursor, oldest_first=oldest_first
         )
@@ -313,7 +329,18 @@ class WorkflowHandle:
     def _for_all(
         self, verb: BulkVerb, status: str | Iterable[str] | None, where: Where, progress: Progress | None
     ) -> BulkResult:
-        return carry_out(self._store, bulk.for_all(self._store.keys, self.name, verb, status, where, progress))
+        declared = self._declared(where)
+        plan = bulk.for_all(self._store.keys, self.name, verb, status, where, progress, declared)
+        return carry_out(self._store, plan)
+
+    def _declared(self, where: Where) -> tuple[str, ...] | None:
+        """The names of metadata that instances are found by, if that is asked for; None: its code is gone."""
+        if not where.get("metadata"):
+            return None
+        try:
+            return self._target.metadata_keys
+        except UnknownWorkflow:
+            return None
 
     def _instance(self, id: str) -> WorkflowInstance:
         return WorkflowInstance(self._store, self._store.keys.instance(self.name, id))

@@ -7,7 +7,7 @@ again after an interruption finds what is left and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -83,16 +83,18 @@ def for_all(
     status: str | Iterable[str] | None,
     where: Where,
     progress: Progress | None,
+    declared: Collection[str] | None = None,
 ) -> Plan[BulkResult]:
     """Give every instance that is meant the verb.
 
     Args:
         status: as each is when it is listed; None: all that the verb leads out of.
         progress: told after every hundred.
+        declared: see ``selection``.
     Raises, before anything is sent:
         ConfigError: see ``BulkVerb.chosen`` and ``selection``.
     """
-    return _walk(keys, workflow, verb, selection(verb.chosen(status), where), progress or (lambda _: None))
+    return _walk(keys, workflow, verb, selection(verb.chosen(status), where, declared), progress or (lambda _: None))
 
 
 def _walk(keys: Keyspace, workflow: str, verb: BulkVerb, selected: Selection, progress: Progress) -> Plan[BulkResult]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from workflows import limits
 from workflows.client.batches import BatchError
@@ -22,6 +22,8 @@ from workflows.storage.keys import Instance, Keyspace
 from workflows.values import codec
 from workflows.values.retention import retention_ms
 
+_ENTRY: Final = ("id", "params", "retention", "metadata")
+
 
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
@@ -31,6 +33,7 @@ class CreateOptions:
         id: 1 to 100 letters, digits, ``-`` and ``_``; None: a random UUID.
         params: what ``run`` gets as ``event.payload``; None: ``{}``.
         retention: how long the instance stays readable after its end; see ``WorkflowHandle.create``.
+        metadata: a few short texts; see ``WorkflowHandle.create``.
         command_id: creating again under the same one is answered like the first time; None: a random one.
     """
 
@@ -38,6 +41,7 @@ class CreateOptions:
     params: Any = None
     retention: object = None
     command_id: str | None = None
+    metadata: Mapping[str, str] | None = None
 
 
 def create(
@@ -48,6 +52,7 @@ def create(
     params: Any = None,
     retention: object = None,
     command_id: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[str, Request[None]]:
     """Create one instance. Returns: its id, and the request.
 
@@ -55,7 +60,7 @@ def create(
         BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable: nothing has been sent.
         InstanceAlreadyExists: from the answer.
     """
-    item = _item(target, CreateOptions(id, params, retention, command_id))
+    item = _item(target, CreateOptions(id, params, retention, command_id, metadata))
 
     def parse(answers: list[bytes]) -> None:
         if answers[0] != b"created":
@@ -92,7 +97,8 @@ def create_each(
     """Create 1 to 100 instances, each for itself.
 
     Args:
-        form: ``{"instances": entries}``, or ``{"count": number}`` with ``params`` and ``retention`` for all of them.
+        form: ``{"instances": entries}``, or ``{"count": number}`` with ``params``, ``retention`` and ``metadata`` for
+            all of them.
     Returns: a request or more per shard, and what makes of their answers the ids created and what came to nothing.
     Raises:
         ConfigError, BadParams: the form itself is wrong; nothing has been sent.
@@ -112,12 +118,12 @@ def create_each(
 
 def entries_of(form: Mapping[str, Any]) -> list[Any]:
     """The entries that a form stands for. Raises: see ``create_each``."""
-    known = {"instances"} if "instances" in form else {"count", "params", "retention"}
+    known = {"instances"} if "instances" in form else {"count", "params", "retention", "metadata"}
     unknown = sorted(str(key) for key in form if key not in known)
     if unknown or not form.keys() & {"instances", "count"}:
         raise BadParams(
-            'a batch is a list of entries, {"instances": [entry, …]}, or {"count": number} with params and retention'
-            + (f"; {', '.join(unknown)} does not belong there" if unknown else "")
+            'a batch is a list of entries, {"instances": [entry, …]}, or {"count": number} with params, retention and '
+            "metadata" + (f"; {', '.join(unknown)} does not belong there" if unknown else "")
         )
     if "instances" in form:
         if isinstance(form["instances"], str | Mapping) or not isinstance(form["instances"], Iterable):
@@ -128,7 +134,8 @@ def entries_of(form: Mapping[str, Any]) -> list[Any]:
         if not isinstance(count, int) or isinstance(count, bool):
             raise BadParams(f"count is {count!r:.100}; it must be a number from 1 to {limits.BATCH}")
         _check_number(count)
-        entries = [CreateOptions(params=form.get("params"), retention=form.get("retention"))] * count
+        alike = {key: value for key, value in form.items() if key != "count"}
+        entries = [alike] * count
     _check_number(len(entries))
     return entries
 
@@ -199,6 +206,7 @@ def _item(target: Target, options: CreateOptions) -> CreateItem:
         blob,
         retention=retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms),
         command=nonces.token() if options.command_id is None else options.command_id,
+        metadata=options.metadata,
     )
 
 
@@ -206,8 +214,8 @@ def _options(entry: object) -> CreateOptions:
     if isinstance(entry, CreateOptions):
         return entry
     if not isinstance(entry, Mapping):
-        raise BadParams(f"it is {entry!r:.100}; a dict with id, params and retention is needed, or CreateOptions")
-    unknown = sorted(str(key) for key in entry if key not in ("id", "params", "retention"))
+        raise BadParams(f"it is {entry!r:.100}; a dict with any of {', '.join(_ENTRY)} is needed, or CreateOptions")
+    unknown = sorted(str(key) for key in entry if key not in _ENTRY)
     if unknown:
-        raise BadParams(f"{', '.join(unknown)} is unknown; an entry has id, params and retention")
-    return CreateOptions(entry.get("id"), entry.get("params"), entry.get("retention"))
+        raise BadParams(f"{', '.join(unknown)} is unknown; an entry has any of {', '.join(_ENTRY)}")
+    return CreateOptions(**entry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -23,12 +23,13 @@ from workflows.storage.batches import portions
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.status import Status
 from workflows.storage.store import call_on, script
+from workflows.values.metadata import Metadata
 
 _LIST = script(Path(__file__).with_name("list.lua"))
 _PEEK = script(Path(__file__).with_name("peek.lua"))
-_CURSOR = re.compile(r"[0-9]{1,17}:[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
-_PLACE = re.compile(rb"([0-9]{1,15})\|([A-Za-z0-9_-]{1,100})")
-_FIELDS = ("st", "ended")
+_CURSOR = re.compile(r"[0-9]{1,17}:[A-Za-z0-9_][A-Za-z0-9_-]{0,99}(?::m)?")
+_PLACE = re.compile(rb"([0-9]{1,15})\|([A-Za-z0-9_-]{1,100})(\|m)?")
+_FIELDS = ("st", "ended", "meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class InstanceSummary:
     id: str
     status: Status
     created_at: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +70,33 @@ class InstancePage(Sequence[InstanceSummary]):
 
 
 class _Line(NamedTuple):
-    """A line of the index; ``place`` orders it among all of the workflow."""
+    """A line of the index; ``place`` orders it among all of the workflow. No status: it was found by a tag."""
 
     place: bytes
     status: str
 
-    def summary(self, workflow: str) -> InstanceSummary | None:
-        """None: somebody else has written it."""
-        match = _PLACE.fullmatch(self.place)
-        at = match and history.moment(match[1])
-        return InstanceSummary(workflow, match[2].decode(), Status(self.status), at) if match and at else None
+
+class _Candidate(NamedTuple):
+    """What such a line says."""
+
+    place: bytes
+    status: str
+    instance: Instance
+    created: bytes
+    has_metadata: bool
+
+    def summary(self, status: str, metadata: Mapping[str, str]) -> InstanceSummary:
+        at = history.moment(self.created)
+        assert at is not None
+        return InstanceSummary(self.instance.workflow, self.instance.id, Status(status), at, metadata)
+
+
+class _Header(NamedTuple):
+    """What the index does not say."""
+
+    status: str
+    ended: bytes
+    metadata: Metadata
 
 
 def list_instances(
@@ -117,15 +136,15 @@ def _page(
         lines = lines[:at_a_time]
         looked += len(lines)
         after = lines[-1].place if lines else after
-        found = [(line.place, one) for line in lines if (one := line.summary(workflow)) is not None]
-        meant = yield from _meant(keys, selected, [one for _, one in found])
-        for place, one in found:
+        found = [one for line in lines if (one := _candidate(keys, workflow, line)) is not None]
+        summaries = yield from _summaries(keys, selected, found)
+        for one, summary in zip(found, summaries, strict=True):
             if len(items) == limit:
                 more = True
                 break
-            cursor = place
-            if one.id in meant:
-                items.append(one)
+            cursor = one.place
+            if summary is not None:
+                items.append(summary)
     return InstancePage(tuple(items), cursor.decode().replace("|", ":") if more and cursor is not None else None)
 
 
@@ -149,23 +168,40 @@ def _range(
             low = max(low, nearer, key=lambda bound: bound[1:])
         else:
             high = min(high, nearer, key=lambda bound: bound[1:])
-    return {"wf": workflow, "statuses": [str(one) for one in selected.statuses], "low": low, "high": high}
+    asked = {"wf": workflow, "statuses": [str(one) for one in selected.statuses], "low": low, "high": high}
+    return asked | ({"tags": selected.tags} if selected.metadata else {})
 
 
 def _lines(answer: list[list[bytes]]) -> list[_Line]:
     return [_Line(place, status.decode()) for place, status in answer]
 
 
-def _meant(keys: Keyspace, selected: Selection, found: Sequence[InstanceSummary]) -> Plan[set[str]]:
-    """The ids of those that are meant, by their headers if these have a say."""
-    if not selected.needs_headers:
-        return {one.id for one in found}
-    headers = yield from _headers(keys, [keys.instance(one.workflow, one.id) for one in found])
-    return {instance.id for instance, header in headers.items() if selected.fits(header)}
+def _candidate(keys: Keyspace, workflow: str, line: _Line) -> _Candidate | None:
+    """None: somebody else has written it."""
+    match = _PLACE.fullmatch(line.place)
+    if match is None:
+        return None
+    return _Candidate(*line, keys.instance(workflow, match[2].decode()), match[1], match[3] is not None)
 
 
-def _headers(keys: Keyspace, instances: Sequence[Instance]) -> Plan[dict[Instance, Mapping[str, bytes | None]]]:
-    """What stands in the headers of those that are there and can be read."""
+def _summaries(keys: Keyspace, selected: Selection, found: Sequence[_Candidate]) -> Plan[list[InstanceSummary | None]]:
+    """How they are shown, None for what is not meant: by their headers, where the index does not say all of it."""
+    asked = [one.instance for one in found if selected.needs_headers or one.has_metadata]
+    headers = (yield from _headers(keys, asked)) if asked else {}
+    shown: list[InstanceSummary | None] = []
+    for one in found:
+        header = headers.get(one.instance)
+        if not selected.needs_headers:
+            shown.append(one.summary(one.status, {} if header is None else header.metadata.values))
+        elif header is not None and selected.fits(*header):
+            shown.append(one.summary(header.status, header.metadata.values))
+        else:
+            shown.append(None)
+    return shown
+
+
+def _headers(keys: Keyspace, instances: Sequence[Instance]) -> Plan[dict[Instance, _Header]]:
+    """Of those that are there and can be read."""
     by_shard: dict[int, list[Instance]] = {}
     for one in instances:
         by_shard.setdefault(one.shard, []).append(one)
@@ -174,7 +210,7 @@ def _headers(keys: Keyspace, instances: Sequence[Instance]) -> Plan[dict[Instanc
         Request(call_on(keys, _PEEK, some[0].shard, some, {"fields": _FIELDS}), lambda answer: answer) for some in asked
     ]
     return {
-        one: dict(zip(_FIELDS, values, strict=True))
+        one: _Header(values[0].decode(errors="replace"), values[1] or b"", Metadata.of(values[2]))
         for some, answer in zip(asked, answers, strict=True)
         for one, values in zip(some, answer, strict=True)
         if values and values[0]

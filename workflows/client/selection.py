@@ -1,14 +1,15 @@
-"""Which instances of a workflow are meant: by status, by when they were created or ended."""
+"""Which instances of a workflow are meant: by status, by when they were created or ended, by their metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypedDict
 
 from workflows.errors import ConfigError
 from workflows.storage.status import FINAL, Status
+from workflows.values.metadata import Metadata, metadata_of, tag
 
 # Moments stand in the index as text of as many digits, until the year 2286.
 _DIGITS: Final = 13
@@ -21,12 +22,14 @@ class Where(TypedDict, total=False):
     Attributes:
         created_from, created_before: created at this moment or later; before this one.
         ended_from, ended_before: ended at this moment or later; before this one.
+        metadata: created with these texts, under names that ``@app.workflow(metadata=…)`` had declared by then.
     """
 
     created_from: datetime | None
     created_before: datetime | None
     ended_from: datetime | None
     ended_before: datetime | None
+    metadata: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +49,66 @@ class Selection:
 
     Attributes:
         ended: None: whether or not it has ended.
+        metadata: names and texts.
     """
 
     statuses: tuple[Status, ...]
     created: Span = Span()
     ended: Span | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs_headers(self) -> bool:
         """Whether the index alone does not say which are meant."""
-        return self.ended is not None
+        return self.ended is not None or bool(self.metadata)
+
+    @property
+    def tags(self) -> list[str]:
+        """Each of which leads to all that are meant."""
+        return [tag(key, value) for key, value in self.metadata.items()]
 
     def bounds(self) -> tuple[bytes, bytes]:
         """The moments of creation, as the index has them: the first one, and the first one that is too late."""
         return f"{self.created.start:0{_DIGITS}}".encode(), f"{self.created.stop:0{_DIGITS}}".encode()
 
-    def fits(self, header: Mapping[str, bytes | None]) -> bool:
-        """Whether an instance with this header is meant."""
-        if (header["st"] or b"").decode(errors="replace") not in self.statuses:
-            return False
-        ended = header["ended"] or b""
-        return self.ended is None or (ended.isdigit() and self.ended.holds(int(ended)))
+    def fits(self, status: str, ended: bytes, metadata: Metadata) -> bool:
+        """Whether an instance with such a header is meant."""
+        return (
+            status in self.statuses
+            and (self.ended is None or (ended.isdigit() and self.ended.holds(int(ended))))
+            # One that was created before its key was declared has the value and not the tag, and is never found.
+            and self.metadata.items() <= metadata.values.items()
+            and {*self.tags} <= {*metadata.tags}
+        )
 
 
-def selection(status: str | Iterable[str] | None, where: Where) -> Selection:
-    """What is asked for. Raises ConfigError: no such status or condition, or not a moment."""
+def selection(status: str | Iterable[str] | None, where: Where, declared: Collection[str] | None = None) -> Selection:
+    """What is asked for.
+
+    Args:
+        declared: the names of metadata that instances are found by; None: nobody can say.
+    Raises:
+        ConfigError: no such status or condition, not a moment, or a name of metadata that was not declared.
+        BadParams: it cannot be metadata.
+    """
     unknown = sorted(str(key) for key in where if key not in Where.__annotations__)
     if unknown:
         raise ConfigError(f"There is no condition {', '.join(unknown)}; there are: {', '.join(Where.__annotations__)}")
     statuses = _statuses(status)
+    metadata = metadata_of(where.get("metadata"), ())
+    values = {} if metadata is None else metadata.values
+    if declared is not None and (strange := sorted(values.keys() - {*declared})):
+        raise ConfigError(
+            f"Instances are not found by {', '.join(strange)}: @app.workflow(metadata=…) declares "
+            f"{', '.join(declared) or 'nothing'}"
+        )
     created = _span("created", where.get("created_from"), where.get("created_before"))
     if where.get("ended_from") is None and where.get("ended_before") is None:
-        return Selection(statuses, created)
+        return Selection(statuses, created, metadata=values)
     ended = _span("ended", where.get("ended_from"), where.get("ended_before"))
     # Nothing ends before it was created.
     created = Span(created.start, min(created.stop, ended.stop))
-    return Selection(tuple(one for one in statuses if one in FINAL), created, ended)
+    return Selection(tuple(one for one in statuses if one in FINAL), created, ended, values)
 
 
 def _statuses(status: str | Iterable[str] | None) -> tuple[Status, ...]:

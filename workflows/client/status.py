@@ -19,6 +19,7 @@ from workflows.storage.records import Firing, OpenStep, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.values import codec
 from workflows.values.concurrency import shown_key
+from workflows.values.metadata import Metadata
 
 Steps = TypeVar("Steps", bound="ReadSteps")
 # Work that nobody has taken for this long deserves an explanation.
@@ -68,6 +69,7 @@ class InstanceStatus(Dumped, Generic[Steps]):
         paused_at: since when it is paused or pausing.
         steps: what it has done so far and what is open, in the order ``run`` asked for it; further pages are read
             when they are looked at.
+        metadata: what was said about it when it was created.
         params: what it was created with.
         output: what ``run`` returned; None before.
         warnings: what ``run`` left undone when it returned.
@@ -92,6 +94,7 @@ class InstanceStatus(Dumped, Generic[Steps]):
     generation: str
     stored: dataclasses.InitVar[Mapping[str, bytes | None]]
     rollback: None = None
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     params: Any = decoded("params", lambda status: codec.decode(status.stored["params"] or b""))  # noqa: RUF009
     output: Any = decoded("output", lambda status: _output(status.stored["out"]))  # noqa: RUF009
     warnings: tuple[str, ...] = decoded("warnings", lambda status: _warnings(status.stored["warn"]))
@@ -124,6 +127,7 @@ class InstanceStatus(Dumped, Generic[Steps]):
             "started_at": iso(self.started_at),
             "ended_at": iso(self.ended_at),
             "paused_at": iso(self.paused_at),
+            "metadata": dict(self.metadata),
             "params": readable(lambda: self.params),
             "output": readable(lambda: self.output),
             "error": None if self.error is None else self.error.as_dict(),
@@ -154,6 +158,7 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         queue=seen.queue,
         steps=steps,
         generation=seen.text("gen"),
+        metadata=Metadata.of(header["meta"]).values,
         stored={name: header[name] for name in ("params", "out", "warn", "sched")},
     )
 

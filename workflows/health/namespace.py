@@ -25,6 +25,7 @@ from workflows.storage.keys import (
     Timer,
     Unfinished,
     checked_name,
+    index_line,
     index_prefix,
     relay_parent,
 )
@@ -49,7 +50,7 @@ PARTS: Final[Mapping[str, Callable[[bytes], object]]] = {
     "held": Held.parse,
     "workers": checked_name,
     "relay": relay_parent,
-    "index": Listed.parse,
+    "index": index_line,
     "retire": Retiring.parse,
     "unfinished": Unfinished.parse,
 }

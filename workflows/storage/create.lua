@@ -1,10 +1,10 @@
 -- uses: pump ending
 -- Creates instances: whole or not at all (F1), one winner per id (F4).
 -- ARGV   items: list of these, [ ] may be absent (CreateItem in intake.py):
---   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken]}
+--   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta]}
 --        i = which instance of KEYS, p params blob, ok/err retention in ms, sched schedule blob, parent = who waits for
 --        the outcome (PARENT in ending.lua), taken = the failure blob a parent gets when somebody else has the id,
---        slot = the header's field of one whose workflow has a limit (slot.lua)
+--        meta = metadata, packed; slot = the header's field of one whose workflow has a limit (slot.lua)
 -- Reply  list of 'created' | 'exists', in order. Sent twice with the same cid: 'created' again (M2).
 -- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
 local answers = {}
@@ -24,7 +24,9 @@ for at, a in ipairs(A.items) do
     if a.slot then instance.set(I, 'slot', a.slot) end
     if a.parent then instance.set(I, 'parents', 'creator') end
     journal.append(I, '0', {t = NOW, p = a.p, sc = a.sched, pa = a.parent})
+    if a.meta then instance.set(I, 'meta', a.meta) end
     redis.call('ZADD', shard.index, 0, instance.index_member(I))
+    if a.meta then instance.enlist(I) end
     pump(I)
     answers[at] = 'created'
   end

@@ -22,7 +22,7 @@ if A.retire then
 end
 if not FINAL[I.st] or I.rest.told then ending.tell_all(I, {x = A.x, st = 'deleted'}) end
 local bells = ending.abandon(I, KEYS[#KEYS], A.remains)
-redis.call('ZREM', shard.index, instance.index_member(I))
+instance.unlist(I)
 redis.call('ZREM', shard.retire, instance.retire_member(I))
 redis.call('UNLINK', I.h, I.j, I.c)
 ending.announce(I, 'deleted')

@@ -21,6 +21,7 @@ from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
 from workflows.values import codec, names
 from workflows.values.concurrency import Concurrency
+from workflows.values.metadata import metadata_of
 
 _CREATE = script(Path(__file__).with_name("create.lua"))
 _SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
@@ -44,6 +45,9 @@ class Target(Protocol):
     @property
     def concurrency(self) -> Concurrency | None: ...
 
+    @property
+    def metadata_keys(self) -> tuple[str, ...]: ...
+
     def validate_params(self, params: Any, /) -> Any: ...
 
 
@@ -59,6 +63,7 @@ class CreateItem:
         firing: the cron line that asks for it.
         parent: who waits for its end.
         taken: the failure blob that a parent gets when somebody else has the id.
+        metadata: packed; see ``Metadata.wire``.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -76,6 +81,7 @@ class CreateItem:
     firing: Firing | None = None
     parent: ParentStep | None = None
     taken: bytes | None = None
+    metadata: bytes | None = None
 
     def __post_init__(self) -> None:
         _check_target(self.workflow, self.queue)
@@ -106,6 +112,8 @@ class CreateItem:
             wire["parent"] = self.parent.wire()
         if self.taken is not None:
             wire["taken"] = self.taken
+        if self.metadata is not None:
+            wire["meta"] = self.metadata
         return wire
 
 
@@ -151,18 +159,20 @@ def new_instance(
     retention: tuple[int, int] | None = None,
     command: str | None = None,
     firing: Firing | None = None,
+    metadata: object = None,
 ) -> CreateItem:
     """An instance of a workflow, with a generation of its own.
 
     Args:
         retention: in ms, after success and after an error or termination; None: the workflow's.
+        metadata: a mapping of a few short texts; None: none.
 
-    Raises: see ``CreateItem``.
+    Raises: see ``CreateItem``; and BadParams: it cannot be metadata.
     """
     keep_ok_ms, keep_err_ms = retention or (target.retention_success_ms, target.retention_error_ms)
     generation = nonces.generation()
     limited = target.concurrency
-    return CreateItem(
+    item = CreateItem(
         target.name,
         id,
         generation,
@@ -174,6 +184,9 @@ def new_instance(
         command=command,
         firing=firing,
     )
+    if (about := metadata_of(metadata, target.metadata_keys)) is not None:
+        item.metadata = about.wire()
+    return item
 
 
 def new_slot(limit: Concurrency, params: bytes) -> Slot:

@@ -18,7 +18,8 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:held                  zset    worker|kind|…|token, read by prefix                   settled, committed, reaped
     T:workers               zset    lease expiry ms -> worker                             reaped, drained
     T:relay                 hash    messages to other shards, by deterministic id         acknowledged
-    T:index                 zset    status|workflow|created|id, read by prefix            retired, deleted
+    T:index                 zset    status|workflow|created|id, read by prefix; and       retired, deleted
+                                    #|workflow|tag|created|id for each tag of metadata
     T:retire                zset    end of retention ms -> instance                       retired, restarted, deleted
     T:owner                 hash    owner lease of the shard, and what is to be mended    permanent
     T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
@@ -357,13 +358,14 @@ class Unfinished:
         return cls(kind, workflow, id, generation, token or "")
 
 
-_LISTED = re.compile(rf"([A-Za-z]{{1,20}})\|({_NAME})\|([0-9]{{1,15}})\|({_NAME})")
+_LISTED = re.compile(rf"([A-Za-z]{{1,20}})\|({_NAME})\|([0-9]{{1,15}})\|({_NAME})(?:\|m)?")
+_TAGGED = re.compile(rf"#\|({_NAME})\|([0-9a-f]{{16}})\|([0-9]{{1,15}})\|({_NAME})\|m")
 _UNFINISHED = re.compile(rf"([ix])\|({_NAME})\|({_NAME})\|({_NAME})(?:\|({_NAME}))?")
 _RETIRING = re.compile(rf"({_NAME})\|({_NAME})\|({_NAME})")
 
 
 class Listed(NamedTuple):
-    """One line of the index."""
+    """One line of the index: an instance in its status."""
 
     status: str
     workflow: str
@@ -374,6 +376,25 @@ class Listed(NamedTuple):
     def parse(cls, member: str | bytes) -> Listed:
         """Raises ValueError when the text is not a line of the index."""
         return cls(*_parts(_LISTED, member, "a line of the index"))
+
+
+class Tagged(NamedTuple):
+    """One line of the index: an instance under one tag of its metadata."""
+
+    workflow: str
+    tag: str
+    created: str
+    id: str
+
+    @classmethod
+    def parse(cls, member: str | bytes) -> Tagged:
+        """Raises ValueError when the text is not such a line."""
+        return cls(*_parts(_TAGGED, member, "a line of the index"))
+
+
+def index_line(member: bytes) -> Listed | Tagged:
+    """A line of either kind. Raises ValueError when the text is none."""
+    return Tagged.parse(member) if member.startswith(TAGS) else Listed.parse(member)
 
 
 class Retiring(NamedTuple):
@@ -404,6 +425,10 @@ def relay_parent(id: bytes) -> Held | None:
     """
     kind, workflow, instance, generation, seq = _parts(_RELAYED, id, "a message between shards")
     return None if kind in "sg" else Held("", "a", workflow, instance, generation, int(seq), "")
+
+
+TAGS: Final = b"#"
+"""With which lines of the index begin that stand for tags."""
 
 
 def index_prefix(status: str, workflow: str) -> str:

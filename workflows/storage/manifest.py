@@ -44,6 +44,7 @@ class KnownWorkflow:
 
     Attributes:
         schedules: as published; ``schedules.py`` reads them.
+        metadata_keys: those of metadata by which its instances are found.
         hidden: made by the app itself, for an ``@app.cron`` handler; left out of listings.
         description: everything its manifest says about it.
     """
@@ -56,6 +57,7 @@ class KnownWorkflow:
     concurrency: Concurrency | None = None
     schedules: tuple[Any, ...] = ()
     hidden: bool = False
+    metadata_keys: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def validate_params(self, params: Any) -> Any:
@@ -231,5 +233,6 @@ def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
         concurrency=Concurrency.of(of.get("concurrency")),
         schedules=tuple(of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
+        metadata_keys=tuple(str(key) for key in of.get("metadata") or ()),
         description=of,
     )

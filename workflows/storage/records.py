@@ -35,6 +35,7 @@ HEADER: Mapping[str, str] = {
     "parents": "who waits for the end: creator, or a packed list",
     "rest": "what a call has left over (I12), packed",
     "slot": "what it has of the limit of its workflow: Slot; no field: there was never a limit",
+    "meta": "metadata and the tags it is found by, packed",
     "cid": "id of the command that created it",
     "paused_at": "ms",
     "reason": "why it is paused or was struck",

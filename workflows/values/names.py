@@ -123,11 +123,16 @@ def binding_name_of(workflow_name: str) -> str:
     return workflow_name.replace("-", "_").upper()
 
 
+def is_identifier(value: object, characters: int) -> bool:
+    """Whether it is text of letters, digits, ``-`` and ``_``, no ``-`` in front, and no longer than that."""
+    # fullmatch, because `$` would let a trailing newline through.
+    return isinstance(value, str) and len(value) <= characters and _IDENTIFIER.fullmatch(value) is not None
+
+
 def _check_identifier(value: object, text: str, characters: int) -> str:
     if not isinstance(value, str):
         raise BadName(f"{text}: {_shown(value)} is not a string.")
-    # fullmatch, because `$` would let a trailing newline through.
-    if len(value) <= characters and _IDENTIFIER.fullmatch(value):
+    if is_identifier(value, characters):
         return value
     if not value:
         reason = "it is empty"

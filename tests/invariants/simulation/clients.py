@@ -20,6 +20,7 @@ from workflows.storage.keys import Instance
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
 from workflows.values import codec, failure
+from workflows.values.metadata import Metadata, tag
 
 _CLIENT = Path(workflows.client.__file__).parent
 PAUSE = script(_CLIENT / "pause.lua")
@@ -38,11 +39,20 @@ def create(world: World, program: str) -> None:
     limit = world.limits[program]
     if limit is not None:
         item.slot = new_slot(limit, blob)
+    if world.rng.random() < 0.5:
+        item.metadata = metadata(world).wire()
     world.roots.append(instance)
     if "program" in params:
         world.trace.append(f"      {instance.id} runs {params['program']}")
     answer = world.look_store.call(create_call(world.keys, item))
     demand(answer == [b"created"], f"create said {answer}")
+
+
+def metadata(world: World) -> Metadata:
+    """Texts, and by which of them it is found: by all, some or none."""
+    values = {key: world.rng.choice(("a", "b")) for key in ("k1", "k2")}
+    tags = [tag(key, value) for key, value in values.items() if world.rng.random() < 0.7]
+    return Metadata(values, tuple(tags))
 
 
 def event(world: World, instance: Instance) -> str:

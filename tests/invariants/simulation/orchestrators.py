@@ -7,6 +7,7 @@ from collections import defaultdict
 import redis as redis_py
 
 from orchestrator import reaper, relay, slots, sweep, timers, unfinished
+from tests.invariants.simulation import reading
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -115,3 +116,15 @@ def reap(world: World) -> str:
                 except redis_py.RedisError as error:
                     return str(error)
     return f"{n} released"
+
+
+def retire_all(world: World) -> None:
+    """I8: the retention of all is over, and nothing is left of them."""
+    world.clock.ms = max([world.clock.ms, *world.state.retire.values()])
+    for shard in range(world.keys.shards):
+        retiring = world.client.zrange(world.keys.shard_key(shard, "retire"), 0, -1)
+        sweep.retire(world.look_store, shard, [member for member in retiring if not world.of_spoilt(member)])
+    state = reading.read(world)
+    places = [*state.index, *state.retire, *("|".join(names) for names in state.instances)]
+    left = [one for one in places if not world.of_spoilt(one)]
+    demand(not left, f"left of those whose retention is over: {left}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.invariants.simulation.seen import State, state_of
+from tests.invariants.simulation.seen import Seen, State, state_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage.keys import Held, Intent, Timer
 from workflows.storage.records import OpenStep
+from workflows.values.metadata import Metadata
 
 
 def check_places(world: World, state: State) -> None:
@@ -73,12 +74,20 @@ def check_i1_tokens_are_those_of_the_records(world: World, state: State) -> None
 
 
 def check_i2_the_index_says_every_status(world: World, state: State) -> None:
-    wanted = sorted(
-        f"{seen.status}|{seen.instance.workflow}|{seen.text('created')}|{seen.instance.id}"
-        for seen in state.instances.values()
-    )
+    wanted = sorted(line for seen in state.instances.values() for line in _lines_of(seen))
     listed = sorted(member for member in state.index if not world.of_spoilt(member))
     demand(listed == wanted, f"the index says {listed}, not {wanted}")
+
+
+def _lines_of(seen: Seen) -> list[str]:
+    """Its lines of the index: one for its status, and one for each tag."""
+    metadata = Metadata.of(seen.header.get("meta"))
+    mark = "|m" if metadata.values else ""
+    place = f"{seen.instance.workflow}|{{}}{seen.text('created')}|{seen.instance.id}{mark}"
+    return [
+        f"{seen.status}|{place.format('')}",
+        *(f"#|{place.format(f'{tag}|')}" for tag in metadata.tags),
+    ]
 
 
 def check_i8_what_has_ended_will_be_removed(world: World, state: State) -> None:

@@ -236,6 +236,7 @@ def finish(world: World) -> None:
             left = world.client.hkeys(key) if name == "relay" else world.client.zrange(key, 0, -1)
             demand(all(world.of_spoilt(member) for member in left), f"{key} is left over")
     demand(not world.client.keys("*:x:*"), "records put aside are left over")
+    orchestrators.retire_all(world)
 
 
 def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]] | None:

@@ -192,6 +192,8 @@ class World:
         if f"|{self.spoilt.workflow}|{self.spoilt.id}|" in text:
             return True
         parts = text.split("|")
+        if parts[-2] == "m":  # a line of the index, of one with metadata
+            return (parts[2], parts[-3]) == self.spoilt[1:]
         if len(parts) == 6:
             return (parts[2], parts[4]) == self.spoilt[1:]  # a line of the index
         # Who has a slot, or waits for one.

@@ -4,7 +4,7 @@
 -- A field that is not there has its default: text '' or number 0, `queue` 'default', retentions of limits.RETENTION_MS.
 -- HEADER in records.py says the same.
 local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'keep_ok',
-  'keep_err', 'stood', 'parents', 'rest', 'slot'}
+  'keep_err', 'stood', 'parents', 'rest', 'slot', 'meta'}
 -- What the first of them look like, one line each.
 local SHAPED = 14
 local SHAPE = '^%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*$'
@@ -38,7 +38,8 @@ function instance.load(n)
     changed = {}, due = {}, st = v[1], gen = v[2], created = v[3], want = v[4], pos = tonumber(v[5]) or 0, turn = v[6],
     act = tonumber(v[7]) or 0, queue = v[8] ~= '' and v[8] or 'default', strikes = tonumber(v[9]) or 0,
     lost = tonumber(v[10]) or 0, started = v[11], keep_ok = v[12], keep_err = v[13], stood = tonumber(v[14]) or 0,
-    parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16]), slot = v[17]}
+    parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16]), slot = v[17],
+    meta = v[18]}
   if I.pos > len then aside.spoil(I, list, '', 'its journal ends at ' .. len .. ', and ' .. I.pos .. ' entries were decided') end
   if not I.rest then
     I.rest = {}
@@ -59,7 +60,10 @@ end
 
 function instance.who(I) return I.wf .. '|' .. I.id .. '|' .. I.gen .. '|' end
 
-function instance.index_member(I) return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id end
+-- `m` at its end: it has metadata.
+function instance.index_member(I)
+  return I.st .. '|' .. I.wf .. '|' .. I.created .. '|' .. I.id .. (I.meta == '' and '' or '|m')
+end
 
 function instance.set_status(I, status)
   if I.st == status then return end
@@ -176,6 +180,44 @@ function instance.create(n, generation, queue, keep_ok, keep_err)
   put('keep_err', keep_err, limits.RETENTION_MS)
   redis.call('HSET', KEYS[instance.place(n)], unpack(fields))
   return instance.load(n)
+end
+
+-- Rarely:
+
+-- Its further lines of the index, one for each tag of its metadata (metadata.py).
+local function tag_members(I)
+  local found = {}
+  if I.meta == '' then return found end
+  local ok, meta = pcall(cmsgpack.unpack, I.meta)
+  if not (ok and type(meta) == 'table' and type(meta[2]) == 'table') then
+    aside.note(I.h, 'meta', 'its metadata cannot be read')
+    return found
+  end
+  for _, tag in ipairs(meta[2]) do
+    if type(tag) == 'string' and #found < limits.METADATA_KEYS then
+      found[#found + 1] = '#|' .. I.wf .. '|' .. tag .. '|' .. I.created .. '|' .. I.id .. '|m'
+    end
+  end
+  return found
+end
+
+function instance.enlist(I)
+  redis.call('ZADD', shard.index, 0, instance.index_member(I))
+  for _, member in ipairs(tag_members(I)) do redis.call('ZADD', shard.index, 0, member) end
+end
+
+function instance.unlist(I)
+  redis.call('ZREM', shard.index, instance.index_member(I))
+  for _, member in ipairs(tag_members(I)) do redis.call('ZREM', shard.index, member) end
+end
+
+-- Whether a line of the index is one of its.
+function instance.is_listed_as(I, line)
+  if line == instance.index_member(I) then return true end
+  for _, member in ipairs(tag_members(I)) do
+    if member == line then return true end
+  end
+  return false
 end
 
 -- Rarely:
