@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -228,9 +228,23 @@ _steering(bulk.TERMINATE, "End one now, or all in a status.", WorkflowInstance.t
 _steering(bulk.RESTART, "Start one over, or all in a status.", WorkflowInstance.restart, {})
 
 
+@instances.command("terminate-all", hidden=True)
+@click.argument("name")
+@bulk_options(bulk.TERMINATE)
+@json_option
+@pass_settings
+def terminate_all(
+    settings: CommandSettings, name: str, statuses: tuple[str, ...], where: Where, yes: bool, as_json: bool
+) -> None:
+    """End all that have not ended: ``terminate`` with every ``--status`` there is, under the name it has elsewhere."""
+    with closing(settings.client()) as client:
+        give_all(client, name, bulk.TERMINATE, statuses, where, yes=yes, as_json=as_json)
+
+
 @instances.command("delete")
 @click.argument("name")
 @click.argument("ids", nargs=-1)
+@click.option("--filename", type=click.File("rb"), help="A JSON list of further ids. -: stdin.")
 @bulk_options(bulk.DELETE)
 @json_option
 @pass_settings
@@ -238,25 +252,22 @@ def delete(
     settings: CommandSettings,
     name: str,
     ids: tuple[str, ...],
+    filename: BinaryIO | None,
     statuses: tuple[str, ...],
     where: Where,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Remove some, or all in a status, with all they stored."""
-    many = meant_for_all(ids, statuses, where, yes)
-    deleted, missing = [], []
+    given = [*ids, *(_ids_in(filename) if filename is not None else ())]
+    if filename is not None and not given:
+        raise click.UsageError("there is no id in that file")
+    many = meant_for_all(given, statuses, where, yes)
     with closing(settings.client()) as client:
         if many:
             give_all(client, name, bulk.DELETE, statuses, where, yes=yes, as_json=as_json)
             return
-        for id in dict.fromkeys(ids):
-            try:
-                instance = find_instance(client, name, id)
-                instance.delete()
-                deleted.append(instance.id)
-            except InstanceNotFound:
-                missing.append(id)
+        deleted, missing = _delete_each(client, name, given)
     if as_json:
         click.echo(json.dumps({"deleted": deleted, "not_found": missing}))
     else:
@@ -264,6 +275,35 @@ def delete(
             click.echo(f"{name}/{id}: deleted")
     if missing:
         raise click.ClickException(f"no such instance: {', '.join(missing)}")
+
+
+def _ids_in(file: BinaryIO) -> list[str]:
+    try:
+        found = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"--filename is not JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(id, str) for id in found):
+        raise click.BadParameter("--filename: it must be a JSON list of ids")
+    return found
+
+
+def _delete_each(client: Client, name: str, given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Remove instances, a hundred at a time. Returns: the ids of those that were there, and of the others."""
+    handle = client.workflow(name)
+    deleted, missing = [], []
+    ids = []
+    for id in dict.fromkeys(given):
+        try:
+            ids.append(_found(handle, id).id if id == LATEST else names.check_instance_id(id))
+        except InstanceNotFound:
+            missing.append(id)
+    for at in range(0, len(ids), limits.BATCH):
+        batch = handle.delete_batch(ids[at : at + limits.BATCH])
+        deleted += batch.deleted
+        missing += [str(error.id) for error in batch.errors]
+    if not deleted:
+        manifest_of(client).workflow(handle.name)  # a slip of the pen?
+    return list(dict.fromkeys(deleted)), missing
 
 
 def find_instance(client: Client, name: str, id: str) -> WorkflowInstance:

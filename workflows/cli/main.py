@@ -19,7 +19,7 @@ from workflows.cli.frame import CommandSettings
 from workflows.cli.instances import instances, publish
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.showing import shown
-from workflows.cli.workflows import describe, list_workflows, trigger
+from workflows.cli.workflows import delete, describe, list_workflows, trigger
 from workflows.errors import WorkflowError
 from workflows.storage.connection import URL_VARIABLES
 
@@ -87,7 +87,19 @@ def cli(
     ctx.obj = CommandSettings(redis_url, namespace, app, debug, as_json)
 
 
-for verb in (dev, orchestrator, worker, register, trigger, list_workflows, describe, instances, publish, doctor):
+for verb in (
+    dev,
+    orchestrator,
+    worker,
+    register,
+    trigger,
+    list_workflows,
+    describe,
+    delete,
+    instances,
+    publish,
+    doctor,
+):
     cli.add_command(verb)
 
 

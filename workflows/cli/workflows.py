@@ -10,11 +10,13 @@ from typing import Any, BinaryIO, Final
 import click
 import redis
 
+from workflows import limits
 from workflows.cli.batch import trigger_batch
+from workflows.cli.bulk import give_all
 from workflows.cli.choosing import metadata
 from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import named_lines, pretty, reply, table
-from workflows.client import WorkflowInstance
+from workflows.client import WorkflowInstance, bulk
 from workflows.client.history import ErrorInfo, jsonable
 from workflows.errors import WorkflowError
 from workflows.health import namespace
@@ -101,9 +103,11 @@ def _result(settings: CommandSettings, instance: WorkflowInstance, timeout: str 
 
 
 @click.command("list", cls=Verb)
+@click.option("--page", type=click.IntRange(1), help="Which one, by number.")
+@click.option("--per-page", type=click.IntRange(1), help="Workflows on a page. Default: all, or 100 with --page.")
 @json_option
 @pass_settings
-def list_workflows(settings: CommandSettings, as_json: bool) -> None:
+def list_workflows(settings: CommandSettings, page: int | None, per_page: int | None, as_json: bool) -> None:
     """List the workflows."""
     with closing(settings.client()) as client:
         manifest = manifest_of(client)
@@ -113,11 +117,32 @@ def list_workflows(settings: CommandSettings, as_json: bool) -> None:
             orphans = sorted({*namespace.orphans(client.store, registered)} - {*manifest.workflows})
     if as_json:
         described = [_described(one) for one in known] + [{"name": name, "app": None} for name in orphans]
-        click.echo(json.dumps(described, indent=2))
+        click.echo(json.dumps(described[_part(page, per_page)], indent=2))
         return
     rows = [(one.name, one.app, one.queue, ", ".join(one.schedules)) for one in known]
     rows += [(name, NO_APP, "", "") for name in orphans]
-    table(("WORKFLOW", "APP", "QUEUE", "SCHEDULES"), rows, empty="no workflows are registered")
+    head = ("WORKFLOW", "APP", "QUEUE", "SCHEDULES")
+    table(head, rows[_part(page, per_page)], empty="no workflows are registered" if not rows else "none")
+
+
+def _part(page: int | None, per_page: int | None) -> slice:
+    """What a page shows."""
+    size = per_page or (limits.LIST_PAGE if page is not None else None)
+    return slice(None) if size is None else slice(((page or 1) - 1) * size, (page or 1) * size)
+
+
+@click.command(cls=Verb)
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_settings
+def delete(settings: CommandSettings, name: str, yes: bool, as_json: bool) -> None:
+    """Remove all instances of NAME."""
+    with closing(settings.client()) as client:
+        give_all(client, name, bulk.DELETE, (), {}, yes=yes, as_json=as_json)
+        known = manifest_of(client).workflows.get(name)
+    if known is not None:
+        click.echo(f"{name} can still be triggered: app {known.app} is registered with it", err=True)
 
 
 @click.command(cls=Verb)
@@ -138,13 +163,15 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         click.echo(json.dumps(about, indent=2)) if as_json else named_lines(lines)
         return
     channel = client.store.events_channel
-    about = {**_described(known), "instances": counts, "events_channel": channel}
+    code = str(manifest.apps.get(known.app, {}).get("code", "unknown"))
+    about = {**_described(known), "code": code, "instances": counts, "events_channel": channel}
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
     lines = [
         ("Workflow", known.name),
         ("App", known.app),
+        ("Code", code),
         ("Queue", known.queue),
         ("Schedules", ", ".join(known.schedules)),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
