@@ -188,7 +188,10 @@ def mutants() -> list[Mutant]:
             controls=("pause", "pause"),
         ),
         Mutant(
-            "what is left over by a call is left to nobody", "", "if instance.is_unfinished(I) then", "if false then"
+            "what is left over by a call is left to nobody",
+            "",
+            "if text ~= '' and instance.is_unfinished(I) then",
+            "if false then",
         ),
         Mutant(
             "steps that are too many for a call are forgotten",
