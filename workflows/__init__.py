@@ -85,6 +85,8 @@ _NAMES = {
     "client.instance_event": "InstanceEvent",
     "client.status": "InstanceStatus",
     "authoring.logger": "get_logger",
+    "client.batches": "BatchError CreatedBatch DeletedBatch",
+    "client.bulk": "BulkResult",
     "client.creation": "CreateOptions",
     "authoring.retries": "Retry StepConfig",
     "authoring.step": "WorkflowStep",

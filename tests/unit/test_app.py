@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import workflows
 from tests.replaying import Driver
 from workflows import App, CronSchedule, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.env import LazyEnv
@@ -46,6 +47,10 @@ class Plain(WorkflowEntrypoint):
 
 
 # Workflows
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert [name for name in workflows.__all__ if not hasattr(workflows, name)] == []
 
 
 def test_bare_decorator_names_the_workflow_after_its_class() -> None:
