@@ -79,23 +79,22 @@ def look(store: Store, known: KnownSchedule, found: bytes, now_ms: int) -> Sched
     if state.make:
         return state  # somebody has decided, and may be dead
     last = state.last
+    due, reached = due_of(known.schedule, state, now_ms)
     wanted = decide(
-        known.schedule,
-        state,
-        due_of(known.schedule, state, now_ms),
-        lambda: last is not None and _runs(store, known, last),
+        known.schedule, replace(state, at=reached), due, lambda: last is not None and _runs(store, known, last)
     )
     return None if wanted == state else wanted
 
 
-def due_of(schedule: CronSchedule, state: ScheduleState, now_ms: int) -> list[int]:
-    """The firings to decide about, by what the line says, oldest first, without those too late to matter.
+def due_of(schedule: CronSchedule, state: ScheduleState, now_ms: int) -> tuple[list[int], int]:
+    """The firings to decide about, by what the line says, oldest first, without those too late to matter; and how far
+    it has come with them, those that are too late included.
 
     Raises: as ``next_firing``.
     """
     line, zone, start = schedule.cron, schedule.timezone, state.at
     if state.paused is not None or next_firing(line, zone, start) > now_ms:
-        return []
+        return [], start
     late = now_ms - (limits.CATCH_UP_MS if schedule.catch_up_ms is None else schedule.catch_up_ms)
     # So long ago that chance cannot have put it off until now.
     long_ago = late - schedule.jitter_ms - 1
@@ -104,23 +103,25 @@ def due_of(schedule: CronSchedule, state: ScheduleState, now_ms: int) -> list[in
     elif long_ago > start:
         # The last missed firing, found backwards, so that a year of silence costs nothing.
         start = max(start, (last_firing(line, zone, start, long_ago) or start + 1) - 1)
-    found = []
+    found, reached = [], state.at
     for at in islice(firings(line, zone, start, now_ms), FIRINGS_PER_LOOK):
         due = schedule.due_ms(at)
         if due > now_ms:
             break  # those behind it wait for it, so that firings keep their order
+        reached = at
         if due >= late or schedule.catch_up_ms is None:
             found.append(at)
-    return found
+    return found, reached
 
 
 def decide(schedule: CronSchedule, state: ScheduleState, due: list[int], runs: Callable[[], bool]) -> ScheduleState:
-    """What becomes of the firings that are due.
+    """What becomes of the firings that are due, and of the one that waits.
 
     Args:
+        state: how far it is with them.
         runs: whether the instance of the last firing has not ended; asked only where it matters.
     """
-    at = due[-1] if due else state.at
+    at = state.at
     if state.paused is not None:
         return state
     due = due if state.waits is None else [state.waits, *due]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workflows.client.creation import CreateOptions
     from workflows.client.history import StepStatus
     from workflows.client.instance_event import InstanceEvent
+    from workflows.client.schedules import ScheduleStatus
     from workflows.client.status import InstanceStatus
     from workflows.errors import (
         BadDuration,
@@ -83,6 +84,7 @@ _NAMES = {
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
     "client.instance_event": "InstanceEvent",
+    "client.schedules": "ScheduleStatus",
     "client.status": "InstanceStatus",
     "authoring.logger": "get_logger",
     "client.batches": "BatchError CreatedBatch DeletedBatch",
@@ -132,6 +134,7 @@ __all__ = [
     "DeletedBatch",
     "InstanceEvent",
     "InstanceStatus",
+    "ScheduleStatus",
     "StepStatus",
     "WorkflowHandle",
     "WorkflowInstance",

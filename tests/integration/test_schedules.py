@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +16,8 @@ from orchestrator import schedules
 from tests.driving import HandClock, HandWorker
 from workflows import App, Client, CronSchedule, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.client import WorkflowHandle, WorkflowInstance
+from workflows.client.aio import AsyncClient
+from workflows.errors import ConfigError
 from workflows.storage.connection import connection
 from workflows.storage.manifest import KnownWorkflow, load_manifest, publish_manifest
 from workflows.storage.schedules import KnownSchedule, ScheduleState, schedules_of, states_of
@@ -52,7 +56,11 @@ class Place:
 
     @property
     def workflow(self) -> WorkflowHandle:
-        return Client(self.app, connection=self.redis, clock=self.clock).workflow("ticking")
+        return self.client.workflow("ticking")
+
+    @property
+    def client(self) -> Client:
+        return Client(self.app, connection=self.redis, clock=self.clock)
 
     def tick(self, after_ms: int) -> int:
         """Look so much after eight."""
@@ -259,6 +267,18 @@ def test_what_is_later_than_a_schedule_allows_is_skipped_altogether(begin: Begin
     assert place.fired(strict) == [6 * HOUR]
 
 
+def test_skipping_very_many_firings_takes_some_looks(begin: Begin) -> None:
+    """A few at a time, those that chance has put off among them, until it is with the present."""
+    spread = CronSchedule(EVERY_SECOND, jitter="10 minutes", catch_up="10 seconds")
+    place = begin(spread)
+    place.clock.ms = EIGHT + HOUR
+    for _ in range(20):
+        schedules.tick(place.store, place.clock.ms)
+    (state,) = states_of(place.store.fields(place.store.keys.schedules), place.clock.ms).values()
+    assert state.at - EIGHT > HOUR - 11 * MINUTE
+    assert all(EIGHT + at > EIGHT + HOUR - 11 * MINUTE for at in place.fired(spread))
+
+
 def test_of_very_many_missed_firings_some_are_made_up_for_at_a_time(begin: Begin) -> None:
     patient = CronSchedule("* * * * *", catch_up="1 day")
     place = begin(patient)
@@ -399,6 +419,173 @@ def test_an_app_without_schedules_leaves_nothing_behind(begin: Begin) -> None:
     place = begin()
     place.tick(HOUR)
     assert not place.redis.exists(place.store.keys.schedules)
+
+
+# By hand
+
+
+def test_a_paused_schedule_does_not_fire_whoever_is_restarted_or_deployed(begin: Begin) -> None:
+    """The pause stands in Redis, and what was due meanwhile is not made up for."""
+    place = begin("* * * * *")
+    place.tick(MINUTE)
+    assert place.client.schedules.pause("ticking")
+    assert not place.client.schedules.pause("ticking")
+    place.deploy("* * * * *", HOURLY)
+    place.store = Store(place.redis, open_keyspace(place.redis, "times", 2), place.clock)
+    place.ticks(5 * MINUTE, MINUTE)
+    assert place.client.schedules.resume("ticking", "* * * * *")
+    assert not place.client.schedules.resume("ticking", "* * * * *")
+    place.tick(6 * MINUTE)
+    assert place.fired("* * * * *") == [MINUTE, 6 * MINUTE]
+
+
+def test_a_schedule_can_be_paused_before_anybody_has_looked_at_it(begin: Begin) -> None:
+    place = begin()
+    place.deploy("* * * * *")
+    place.client.schedules.pause("ticking")
+    place.ticks(3 * MINUTE, MINUTE)
+    assert place.fired("* * * * *") == []
+
+
+def test_what_was_decided_before_a_pause_is_carried_out(begin: Begin) -> None:
+    place = begin("* * * * *")
+    _dies(place, MINUTE, "before", "create")
+    place.client.schedules.pause("ticking")
+    place.ticks(3 * MINUTE, MINUTE)
+    assert place.fired("* * * * *") == [MINUTE]
+
+
+def test_one_that_waited_when_its_schedule_was_paused_is_not_made_up_for(begin: Begin) -> None:
+    waiting = CronSchedule("* * * * *", overlap="queue")
+    place = begin(waiting)
+    place.ticks(2 * MINUTE, MINUTE)
+    place.client.schedules.pause("ticking")
+    place.end(waiting, MINUTE)
+    place.tick(3 * MINUTE)
+    place.client.schedules.resume("ticking")
+    place.tick(3 * MINUTE + SECOND)
+    assert place.fired(waiting) == [MINUTE]
+
+
+def test_a_schedule_says_when_it_fires_next_on_its_own_clock(begin: Begin) -> None:
+    rome = CronSchedule("30 9 * * *", timezone="Europe/Rome", overlap="skip", catch_up="1 hour", jitter="1 minute")
+    place = begin(rome)
+    (status,) = place.client.schedules.list()
+    assert status.as_dict() == {
+        "workflow": "ticking",
+        "line": "30 9 * * * Europe/Rome",
+        "cron": "30 9 * * *",
+        "timezone": "Europe/Rome",
+        "overlap": "skip",
+        "catch_up_ms": HOUR,
+        "jitter_ms": MINUTE,
+        "next_instance": "2027-01-15T09:30:00+01:00",
+        "paused_at": None,
+        "waiting_at": None,
+    }
+
+
+def test_a_paused_schedule_fires_never_next(begin: Begin) -> None:
+    place = begin("* * * * *")
+    place.client.schedules.pause("ticking")
+    (status,) = place.client.schedules.list()
+    assert (status.next_at, status.paused_at) == (None, datetime.fromtimestamp(EIGHT / 1000, UTC))
+
+
+def test_a_schedule_fired_by_hand_is_as_if_it_had_fired_now(begin: Begin) -> None:
+    place = begin(CronSchedule("* * * * *", overlap="skip"))
+    place.tick(MINUTE)
+    place.clock.ms += 5 * SECOND
+    ids = {place.client.schedules.trigger("ticking") for _ in range(2)}
+    assert len(ids) == 2
+    for id in ids:
+        schedule = place.workflow.get(id).status().schedule
+        assert schedule == ("* * * * *", datetime.fromtimestamp(place.clock.ms / 1000, UTC))
+
+
+def test_a_backfill_creates_what_is_missing_of_a_span(begin: Begin) -> None:
+    """Its end does not belong to it, and a second time there is nothing left to create."""
+    place = begin(HOURLY)
+    place.tick(HOUR)
+    start, end = (datetime.fromtimestamp((EIGHT + at) / 1000, UTC) for at in (-2 * HOUR, HOUR))
+    place.clock.ms += HOUR
+    schedules_ = place.client.schedules
+    assert len(schedules_.backfill("ticking", start, end, dry_run=True)) == 3
+    assert len(schedules_.backfill("ticking", start, end + timedelta(hours=1))) == 3
+    assert schedules_.backfill("ticking", start, end) == []
+    assert place.fired(HOURLY) == [-2 * HOUR, -HOUR, 0, HOUR]
+
+
+def test_a_backfill_without_a_zone_is_meant_as_the_clock_of_the_schedule_shows_it(begin: Begin) -> None:
+    rome = CronSchedule("0 9 * * *", timezone="Europe/Rome")
+    place = begin(rome)
+    place.client.schedules.backfill("ticking", datetime(2027, 1, 14, 9), datetime(2027, 1, 14, 9, 1))
+    assert place.fired(rome) == [-24 * HOUR]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "says"),
+    [(0, 2 * HOUR, "ends in the future"), (-2_000 * MINUTE, 0, "more than 1,000 firings")],
+)
+def test_a_backfill_that_makes_no_sense_is_refused(begin: Begin, start: int, end: int, says: str) -> None:
+    place = begin("* * * * *")
+    span = (datetime.fromtimestamp((EIGHT + at) / 1000, UTC) for at in (start, end))
+    with pytest.raises(ConfigError, match=says):
+        place.client.schedules.backfill("ticking", *span)
+    assert place.fired("* * * * *") == []
+
+
+@pytest.mark.parametrize(
+    ("workflow", "line", "says"),
+    [
+        ("nobody", None, "no workflow 'nobody'"),
+        ("ticking", None, 'several schedules: say which of "\\* .*", "0 \\* '),
+        ("ticking", "1 2 3 4 5", 'no schedule "1 2 3 4 5"; it has'),
+    ],
+)
+def test_a_schedule_that_is_not_there_is_named_with_those_that_are(
+    place: Place, workflow: str, line: str | None, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        place.client.schedules.pause(workflow, line)
+
+
+def test_a_workflow_without_a_schedule_has_none_to_pause(begin: Begin) -> None:
+    with pytest.raises(ConfigError, match="has no schedule"):
+        begin().client.schedules.pause("ticking")
+
+
+@pytest.mark.parametrize("stored", [b"\xff", b"\x01", b"\x81\xa2at\xa1x"])
+def test_a_schedule_whose_state_is_garbage_can_be_paused(begin: Begin, stored: bytes) -> None:
+    place = begin("* * * * *")
+    place.redis.hset(place.store.keys.schedules, "ticking * * * * *", stored)
+    assert place.client.schedules.pause("ticking")
+    place.tick(MINUTE)
+    assert place.fired("* * * * *") == []
+
+
+async def _steered(client: AsyncClient) -> list[Any]:
+    verbs = client.schedules
+    return [
+        await verbs.pause("ticking"),
+        await verbs.resume("ticking"),
+        await verbs.trigger("ticking"),
+        await verbs.backfill("ticking", datetime(2027, 1, 15, 7), datetime(2027, 1, 15, 7, 1)),
+        await verbs.list(),
+    ]
+
+
+def test_the_verbs_are_there_for_asyncio_too(begin: Begin, redis_url: str) -> None:
+    place = begin("* * * * *")
+
+    async def main() -> list[Any]:
+        async with AsyncClient(place.app, redis_url, clock=place.clock) as client:
+            return await _steered(client)
+
+    paused, resumed, triggered, filled, (status,) = asyncio.run(main())
+    assert (paused, resumed, len(filled)) == (True, True, 1)
+    assert {triggered, *filled} == {one.id for one in place.workflow.list()}
+    assert status == place.client.schedules.list()[0]
 
 
 # What stands in Redis

@@ -11,8 +11,8 @@ from typing import Any
 
 import redis as redis_py
 
-from orchestrator import slots
-from tests.invariants.simulation.mutant import CodeMutant, Mutant
+from orchestrator import schedules, slots
+from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_schedule
 from tests.invariants.simulation.run import play
 from worker import beginnings, engine
 from workflows.authoring.context import StepContext
@@ -34,6 +34,20 @@ def _context_by_order(instance: Any, generation: str, command: Any, config: Any,
 def mutants() -> list[Mutant]:
     """All of them, fresh: a mutant counts where its text was found."""
     return [
+        with_schedule(
+            Mutant(
+                "schedule: whoever decides last is right", "schedule", "if state ~= A.from then return reply(0) end", ""
+            )
+        ),
+        with_schedule(
+            Mutant(
+                "a pause of a schedule forgets what was to be created",
+                "schedule_paused",
+                "  state.paused = NOW",
+                "  state = {at = state.at, paused = NOW}",
+            )
+        ),
+        with_schedule(CodeMutant("a firing overlaps the one before", schedules, "_runs", lambda *_: False)),
         Mutant(
             "settle: any result of a held step counts, whoever brings it",
             "settle",

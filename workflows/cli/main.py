@@ -18,6 +18,7 @@ from workflows.cli.doctor import doctor
 from workflows.cli.frame import CommandSettings
 from workflows.cli.instances import instances, publish
 from workflows.cli.processes import dev, orchestrator, register, worker
+from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
 from workflows.cli.workflows import delete, describe, list_workflows, trigger
 from workflows.errors import WorkflowError
@@ -101,6 +102,7 @@ for verb in (
     doctor,
 ):
     cli.add_command(verb)
+cli.add_command(schedules)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from workflows.errors import WorkflowError
 from workflows.health import namespace
 from workflows.storage.manifest import KnownWorkflow, load_manifest
 from workflows.storage.outage import server_errors
+from workflows.storage.schedules import lines_of
 from workflows.storage.status import Status
 from workflows.values import names
 from workflows.values.durations import format_ms, parse_ms
@@ -119,7 +120,7 @@ def list_workflows(settings: CommandSettings, page: int | None, per_page: int | 
         described = [_described(one) for one in known] + [{"name": name, "app": None} for name in orphans]
         click.echo(json.dumps(described[_part(page, per_page)], indent=2))
         return
-    rows = [(one.name, one.app, one.queue, ", ".join(one.schedules)) for one in known]
+    rows = [(one.name, one.app, one.queue, ", ".join(lines_of(one))) for one in known]
     rows += [(name, NO_APP, "", "") for name in orphans]
     head = ("WORKFLOW", "APP", "QUEUE", "SCHEDULES")
     table(head, rows[_part(page, per_page)], empty="no workflows are registered" if not rows else "none")
@@ -173,7 +174,7 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         ("App", known.app),
         ("Code", code),
         ("Queue", known.queue),
-        ("Schedules", ", ".join(known.schedules)),
+        ("Schedules", ", ".join(lines_of(known))),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
         ("Found by", ", ".join(known.metadata_keys)),
         ("Instances", _counted(counts)),
@@ -191,7 +192,7 @@ def _described(known: KnownWorkflow) -> dict[str, Any]:
         "name": known.name,
         "app": known.app,
         "queue": known.queue,
-        "schedules": list(known.schedules),
+        "schedules": lines_of(known),
         "retention": {"success_ms": known.retention_success_ms, "error_ms": known.retention_error_ms},
         "limits": known.description.get("limits"),
         "metadata": list(known.metadata_keys),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 import redis
@@ -46,6 +46,7 @@ from workflows.values.codec import InstanceRef
 
 if TYPE_CHECKING:
     from workflows.authoring.app import App
+    from workflows.client.schedule_handles import AsyncSchedules
 
 Answer = TypeVar("Answer")
 
@@ -97,6 +98,18 @@ class AsyncClient:
         if self.app is not None:
             return sorted(name for name, definition in self.app.definitions.items() if not definition.hidden)
         return (await self._manifest()).names()
+
+    @property
+    def schedules(self) -> AsyncSchedules:
+        """What creates instances by itself."""
+        # Imported here, because few clients steer schedules.
+        from workflows.client.schedule_handles import AsyncSchedules
+
+        async def carried_out(plan: Callable[[Keyspace], Plan[Any]]) -> Any:
+            store = await self.store()
+            return await carry_out(store, plan(store.keys))
+
+        return AsyncSchedules(carried_out)
 
     async def close(self) -> None:
         """Close the connections, unless they were given. Does nothing in a process forked since their first use: they

@@ -46,6 +46,7 @@ from workflows.values.codec import InstanceRef
 
 if TYPE_CHECKING:
     from workflows.authoring.app import App
+    from workflows.client.schedule_handles import Schedules
 
 Answer = TypeVar("Answer")
 
@@ -117,6 +118,14 @@ class Client:
             return sorted(name for name, definition in self.app.definitions.items() if not definition.hidden)
         with server_errors(self._connection):
             return load_manifest(self.store).names()
+
+    @property
+    def schedules(self) -> Schedules:
+        """What creates instances by itself."""
+        # Imported here, because few clients steer schedules.
+        from workflows.client.schedule_handles import Schedules
+
+        return Schedules(self.store.keys, lambda plan: carry_out(self.store, plan))
 
     def close(self) -> None:
         """Close the connections, unless they were given."""

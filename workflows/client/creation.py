@@ -88,7 +88,7 @@ def create_batch(
         except WorkflowError as error:
             raise type(error)(f"entry {place} of the batch: {error}") from error
         items.setdefault(keys.instance(item.workflow, item.id), item)
-    return [instance.id for instance in items], _batches_of(keys, items)
+    return [instance.id for instance in items], batches_of(keys, items)
 
 
 def create_each(
@@ -113,7 +113,7 @@ def create_each(
         failed = sorted([*errors, *existed], key=lambda error: error.index)
         return [item.id for _, item in items.values() if item.id in created], failed
 
-    return _batches_of(keys, {instance: item for instance, (_, item) in items.items()}), outcome
+    return batches_of(keys, {instance: item for instance, (_, item) in items.items()}), outcome
 
 
 def entries_of(form: Mapping[str, Any]) -> list[Any]:
@@ -177,7 +177,8 @@ def _id_in(entry: object) -> object:
     return entry.get("id") if isinstance(entry, Mapping) else None
 
 
-def _batches_of(keys: Keyspace, items: Mapping[Instance, CreateItem]) -> list[Request[list[str]]]:
+def batches_of(keys: Keyspace, items: Mapping[Instance, CreateItem]) -> list[Request[list[str]]]:
+    """A request or more per shard; each answers with the ids it created."""
     by_shard: dict[int, list[Instance]] = {}
     for instance in items:
         by_shard.setdefault(instance.shard, []).append(instance)

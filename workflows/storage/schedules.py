@@ -113,6 +113,17 @@ def schedules_of(manifest: Manifest, unreadable: list[tuple[str, str]] | None = 
                     unreadable.append((f"{known.name} {wire}", str(error)))
 
 
+def lines_of(known: KnownWorkflow) -> list[str]:
+    """How the schedules of a workflow are shown; one that cannot be read here, as it was published."""
+    lines = []
+    for wire in known.schedules:
+        try:
+            lines.append(_read(json.dumps(wire, sort_keys=True)).line)
+        except (ConfigError, ValueError, TypeError):
+            lines.append(str(wire))
+    return lines
+
+
 def schedule_call(keys: Keyspace, id: str | bytes, found: bytes, wanted: bytes) -> Call:
     """A call of ``schedule.lua``; it answers with 1 or 0."""
     return Call(_SCHEDULE, [keys.schedules], {"id": id, "from": found, "to": wanted})

@@ -485,6 +485,12 @@ class WorkflowEngine:
         """Whether nothing goes on: every instance waits for time, for an event, or for nothing any more."""
         return self._stands() and not any(thread.is_alive() for thread in self._reviving)
 
+    def _waits_for_no_end(self) -> bool:
+        """Whether no firing waits for the end of the one before, which has come: a look at it is due now."""
+        if not self._schedules or not self._in_process:
+            return True
+        return schedules.tick(self.store, self.clock.now_ms()) == 0 and self.is_quiet()
+
     def _stands(self) -> bool:
         now = self.store.clock.now_ms()
         with self.server.redis.pipeline(transaction=True) as pipeline:
@@ -511,7 +517,9 @@ class WorkflowEngine:
             changes = self.watch.changes.value
             self._check_hopeless()
             if self.is_quiet():
-                return
+                if self._waits_for_no_end():
+                    return
+                continue
             left = deadline - monotonic()
             if left <= 0:
                 raise IntrospectionError(

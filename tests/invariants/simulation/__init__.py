@@ -15,6 +15,8 @@ form on the server as well, which begins each life with an order of its own for 
     workers.py        moves: what workers, orchestrators and clients do,
     orchestrators.py
     clients.py
+    scheduling.py      what a schedule adds to them: looks and deeds far apart, pauses
+    scheduled.py
     accidents.py      what befalls them,
     garbage.py        and what anybody may write into any key
     node.py           a worker process without its threads

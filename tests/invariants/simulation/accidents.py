@@ -106,6 +106,8 @@ def rewind(world: World) -> str:
     world.before = dict(world.snapshot.moments)
     world.overheard = None
     world.is_limit_new = True  # what was done about a limit since is forgotten, the limit is not
+    if world.schedule is not None:
+        world.schedule.forget()
     # Every connection ends with the server; each finds out for itself, at its next use.
     for node in world.nodes:
         for store in node.stores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.invariants.simulation import reading
+from tests.invariants.simulation import reading, scheduling
 from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delivered_once, check_i6_events_come_in_order
 from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
@@ -37,6 +37,9 @@ HAPPENINGS = {
     "restart": ("restart",),
     "continue": ("wake", "settle", "pause", "grant"),
     "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume"),
+    "look": (),
+    "stand": ("terminate",),
+    "hold": (),
     "beat": (),
     "sweep": ("limit",),
     "limit": (),
@@ -51,6 +54,7 @@ def look(world: World, kind: str) -> State:
     state = reading.read(world)
     check_places(world, state)
     check_i13_slots(world, kind, state)
+    scheduling.check(world, state)
     for key, seen in state.instances.items():
         try:
             check_step(world, kind, world.before.get(key), seen)

@@ -32,6 +32,7 @@ class Mutant:
         limited: bool = False,
     ) -> None:
         self.title = title
+        self.scheduled = False  # whether every seed knows a schedule, and not just some
         self.program = program
         self.garbage = garbage
         self.limited = limited
@@ -75,6 +76,12 @@ class CodeMutant(Mutant):
 
     def changed(self) -> AbstractContextManager[Any]:
         return mock.patch.object(self.owner, self.attribute, self.replacement)
+
+
+def with_schedule(mutant: Mutant) -> Mutant:
+    """The same, for seeds that all know a schedule."""
+    mutant.scheduled = True
+    return mutant
 
 
 @cache

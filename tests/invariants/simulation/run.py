@@ -14,6 +14,7 @@ import redis as redis_py
 
 from tests.invariants.programs import HANGS
 from tests.invariants.simulation import accidents, checks, clients, garbage, orchestrators, workers
+from tests.invariants.simulation import scheduling as schedule_moves
 from tests.invariants.simulation import slots as slot_moves
 from tests.invariants.simulation.clients import RESUME
 from tests.invariants.simulation.members import short, stable
@@ -166,6 +167,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
             yield 2, "resume", partial(clients.control, world, "resume", seen.instance, RESUME, {})
     if world.controls and state.instances:
         yield 1.5, world.controls[0], partial(clients.next_control, world)
+    yield from schedule_moves.possible(world)
     if world.faults_left:
         for node in world.nodes:
             busy = 1.0 if node.queued() or node.hand.running else 0.1
@@ -212,6 +214,7 @@ def finish(world: World) -> None:
             and not world.state.unfinished
             and garbage.stands_still(world)
             and not world.garbage_done
+            and schedule_moves.useful(world) is None
         ):
             break
         act = next_useful(world, live)
@@ -227,6 +230,7 @@ def finish(world: World) -> None:
     if any(world.planted.values()):
         do(world, "tidy", partial(garbage.tidy, world))
     garbage.check_i11_what_was_spoilt_says_why(world)
+    schedule_moves.check_promises(world)
     for shard in range(world.keys.shards):
         names = ("timers", "intents", "held", "relay", "unfinished")
         for name, key in [
@@ -274,6 +278,9 @@ def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]]
         return "claim", lambda: f"{node.name} {' '.join(map(short, members))}: {node.claim(members)}"
     if any(world.state.relayed.values()):
         return "relay", partial(orchestrators.carry, world)
+    scheduled = schedule_moves.useful(world)
+    if scheduled is not None:
+        return scheduled
     if world.state.timers:
         world.clock.ms = max(world.clock.ms, min(world.state.timers.values()))
         return "fire", lambda: orchestrators.fired(world, orchestrators.due_timers(world))

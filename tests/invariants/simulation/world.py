@@ -18,6 +18,7 @@ from tests.invariants.simulation.access import SimStore
 from tests.invariants.simulation.mutant import Mutant, sliced
 from tests.invariants.simulation.node import Node
 from tests.invariants.simulation.oracle import Oracle
+from tests.invariants.simulation.scheduled import Scheduled, scheduled
 from tests.invariants.simulation.seen import Seen, State
 from tests.invariants.simulation.setup import setup_of
 from tests.invariants.simulation.violation import demand
@@ -79,6 +80,19 @@ class World:
         self.is_limit_new = False
         self.overheard: tuple[int, dict[bytes, bytes]] | None = None
         self.garbage_done = False
+        chance = random.Random(f"schedule {seed}")
+        self.schedule: Scheduled | None = None
+        if mutant is not None and mutant.scheduled:
+            self.limits, self.limit_changes = dict.fromkeys(programs.NAMES), 0
+        is_limited = any(self.limits.values()) or self.limit_changes
+        if not is_limited and (chance.random() < 0.15 or (mutant is not None and mutant.scheduled)):
+            # Whoever starts an ended instance over makes two of them run, which is nobody's fault.
+            controls = tuple(one for one in self.setup.controls if one != "restart")
+            self.setup = dataclasses.replace(self.setup, controls=controls)
+            self.schedule = scheduled(chance)
+            if mutant is not None and mutant.scheduled:
+                self.schedule.holds = 6
+                self.setup = dataclasses.replace(self.setup, faults=12)
         self.clock = HandClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant
