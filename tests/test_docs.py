@@ -498,6 +498,20 @@ def test_every_failure_says_what_happens_and_where_that_is_seen() -> None:
         assert names_a_test(shown), number
 
 
+def test_every_row_of_the_model_has_a_verdict_and_what_is_there_a_test() -> None:
+    """Rows are numbered without gaps; SC3 belongs to a platform that bills."""
+    rows = rows_of(DOCS / "conformance.md")
+    numbers: dict[str, list[int]] = {}
+    for row, about, verdict, shown in rows:
+        numbers.setdefault(row[:2], []).append(int(row[2:]))
+        assert about, row
+        assert re.match(r"(matches|better: .|not yet)", verdict), row
+        assert names_a_test(shown) != verdict.startswith("not yet"), row
+    assert numbers.pop("SC") == [1, 2, 4, 5, 6]
+    assert all(found == list(range(1, len(found) + 1)) for found in numbers.values()), numbers
+    assert sum(map(len, numbers.values())) >= 150
+
+
 def test_the_protocol_tells_of_every_script() -> None:
     told = [row[0].strip("`") for row in rows_of(DOCS / "protocol.md")]
     assert sorted(told) == sorted(name_of(path) for package in PACKAGES for path in (ROOT / package).rglob("*.lua"))

@@ -1,0 +1,170 @@
+"""What docs/conformance.md says of small things, shown in a few lines each; every turn replays from the start."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from workflows import (
+    App,
+    BadStepConfig,
+    ConfigError,
+    NonRetryableError,
+    Retry,
+    WorkflowEntrypoint,
+    WorkflowEvent,
+    WorkflowStep,
+    WorkflowTimeoutError,
+)
+from workflows.limits import DAY_MS
+from workflows.testing import TestClock
+from workflows.testing.env import TestEnv
+
+app = App("rows")
+ran: Counter[str] = Counter()
+
+
+def count(what: str) -> None:
+    ran[what] += 1
+
+
+@app.workflow
+class Bare(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return {"seen": event.payload}
+
+
+@app.workflow
+class Caught(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        try:
+            await step.do("refuse", self.refuse)
+        except NonRetryableError as error:
+            await step.sleep("a while", "1 hour")
+            return [str(error), await step.do("nothing", lambda: None)]
+
+    def refuse(self) -> None:
+        count("refuse")
+        raise NonRetryableError("no")
+
+
+@app.workflow
+class Told(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        return [await step.do("tell", {"retries": {"limit": 1, "delay": 0}}, self.tell) for _ in range(2)]
+
+    def tell(self, ctx: Any) -> Any:
+        if ctx.attempt == 1:
+            raise OSError("again")
+        by_key = [ctx["step"]["name"], ctx["step"]["count"], ctx["attempt"], ctx["config"]["retries"]["limit"]]
+        assert by_key[:3] == [ctx.step.name, ctx.step.count, ctx.attempt]
+        return by_key
+
+
+@app.workflow(limits={"steps": 2})
+class Few(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        for number in range(3):
+            await step.sleep(f"nap {number}", 1)
+            try:
+                await step.wait_for_event(f"word {number}", type="word", timeout="1 second")
+            except WorkflowTimeoutError:
+                pass
+        return [await step.do("one", lambda: 1), await step.do("two", lambda: 2)]
+
+
+@app.workflow
+class Beside(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        slow = step.do("slow", self.slow)
+        try:
+            await asyncio.gather(slow, step.do("fails", self.fails))
+        except NonRetryableError:
+            return await slow
+
+    async def slow(self) -> str:
+        await asyncio.sleep(0.1)
+        count("slow")
+        return "kept"
+
+    def fails(self) -> None:
+        raise NonRetryableError("no")
+
+
+@app.workflow
+class Mail(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.sleep("first", "1 hour")
+        return (await step.wait_for_event("letter", type="letter", timeout="1 hour")).payload
+
+
+@pytest.fixture
+def workflow_app() -> App:
+    ran.clear()
+    return app
+
+
+def test_a_run_without_a_step_completes_with_what_it_returns(env: TestEnv) -> None:
+    assert env.BARE.create(params={"n": 1}).result() == {"seen": {"n": 1}}
+
+
+def test_a_final_error_that_was_caught_is_not_run_into_again(env: TestEnv, clock: TestClock) -> None:
+    instance = env.CAUGHT.create()
+    clock.advance("2 hours")
+    assert instance.result() == ["no", None]
+    assert ran["refuse"] == 1
+
+
+def test_none_is_a_result(env: TestEnv, clock: TestClock) -> None:
+    instance = env.CAUGHT.create()
+    clock.advance("2 hours")
+    assert instance.result()[1] is None
+
+
+def test_a_callback_knows_its_step_its_occurrence_and_its_attempt(env: TestEnv) -> None:
+    assert env.TOLD.create().result() == [["tell", 1, 2, 1], ["tell", 2, 2, 1]]
+
+
+def test_sleeps_and_waits_do_not_count_as_steps(env: TestEnv, clock: TestClock) -> None:
+    instance = env.FEW.create()
+    clock.advance("1 minute")
+    assert instance.result() == [1, 2]
+
+
+def test_who_is_beside_a_failed_step_ends_and_is_kept(env: TestEnv) -> None:
+    assert env.BESIDE.create().result() == "kept"
+    assert ran["slow"] == 1
+
+
+def test_a_restart_empties_the_mailbox(env: TestEnv, clock: TestClock) -> None:
+    instance = env.MAIL.create()
+    instance.send_event("letter", "of the former life")
+    instance.restart()
+    clock.advance("3 hours")
+    with pytest.raises(WorkflowTimeoutError):
+        instance.result()
+
+
+def test_an_id_that_is_not_given_is_a_random_uuid(env: TestEnv) -> None:
+    assert uuid.UUID(env.BARE.create().id).version == 4
+
+
+def test_who_sleeps_is_waiting(env: TestEnv) -> None:
+    instance = env.MAIL.create()
+    instance.introspect().wait_for_status("waiting")
+    assert instance.status().status == "waiting"
+
+
+def test_the_numbers_are_those_of_the_model() -> None:
+    bare = app.definition("bare")
+    assert (bare.step_limit, bare.retention_success_ms, bare.retention_error_ms) == (10_000, 7 * DAY_MS, 7 * DAY_MS)
+    assert App("other").workflow(limits={"steps": 25_000})(Bare) is Bare
+    assert Retry(limit=10_000).limit == 10_000
+    with pytest.raises(BadStepConfig):
+        Retry(limit=10_001)
+    with pytest.raises(ConfigError, match="the most is 100"):
+        App("other").workflow(schedules=[f"{n % 60} {n // 60} * * *" for n in range(101)])(Bare)
