@@ -559,5 +559,4 @@ def test_a_decision_is_short_and_says_what_would_change_it(path: Path) -> None:
 def test_what_the_readme_calls_missing_is_missing() -> None:
     """When one of these arrives, "What is not there" has to change with it."""
     pump = script(ROOT / "workflows" / "storage" / "create.lua").text
-    assert "cutoff" not in pump, "restart from a step"
     assert "rollback" not in pump, "rollback"

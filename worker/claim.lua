@@ -5,7 +5,7 @@
 --        [hn] nonce of the last of them, and one of
 --          n intent nonce, m member  |  fw, ft worker and token it is taken over from, to go on in a process of its own};
 --        page, bytes = most entries and bytes of them that all answers send along, turn = most entries to decide
---        over
+--        over, but for the first decision
 -- Reply  {'no-lease'} or list of: 0 (dead) | 1 (untouched: ask again, this was enough for one call) | {now, from, upto,
 --        entries, record blob ('' for a turn), nonce of the last entry, decided position, strikes and losses of a turn (0
 --        for an attempt, whose record has them)}
@@ -29,7 +29,9 @@ for at, a in ipairs(A.items) do
       if a.fw and turn.is_held_by(I, a.fw, a.ft) or not a.fw and turn.is_ready(I, a.n) then
         turn.close(I)
         turn.hold(I, A.w, a.t)
-        upto = math.min(I.len, I.pos + A.turn)
+        -- Before the first decision nothing is open, so whatever there is behind the start was kept by a restart from a
+        -- step: left for another turn, an answer would be to a step that this one opens anew.
+        upto = I.pos == 0 and I.len or math.min(I.len, I.pos + A.turn)
         blob = ''
       end
     else

@@ -13,7 +13,7 @@ from workflows.authoring.env import LazyEnv
 from workflows.errors import CorruptPayload
 from workflows.replay.replay import Replay
 from workflows.replay.start import replay_of
-from workflows.storage import journal
+from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance
 from workflows.storage.store import Store
 
@@ -73,8 +73,9 @@ class Replays:
         """
         try:
             entries = [journal.decode(blob) for blob in blobs]
+            counting = entries if warm.replay.position else _kept(entries)
             self._guardian.begin(instance)
-            warm.replay.feed(entries, live=live)
+            warm.replay.feed(counting, live=live)
             self._guardian.end()
         except BaseException:
             self._guardian.end()
@@ -123,3 +124,11 @@ class Replays:
         """
         start = journal.decode_start(self.blobs(task, 0, 1)[0])
         return replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env)
+
+
+def _kept(entries: Sequence[journal.Entry]) -> Sequence[journal.Entry | None]:
+    """What counts of the first entries. Raises CorruptPayload: some that were kept by a restart are not there."""
+    made = cuts.cuts_of(entries)
+    if made and len(entries) < made[-1].upto:
+        raise CorruptPayload(f"the journal ends at {len(entries)}, but {made[-1].upto} entries were kept by a restart")
+    return cuts.kept(entries)

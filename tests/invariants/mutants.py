@@ -7,6 +7,7 @@ behind a token check, say. Such a second line is taken away together with the fi
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import redis as redis_py
@@ -16,7 +17,10 @@ from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_schedule
 from tests.invariants.simulation.run import play
 from worker import beginnings, engine
 from workflows.authoring.context import StepContext
+from workflows.replay import replay as replay_module
 from workflows.replay.replay import Replay
+from workflows.storage import cuts
+from workflows.storage.journal import Withdrawn
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""
@@ -29,6 +33,19 @@ def _context_by_order(instance: Any, generation: str, command: Any, config: Any,
     context = _context(instance, generation, command, config, number)
     context.idempotency_key = f"{instance.workflow}/{instance.id}/{generation}/{command.seq}"
     return context
+
+
+CUTS = ("cut",) * 4
+
+
+_kept = cuts.kept
+
+
+def _kept_with_what_was_given_up(entries: Sequence[Any]) -> Sequence[Any]:
+    return [
+        entry if isinstance(entry, Withdrawn) and all(entry.seq < cut.seq for cut in cuts.cuts_of(entries)) else found
+        for entry, found in zip(entries, _kept(entries), strict=True)
+    ]
 
 
 def mutants() -> list[Mutant]:
@@ -301,6 +318,46 @@ def mutants() -> list[Mutant]:
             "ending.abandon(I, KEYS[#KEYS], A.remains)",
             "redis.call('RENAMENX', I.m, I.c .. 'x') ending.abandon(I, KEYS[#KEYS], A.remains)"
             " redis.call('RENAMENX', I.c .. 'x', I.m)",
+        ),
+        Mutant(
+            "the first decision after a cut is taken over a part of what was kept",
+            "claim",
+            "I.pos == 0 and I.len or math.min(",
+            "math.min(",
+            program="parallel",
+            controls=CUTS,
+        ),
+        Mutant(
+            "a cut before another one names the last life",
+            "restart",
+            "life = table.remove(cuts)[3]",
+            "table.remove(cuts)",
+            program="chance",
+            controls=CUTS,
+        ),
+        Mutant(
+            "what an instance ended with stays in the midst of its journal",
+            "restart",
+            "  redis.call('RPOP', I.j)\n  I.len = I.len - 1\n",
+            "",
+            program="impatient",
+            controls=CUTS,
+        ),
+        CodeMutant(
+            "replay: what is drawn before a cut is drawn by the present life",
+            replay_module,
+            "generation_at",
+            lambda cuts, asked, generation: generation,
+            program="chance",
+            controls=CUTS,
+        ),
+        CodeMutant(
+            "what was given up before a cut stays given up",
+            cuts,
+            "kept",
+            _kept_with_what_was_given_up,
+            program="rivals",
+            controls=CUTS,
         ),
         Mutant(
             "the loser of a race is not withdrawn", "", "for at, one in ipairs(D.w) do", "for at, one in ipairs({}) do"

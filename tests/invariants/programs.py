@@ -80,6 +80,18 @@ class Branches(WorkflowEntrypoint[Any]):
         return [a["x"], b["x"]]
 
 
+@app.workflow(name="chance")
+class Chance(WorkflowEntrypoint[Any]):
+    """What steps are asked with is drawn, before and between them."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        drawn = str(step.uuid4())
+        a, b = await asyncio.gather(step.do("A", work, drawn), step.do("B", work, str(step.uuid4())))
+        c = await step.do("C", work, str(step.uuid4()), a["x"], b["x"], step.now().isoformat())
+        d = await step.do("D", work, str(step.uuid4()), drawn, c["x"])
+        return d["x"]
+
+
 @app.workflow(name="race")
 class Race(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -113,6 +125,20 @@ class RaceWait(WorkflowEntrypoint[Any]):
         first = await step.race(step.do("A", work), wait(step, "w1"))
         two = await wait(step, "w2")
         b = await step.do("B", work, str(first), two)
+        return b["x"]
+
+
+@app.workflow(name="rivals")
+class Rivals(WorkflowEntrypoint[Any]):
+    """What one wait has got in vain goes to another; both were asked for before the step that makes it vain."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        async def third() -> Any:
+            return await step.do("A", work)
+
+        one, two = (asyncio.ensure_future(wait(step, name)) for name in ("w1", "w2"))
+        first = await step.race(one, third())
+        b = await step.do("B", work, str(first), await two)
         return b["x"]
 
 
@@ -292,10 +318,12 @@ NAMES = (
     "long",
     "parallel",
     "branches",
+    "chance",
     "race",
     "race-hanging",
     "waits",
     "race-wait",
+    "rivals",
     "detached",
     "types",
     "shortened",
@@ -308,5 +336,5 @@ NAMES = (
     "random",
 )
 
-WAITING = ("waits", "race-wait", "race-wait", "detached", "detached", "types", "types", "random")
+WAITING = ("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types", "random")
 """Those that events can go wrong in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from workflows.client import Client, WorkflowHandle
 from workflows.client.blocking import carry_out
 from workflows.client.bulk import BulkResult, BulkVerb
 from workflows.client.listing import count
+from workflows.client.restarting import FromStep
 from workflows.client.selection import Where, selection
 
 
@@ -48,9 +50,21 @@ def meant_for_all(ids: object, statuses: tuple[str, ...], where: Where, yes: boo
 
 
 def give_all(
-    client: Client, name: str, verb: BulkVerb, statuses: tuple[str, ...], where: Where, *, yes: bool, as_json: bool
+    client: Client,
+    name: str,
+    verb: BulkVerb,
+    statuses: tuple[str, ...],
+    where: Where,
+    *,
+    yes: bool,
+    as_json: bool,
+    from_: FromStep | None = None,
 ) -> None:
-    """Give the verb to all instances of a workflow that are meant, and say what became of them."""
+    """Give the verb to all instances of a workflow that are meant, and say what became of them.
+
+    Args:
+        from_: for a restart; see ``WorkflowHandle.restart_all``.
+    """
     handle = client.workflow(name)
     selected = selection(verb.chosen(statuses or None), where, handle._declared(where))
     number = carry_out(client.store, count(client.store.keys, handle.name, selected))
@@ -62,7 +76,7 @@ def give_all(
         if not agreed(verb.name, what):
             click.echo("nothing was done", err=True)
             raise click.exceptions.Exit(1)
-    result = _walk(handle, verb, statuses, where, number)
+    result = _walk(handle, verb, statuses, where, number, from_)
     about = {"workflow": handle.name, **asdict(result)}
     passed = f"; {result.skipped} had gone or ended meanwhile" if result.skipped else ""
     reply(as_json, about, f"{handle.name}: {result.done} {_done(verb)}{passed}")
@@ -79,12 +93,19 @@ def agreed(verb: str, what: str) -> bool:
     return click.confirm(f"{verb.capitalize()} {what}?", err=True)
 
 
-def _walk(handle: WorkflowHandle, verb: BulkVerb, statuses: tuple[str, ...], where: Where, number: int) -> BulkResult:
+def _walk(
+    handle: WorkflowHandle,
+    verb: BulkVerb,
+    statuses: tuple[str, ...],
+    where: Where,
+    number: int,
+    from_: FromStep | None,
+) -> BulkResult:
     walks: dict[str, Callable[..., BulkResult]] = {
         "pause": handle.pause_all,
         "resume": handle.resume_all,
         "terminate": handle.terminate_all,
-        "restart": handle.restart_all,
+        "restart": partial(handle.restart_all, from_=from_),
         "delete": handle.delete_all,
     }
     if not sys.stderr.isatty():

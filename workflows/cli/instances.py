@@ -15,9 +15,10 @@ from workflows.cli.choosing import where_options
 from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, pairs_text, reply, table
 from workflows.cli.timeline import followed, show_status
-from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk
+from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk, restarting
 from workflows.client.bulk import BulkVerb
 from workflows.client.listing import InstancePage, InstanceSummary
+from workflows.client.restarting import FromStep
 from workflows.client.selection import Where
 from workflows.errors import InstanceNotFound
 from workflows.storage.status import FINAL, Status
@@ -203,14 +204,19 @@ def _steering(verb: BulkVerb, help: str, act: Callable[[WorkflowInstance], None]
         with closing(settings.client()) as client:
             if many or id is None:
                 give_all(client, name, verb, statuses, where, yes=yes, as_json=as_json)
-                return
-            instance = find_instance(client, name, id)
-            before = instance.status().status
-            act(instance)
-            status = instance.status().status
-        about = {"workflow": name, "id": instance.id, "status": str(status)}
-        nothing = f" ({idle[before]}, so nothing happened)" if before in idle and status is before else ""
-        reply(as_json, about, f"{name}/{instance.id}: {status}{nothing}")
+            else:
+                _give_one(find_instance(client, name, id), act, idle, as_json=as_json)
+
+
+def _give_one(
+    instance: WorkflowInstance, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str], *, as_json: bool
+) -> None:
+    before = instance.status().status
+    act(instance)
+    status = instance.status().status
+    about = {"workflow": instance.workflow, "id": instance.id, "status": str(status)}
+    nothing = f" ({idle[before]}, so nothing happened)" if before in idle and status is before else ""
+    reply(as_json, about, f"{instance.workflow}/{instance.id}: {status}{nothing}")
 
 
 _ENDED: Final = dict.fromkeys(FINAL, "it has ended")
@@ -225,7 +231,41 @@ _steering(
 )
 _steering(bulk.RESUME, "Let one that is paused go on, or all in a status.", WorkflowInstance.resume, _ENDED | _GOING)
 _steering(bulk.TERMINATE, "End one now, or all in a status.", WorkflowInstance.terminate, {})
-_steering(bulk.RESTART, "Start one over, or all in a status.", WorkflowInstance.restart, {})
+
+
+@instances.command("restart")
+@click.argument("name")
+@click.argument("id", required=False)
+@click.option("--from-step-name", help="Keep what was asked for before this step; run it and the others again.")
+@click.option("--from-step-count", type=click.IntRange(1), help="Which of the steps of that name; 1 is the first.")
+@click.option("--from-step-type", type=click.Choice([*restarting.TYPES]), help="What it is; do is a step.")
+@bulk_options(bulk.RESTART)
+@json_option
+@pass_settings
+def restart(
+    settings: CommandSettings,
+    name: str,
+    id: str | None,
+    from_step_name: str | None,
+    from_step_count: int | None,
+    from_step_type: str | None,
+    statuses: tuple[str, ...],
+    where: Where,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Start one over, or all in a status; from a step if you name one."""
+    many = meant_for_all(id, statuses, where, yes)
+    from_: FromStep | None = None
+    if from_step_name is not None:
+        from_ = {"name": from_step_name, "count": from_step_count or 1, "type": from_step_type or "do"}
+    elif from_step_count is not None or from_step_type is not None:
+        raise click.UsageError("--from-step-count and --from-step-type belong to --from-step-name")
+    with closing(settings.client()) as client:
+        if many or id is None:
+            give_all(client, name, bulk.RESTART, statuses, where, yes=yes, as_json=as_json, from_=from_)
+        else:
+            _give_one(find_instance(client, name, id), lambda one: one.restart(from_), {}, as_json=as_json)
 
 
 @instances.command("terminate-all", hidden=True)

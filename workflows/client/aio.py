@@ -29,6 +29,7 @@ from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
+from workflows.client.restarting import FromStep, Wanted, restart_from
 from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.client.subscription import Subscription
@@ -247,10 +248,15 @@ class AsyncWorkflowHandle:
         return await self._for_all(bulk.TERMINATE, status, where, progress)
 
     async def restart_all(
-        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+        self,
+        status: str | Iterable[str] | None,
+        *,
+        from_: FromStep | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
     ) -> BulkResult:
         """See ``WorkflowHandle.restart_all``."""
-        return await self._for_all(bulk.RESTART, status, where, progress)
+        return await self._for_all(bulk.restart(from_), status, where, progress)
 
     async def delete_all(
         self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
@@ -373,9 +379,12 @@ class AsyncWorkflowInstance:
         """End it now. Raises InvalidTransition when it has ended already."""
         await send(self._store, requests.terminate(self._store.keys, self._instance))
 
-    async def restart(self) -> None:
-        """Start it over, in whatever status: same id and params; what it has done is forgotten."""
-        await send(self._store, requests.restart(self._store.keys, self._instance))
+    async def restart(self, from_: FromStep | None = None) -> None:
+        """Start it over, or from a step on; see ``WorkflowInstance.restart``."""
+        if from_ is None:
+            await send(self._store, requests.restart(self._store.keys, self._instance))
+        else:
+            await carry_out(self._store, restart_from(self._store.keys, self._instance, Wanted.of(from_)))
 
     async def delete(self) -> None:
         """Remove it with everything it stored, in whatever status. Its id is free again."""

@@ -29,6 +29,7 @@ from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
 from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
+from workflows.client.restarting import FromStep, Wanted, restart_from
 from workflows.client.selection import Where, selection
 from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
 from workflows.client.subscription import Subscription
@@ -282,14 +283,20 @@ class WorkflowHandle:
         return self._for_all(bulk.TERMINATE, status, where, progress)
 
     def restart_all(
-        self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
+        self,
+        status: str | Iterable[str] | None,
+        *,
+        from_: FromStep | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
     ) -> BulkResult:
         """Start all over that are in this status, or in one of these; see ``terminate_all``.
 
         Args:
             status: any of ``complete``, ``errored``, ``terminated``, ``paused``.
+            from_: see ``WorkflowInstance.restart``; those that have not asked for the step are among the errors.
         """
-        return self._for_all(bulk.RESTART, status, where, progress)
+        return self._for_all(bulk.restart(from_), status, where, progress)
 
     def delete_all(
         self, status: str | Iterable[str] | None, *, progress: Progress | None = None, **where: Unpack[Where]
@@ -427,9 +434,22 @@ class WorkflowInstance:
         """End it now. Raises InvalidTransition when it has ended already."""
         send(self._store, requests.terminate(self._store.keys, self._instance))
 
-    def restart(self) -> None:
-        """Start it over, in whatever status: same id and params; what it has done is forgotten."""
-        send(self._store, requests.restart(self._store.keys, self._instance))
+    def restart(self, from_: FromStep | None = None) -> None:
+        """Start it over, in whatever status: same id and params; what it has done is forgotten.
+
+        Args:
+            from_: from a step on, of which it keeps what it had asked for before: those steps are not run again and
+                have their results; the step and all that were asked for after it are run again. A name, or
+                ``{"name": …, "count": …, "type": …}``: ``count`` is 1 for the first of several with that name, ``type``
+                is ``"do"``, ``"sleep"``, ``"waitForEvent"`` or ``"child"``. None: from the beginning.
+        Raises:
+            ConfigError: ``from_`` names no step.
+            InstanceError: it has not asked for such a step; nothing has changed.
+        """
+        if from_ is None:
+            send(self._store, requests.restart(self._store.keys, self._instance))
+        else:
+            carry_out(self._store, restart_from(self._store.keys, self._instance, Wanted.of(from_)))
 
     def delete(self) -> None:
         """Remove it with everything it stored, in whatever status. Its id is free again."""

@@ -7,14 +7,16 @@ again after an interruption finds what is left and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from workflows import limits
 from workflows.client import listing, requests
 from workflows.client.batches import BatchError, Plan, delete_each
 from workflows.client.requests import Request
+from workflows.client.restarting import FromStep, Wanted, restart_each
 from workflows.client.selection import Selection, Where, selection
 from workflows.errors import ConfigError, InstanceNotFound, InvalidTransition, WorkflowError
 from workflows.storage.keys import Instance, Keyspace
@@ -46,11 +48,11 @@ Progress = Callable[[BulkResult], None]
 
 @dataclass(frozen=True, slots=True)
 class BulkVerb:
-    """A verb, and the statuses that it leads out of."""
+    """A verb, the statuses that it leads out of, and how up to a hundred instances are given it: what came of each."""
 
     name: str
     statuses: tuple[Status, ...]
-    request: Callable[[Keyspace, Instance], Request[Any]]
+    each: Callable[[Keyspace, Sequence[Instance]], Plan[list[Any]]]
 
     def chosen(self, status: str | Iterable[str] | None) -> list[str]:
         """The statuses meant by ``status``. Raises ConfigError: the verb has nothing to do in one of them."""
@@ -66,14 +68,28 @@ class BulkVerb:
         return [str(one) for one in wanted]
 
 
-PAUSE: Final = BulkVerb("pause", (Status.QUEUED, Status.RUNNING, Status.WAITING), requests.pause)
-RESUME: Final = BulkVerb("resume", (Status.PAUSED, Status.WAITING_FOR_PAUSE), requests.resume)
-TERMINATE: Final = BulkVerb("terminate", LIVE, requests.terminate)
+def _all_at_once(
+    request: Callable[[Keyspace, Instance], Request[Any]],
+) -> Callable[[Keyspace, Sequence[Instance]], Plan[list[Any]]]:
+    def each(keys: Keyspace, instances: Sequence[Instance]) -> Plan[list[Any]]:
+        return (yield [request(keys, one) for one in instances])
+
+    return each
+
+
+PAUSE: Final = BulkVerb("pause", (Status.QUEUED, Status.RUNNING, Status.WAITING), _all_at_once(requests.pause))
+RESUME: Final = BulkVerb("resume", (Status.PAUSED, Status.WAITING_FOR_PAUSE), _all_at_once(requests.resume))
+TERMINATE: Final = BulkVerb("terminate", LIVE, _all_at_once(requests.terminate))
 # Not those that are on their way: a second walk could not tell them from the ones that the first has restarted.
 RESTART: Final = BulkVerb(
-    "restart", (Status.PAUSED, *(status for status in Status if status in FINAL)), requests.restart
+    "restart", (Status.PAUSED, *(status for status in Status if status in FINAL)), _all_at_once(requests.restart)
 )
-DELETE: Final = BulkVerb("delete", tuple(Status), requests.delete)
+DELETE: Final = BulkVerb("delete", tuple(Status), delete_each)
+
+
+def restart(from_: FromStep | None) -> BulkVerb:
+    """The verb that restarts, from a step if there is one. Raises ConfigError: see ``Wanted.of``."""
+    return RESTART if from_ is None else replace(RESTART, each=partial(restart_each, step=Wanted.of(from_)))
 
 
 def for_all(
@@ -103,10 +119,7 @@ def _walk(keys: Keyspace, workflow: str, verb: BulkVerb, selected: Selection, pr
     while True:
         page = yield from listing.list_instances(keys, workflow, selected, limit=limits.BATCH, cursor=cursor)
         instances = [keys.instance(workflow, one.id) for one in page]
-        if verb is DELETE:
-            answers = yield from delete_each(keys, instances)
-        else:
-            answers = yield [verb.request(keys, one) for one in instances]
+        answers = yield from verb.each(keys, instances)
         for one, answer in zip(instances, answers, strict=True):
             result = _counted(result, one, answer)
         progress(result)

@@ -15,15 +15,13 @@ from workflows.authoring import retries
 from workflows.authoring.retries import StepConfig
 from workflows.client.history import ErrorInfo
 from workflows.errors import CorruptPayload
-from workflows.storage.journal import ChildEnded, EventReceived, Settled, Slept, TimedOut, Withdrawn
+from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Withdrawn
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values.codec import InstanceRef
 
 _FAMILY = {"do": "step", "child": "step", "sleep": "sleep", "wait": "wait"}
 CLOSED: Final = -1
 """In place of a number: the step has been answered."""
-
-Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
 
 
 @dataclass(frozen=True, slots=True)

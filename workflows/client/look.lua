@@ -3,9 +3,10 @@
 -- ARGV   fields = names of header fields, of which out and err are what the journal ends with; of what was seen:
 --          gen its life, from how many of its entries, nonce that of the last of them, mark of the open records
 --        page, bytes = most entries, none once there are so many bytes; records = most open records (the same bytes),
---        cursor = where to go on among them; [params] = they are wanted once a worker has begun with it
+--        cursor = where to go on among them; [params] = they are wanted once a worker has begun with it; [cuts] = they
+--        are wanted
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, from, length of the journal, entries, open
---        records, cursor, mark, params}; false instead of records that are those of `mark`.
+--        records, cursor, mark, params, cuts}; false instead of records that are those of `mark`.
 -- `from` is 0 when what was seen is not there any more: another life, or entries that Redis has lost (F42). Open records
 -- come with the end of the journal only, in pages as in `read.lua`; only those that came whole have a mark.
 local header, list, open = KEYS[12], KEYS[13], KEYS[14]
@@ -28,7 +29,7 @@ if gen ~= A.gen or from > length then
 elseif from > 0 and from < length and string.sub(redis.call('LINDEX', list, from - 1), 3, 10) ~= A.nonce then
   from = 0
 end
-local params = (A.params or from ~= A.from) and started and journal.body_of(list, 0).p or false
+local start = (A.cuts or (A.params or from ~= A.from) and started) and journal.body_of(list, 0) or {}
 local entries, records, cursor, mark = journal.page(list, from, length, A.page, A.bytes), {}, A.cursor, ''
 if from + #entries >= length and not ended then
   -- Of another type, it is removed by the next script that changes the instance, which says so (`aside.lua`).
@@ -42,4 +43,5 @@ if from + #entries >= length and not ended then
     if mark == A.mark then records = false end
   end
 end
-return reply({NOW, values, from, length, entries, records, cursor, mark, params})
+return reply({NOW, values, from, length, entries, records, cursor, mark, started and start.p or false,
+  start.cu or false})

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from workflows.client import history
 from workflows.client.history import StepStatus
 from workflows.client.requests import READ, Request, check_known, unreadable
-from workflows.storage import journal
+from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Open, open_record
 from workflows.storage.status import FINAL, Status
@@ -89,6 +89,11 @@ class History:
         self.last = first
 
     @property
+    def generation(self) -> str:
+        """The life that they are of."""
+        return self._generation
+
+    @property
     def next_page(self) -> Mark | None:
         """What is still missing; None when nothing is. A step that is answered while its record is being looked for
         among others has its entry in a later page."""
@@ -111,7 +116,7 @@ class History:
 
     def steps(self) -> list[StepStatus]:
         return history.steps_of(
-            self.entries(),
+            [entry for entry in cuts.kept(self.entries()) if entry is not None],
             readable_records(self._records),
             self._starting,
             ended=self.last.status in FINAL,

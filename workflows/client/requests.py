@@ -141,6 +141,20 @@ def restart(keys: Keyspace, instance: Instance) -> Request[None]:
     return Request(restart_call(keys, instance, arguments), _expect_known(instance))
 
 
+def restart_from(keys: Keyspace, instance: Instance, seq: int, generation: str) -> Request[bool]:
+    """Start an instance over from the step ``seq`` of the life ``generation``, in whatever status.
+
+    The answer: False when that life is over; then nothing has been changed.
+    """
+    arguments = {"cid": nonces.token(), "gen": nonces.generation(), "seq": seq, "of": generation}
+
+    def parse(answer: bytes) -> bool:
+        _expect_known(instance)(answer)
+        return answer != b"moved"
+
+    return Request(restart_call(keys, instance, arguments), parse)
+
+
 def delete(keys: Keyspace, instance: Instance) -> Request[list[tuple[str, str]]]:
     """Remove an instance, in whatever status. The answer: doorbells to take back, as (queue, intent nonce).
 

@@ -22,7 +22,8 @@ from workflows.client.requests import Request, check_known, unreadable
 from workflows.clock import monotonic
 from workflows.errors import ServerUnavailable
 from workflows.storage import journal
-from workflows.storage.journal import Start
+from workflows.storage.cuts import is_cut_out
+from workflows.storage.journal import Cut, Start
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Open
 from workflows.storage.status import FINAL, Status
@@ -52,7 +53,7 @@ class _Change(NamedTuple):
 
     Attributes:
         key: its place among those of one look.
-        fact: what is told of it.
+        fact: what is told of it; without a type, nothing is.
         progress: what has been told with it, beyond how far the fact's step has been.
     """
 
@@ -65,9 +66,19 @@ class _Seen:
     """An answer of ``look.lua``."""
 
     def __init__(self, instance: Instance, answer: Sequence[Any]) -> None:
-        self.now_ms, values, self.start, self.length, self.entries, self.records, cursor, self.mark, self.params = (
-            answer
-        )
+        (
+            self.now_ms,
+            values,
+            self.start,
+            self.length,
+            self.entries,
+            self.records,
+            cursor,
+            self.mark,
+            self.params,
+            made,
+        ) = answer
+        self.cuts = journal.cuts_from(made or ())
         self.cursor = cursor.decode()
         header = dict(zip(_FIELDS, values, strict=True))
         try:
@@ -107,6 +118,8 @@ class Subscription:
         self._instance = instance
         self._types = checked_types(filter)
         self._told = Progress.of(cursor)
+        # Of the life that is told; None: not known yet.
+        self._cuts: tuple[Cut, ...] | None = None
         self._cursor = "0"
         self._mark = b""
         self._pages: dict[int, Open] = {}
@@ -127,6 +140,8 @@ class Subscription:
         arguments |= {"records": limits.SCRIPT_ELEMENTS, "cursor": self._cursor}
         if not told.started:
             arguments["params"] = 1
+        if self._cuts is None:
+            arguments["cuts"] = 1
 
         def parse(answer: Any) -> Iterator[InstanceEvent]:
             check_known(self._instance, answer)
@@ -146,7 +161,9 @@ class Subscription:
     def _tell(self, seen: _Seen) -> Iterator[InstanceEvent]:
         if seen.generation != self._told.generation or seen.start != self._told.position:
             # Another life, or one of which entries that were told are lost: it is told from its beginning.
-            self._told, self._mark, self._pages = Progress(seen.generation), b"", {}
+            self._told, self._mark, self._pages, self._cuts = Progress(seen.generation), b"", {}, None
+        if self._cuts is None:
+            self._cuts = seen.cuts
         changes = sorted(self._changes(seen), key=lambda change: change.key)
         self._mark, self._cursor = seen.mark, seen.cursor or "0"
         self._has_caught_up = self._has_caught_up or seen.is_last
@@ -158,7 +175,7 @@ class Subscription:
                 self._told.steps.set(fact.seq, fact.number)
             for name, value in change.progress.items():
                 setattr(self._told, name, value)
-            if self._types is None or fact.type in self._types:
+            if fact.type and (self._types is None or fact.type in self._types):
                 at = history.moment(fact.at_ms)
                 assert at is not None
                 yield InstanceEvent(fact.type, self._instance.id, str(self._told), at, **fact.details)
@@ -178,7 +195,11 @@ class Subscription:
             entry = journal.decode(blob)
             behind = {"position": place, "nonce": journal.nonce_of(blob)}
             if isinstance(entry, Start):
+                self._cuts = entry.cuts
                 yield _moved(0, Status.QUEUED, entry.at_ms, behind)
+                continue
+            if is_cut_out(self._cuts or (), place - 1, entry):
+                yield _Change(floor, Fact("", 0, 0, floor), behind)
                 continue
             self._pages.pop(entry.seq, None)
             floor = max(floor, entry.at_ms)

@@ -33,7 +33,8 @@ from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
 from workflows.errors import EventTimeout, NonDeterminismError, NonRetryableError, StepLimitReached, Suspended
 from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
-from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.storage.cuts import generation_at
+from workflows.storage.journal import ChildEnded, Cut, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
 from workflows.values import codec
 from workflows.values.failure import Failure, Place, locate
 from workflows.values.models import named
@@ -115,8 +116,8 @@ class Replay:
         workflow_class: its constructor is called with ``(ctx, env)`` at the ``Start`` entry.
         event: handed to ``run`` as it is; validate params before.
         env: handed to the constructor, a ``LazyEnv``.
-        generation: seeds ``step.random()`` and the like. Pass a text that stays the same for as long as the journal
-            does, also over a restart from a step.
+        generation: seeds ``step.random()`` and the like: the name of the life whose journal it is.
+        cuts: of that journal. What ``run`` draws before it asks for a step is seeded by the life that first did so.
         defaults: the settings of steps that give none.
         step_limit: most calls of ``step.do``.
         app: for queues, workflow names and params of children; None accepts any.
@@ -129,6 +130,7 @@ class Replay:
         *,
         env: object,
         generation: str,
+        cuts: Sequence[Cut] = (),
         defaults: StepConfig | None = None,
         step_limit: int = limits.STEPS,
         app: OwnApp | None = None,
@@ -137,10 +139,11 @@ class Replay:
         self.defaults = defaults if defaults is not None else StepConfig()
         self.app = app
         # The same in every replay and different between instances, see workflows/sandbox/loop.py.
-        self.loop = ReplayLoop(salt=int.from_bytes(seed(generation, -1)[:7], "big"))
+        self.loop = ReplayLoop(salt=int.from_bytes(seed(generation_at(cuts, 0, generation), -1)[:7], "big"))
         self._event = event
         self._env = env
         self._generation = generation
+        self._cuts = cuts
         self._step_limit = step_limit
         self._position = 0
         self._main: asyncio.Task[Any] | None = None
@@ -183,11 +186,13 @@ class Replay:
         """What a log line of ``run`` says of it."""
         return {"workflow": self._event.workflow_name, "instance": self._event.instance_id}
 
-    def feed(self, entries: Sequence[Entry], *, live: bool = False) -> None:
+    def feed(self, entries: Sequence[Entry | None], *, live: bool = False) -> None:
         """Take in the next entries of the journal. Those after the end of ``run`` are answers to what it had asked for.
 
         Args:
-            live: these entries have not been decided on before, so what ``run`` logs now is news.
+            entries: None for those that no longer count (``cuts.kept``).
+            live: these entries have not been decided on before, so what ``run`` logs now is news, unless another life
+                has logged it.
         Raises:
             NonDeterminismError: journal and code disagree. The replay is of no further use.
             CorruptPayload: a stored value cannot be read. Likewise.
@@ -196,10 +201,12 @@ class Replay:
         if self._closed:
             raise RuntimeError("this replay is closed")
         self._ahead = frozenset([entry.seq for entry in entries if type(entry) is Settled])
-        self.live = live
+        self.live = live and not (self._cuts and self._position < self._cuts[-1].upto)
         with guard.inside(self), self.loop.running():
             for entry in entries:
-                if self._end is None:
+                if entry is None:
+                    pass
+                elif self._end is None:
                     self._feed(entry)
                 else:
                     self._check_asked(entry)
@@ -329,7 +336,8 @@ class Replay:
 
     def seed(self) -> bytes:
         self._seeds += 1
-        return seed(self._generation, self._seeds)
+        generation = self._generation
+        return seed(generation_at(self._cuts, self._asked, generation) if self._cuts else generation, self._seeds)
 
     # Entries
 

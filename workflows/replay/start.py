@@ -53,6 +53,7 @@ def replay_of(
         event_of(app, instance, start),
         env=LazyEnv() if env is None else env,
         generation=generation,
+        cuts=start.cuts,
         defaults=app.defaults,
         step_limit=definition.step_limit,
         app=app,

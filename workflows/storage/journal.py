@@ -6,7 +6,8 @@ will be retried live in the open record of their step and are copied into its ``
 
 What an instance was created with stands in its first entry, and what it ended with in one more element behind the last
 (kind ``Z``), which is no entry: only ``read.lua``, ``look.lua`` and ``watch.lua`` look at it. In the header a value
-of more than 64 bytes would make Redis take three times the memory for all of it.
+of more than 64 bytes would make Redis take three times the memory for all of it. The first entry also says what no
+longer counts since the instance was restarted from a step: see ``cuts.py``.
 
 An entry is identified by its position in the list. The nonce tells two timelines apart: after Redis lost its last
 second, position 7 may exist again with other content, and only the nonce shows it (F42).
@@ -14,6 +15,7 @@ second, position 7 may exist again with other content, and only the nonce shows 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +29,21 @@ EVENT = b"E"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a restart from a step left out: of the entries before ``upto``, those about ``seq`` and what was asked
+    after it.
+
+    Attributes:
+        generation: the life in which the steps before ``seq`` were asked for, as far as no cut before this one says so.
+    """
+
+    upto: int
+    seq: int
+    generation: str
+
+
 # Not frozen, like what else is made at every step: that would make each one several times as dear.
 
 
@@ -37,11 +54,13 @@ class Start:
     Attributes:
         params: the codec blob of what it was created with.
         schedule: what created it at which moment, for one that a cron line made.
+        cuts: in their order; both ``upto`` and ``seq`` grow.
     """
 
     at_ms: int
     params: bytes = b""
     schedule: bytes | None = None
+    cuts: tuple[Cut, ...] = ()
 
 
 @dataclass(slots=True)
@@ -89,7 +108,14 @@ class EventReceived(_Answer):
     payload: bytes = b""
     sent_at_ms: int = 0
     event_id: str = ""
+    number: int = 0
+    """Of its acceptance, in the life that accepted it."""
     kind: ClassVar[str] = "wait"
+
+    @property
+    def name_of_event(self) -> tuple[str, int, int]:
+        """What no other event of the instance has, in whatever life."""
+        return self.event_id, self.number, self.sent_at_ms
 
 
 @dataclass(slots=True)
@@ -113,7 +139,8 @@ class Withdrawn(_Answer):
     kind: ClassVar[str] = "withdrawn"
 
 
-Entry = Start | Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
+Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
+Entry = Start | Answer
 
 
 def encode_settled(
@@ -141,6 +168,11 @@ def encode_settled(
     if config is not None:
         body["g"] = config
     return FORMAT + b"S" + nonce.encode() + msgpack.packb(body, use_bin_type=False)
+
+
+def cuts_from(values: Iterable[Sequence[Any]]) -> tuple[Cut, ...]:
+    """Cuts as the first entry has them."""
+    return tuple(Cut(int(upto), int(seq), generation.decode()) for upto, seq, generation in values)
 
 
 def kind_of(blob: bytes) -> bytes:
@@ -183,7 +215,7 @@ def decode(blob: bytes) -> Entry:
     try:
         body = unpack_plain(blob[HEADER_BYTES:], raw=True)
         if kind == b"0":
-            return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"))
+            return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"), cuts_from(body.get(b"cu") or ()))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
             case b"S":
@@ -206,6 +238,7 @@ def decode(blob: bytes) -> Entry:
                     payload=body[b"p"],
                     sent_at_ms=int(body[b"et"]),
                     event_id=body[b"ev"].decode(),
+                    number=int(body.get(b"ac") or 0),
                 )
             case b"C":
                 return ChildEnded(

@@ -17,6 +17,7 @@ from workflows.client.reading import Reading
 from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
 from workflows.replay.replay import Replay
 from workflows.replay.start import replay_of
+from workflows.storage import cuts
 from workflows.storage.journal import Entry, Start
 from workflows.storage.status import FINAL, Status
 from workflows.values.codec import decode
@@ -208,7 +209,7 @@ def disagreement(look: Look, app: App) -> list[str]:
         return [str(unreadable)]
     error = ""
     try:
-        for entry in look.entries:
+        for entry in cuts.kept(look.entries):
             replay.feed([entry])
     except NonDeterminismError as found:
         error = str(found)

@@ -9,7 +9,7 @@ from tests.invariants.simulation import reading, scheduling
 from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delivered_once, check_i6_events_come_in_order
 from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
-from tests.invariants.simulation.seen import Seen, State, state_of
+from tests.invariants.simulation.seen import Answer, Seen, State, state_of
 from tests.invariants.simulation.slots import check_i13_slots
 from tests.invariants.simulation.violation import Violation, demand
 from tests.invariants.simulation.world import World
@@ -35,6 +35,7 @@ HAPPENINGS = {
     "resume": ("resume",),
     "terminate": ("terminate",),
     "restart": ("restart",),
+    "cut": ("restart",),
     "continue": ("wake", "settle", "pause", "grant"),
     "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume"),
     "look": (),
@@ -77,7 +78,8 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
         check_i6_events_come_in_order(before, seen)
         check_i5_paused_time_stands_still(world, before, seen)
     else:
-        demand(kind == "restart", f"a new generation by {kind}")
+        demand(kind in ("restart", "cut"), f"a new generation by {kind}")
+        check_i3_a_restart_keeps_what_it_says(before, seen)
     check_i2_the_status_moves_along_the_table(kind, before, seen)
 
 
@@ -85,6 +87,24 @@ def check_i3_the_journal_only_grows(before: Seen, seen: Seen) -> None:
     demand(seen.journal[: len(before.journal)] == before.journal, "the journal was rewritten")
     demand(seen.position >= before.position, "the decided position went back")
     demand(not before.ended or seen.status == before.status, f"{before.status} was left for {seen.status}")
+
+
+def check_i3_a_restart_keeps_what_it_says(before: Seen, seen: Seen) -> None:
+    """All or nothing of the journal, and of its answers those to what was asked for before the step."""
+    demand(seen.position == 0, "a new life begins with a decision behind it")
+    if not seen.cuts:
+        demand(len(seen.journal) == 1, "something of a former life counts after a restart")
+        return
+    cut = seen.cuts[-1]
+    demand(seen.journal[1:] == before.journal[1:], "the journal was rewritten")
+    demand(cut.upto == len(seen.journal), "a cut ends elsewhere than the journal")
+    last = {entry.seq: entry for entry in before.counting if isinstance(entry, Answer) and entry.seq < cut.seq}
+    events = {entry.name_of_event: entry.seq for entry in last.values() if isinstance(entry, journal.EventReceived)}
+    kept = {entry.seq: entry for entry in seen.counting if isinstance(entry, Answer)}
+    for seq, entry in last.items():
+        is_elsewhere = isinstance(entry, journal.EventReceived) and events[entry.name_of_event] != seq
+        demand(kept.get(seq) == (None if is_elsewhere else entry), f"a restart from {cut.seq} lost or changed {entry}")
+    demand(kept.keys() <= last.keys(), f"a restart from {cut.seq} kept {sorted(kept)}")
 
 
 def check_i5_no_timer_fires_early(world: World, before: Seen, blob: bytes) -> None:
@@ -258,10 +278,11 @@ def check_i1_a_step_has_one_result(seen: Seen, oracle: Oracle) -> None:
 
 
 def check_i7_results_are_of_what_the_journal_says(seen: Seen, oracle: Oracle) -> None:
-    for _, entry in answers_of(seen):
+    for at, entry in answers_of(seen):
         if isinstance(entry, journal.Settled) and entry.value is not None:
             value = codec.decode(entry.value)
-            demand(value["gen"] == seen.generation, f"step {entry.seq} has the result of a former life")
+            is_kept = at < seen.begin
+            demand(is_kept or value["gen"] == seen.generation, f"step {entry.seq} has the result of a former life")
             expected = oracle.expected_inputs.get(entry.seq, ())
             demand(
                 value["in"] == list(expected),
@@ -271,10 +292,8 @@ def check_i7_results_are_of_what_the_journal_says(seen: Seen, oracle: Oracle) ->
 
 def answers_of(seen: Seen) -> Iterator[tuple[int, Any]]:
     """The entries that answer something run() has asked for, with their places."""
-    for at, blob in enumerate(seen.journal):
-        if blob[1:2] not in (b"0", b"W"):
-            entry = journal.decode(blob)
-            assert not isinstance(entry, journal.Start)
+    for at, entry in enumerate(seen.counting):
+        if isinstance(entry, Answer):
             yield at, entry
 
 
@@ -297,7 +316,7 @@ def oracle_of(world: World, seen: Seen) -> Oracle:
             oracle.close()
         oracle = world.oracles[key] = Oracle(seen)
     # An end from outside withdraws what run() still waits for, and nothing replays that.
-    for blob in seen.journal[len(oracle.blobs) : seen.position if seen.ended else None]:
+    for blob in seen.journal[len(oracle.blobs) : max(seen.position, seen.begin) if seen.ended else None]:
         oracle.feed(blob)
     return oracle
 

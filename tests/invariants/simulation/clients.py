@@ -12,7 +12,7 @@ import workflows.client
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES
 from tests.invariants.simulation import reading
-from tests.invariants.simulation.seen import events_of
+from tests.invariants.simulation.seen import Answer, events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage.intake import CreateItem, create_call, event_call, new_event, new_slot
@@ -98,7 +98,18 @@ def next_control(world: World) -> str:
     cid = f"{kind}{len(world.controls)}"
     if kind == "terminate":
         return control(world, kind, instance, TERMINATE, {"cid": cid, "x": STOPPED})
-    return command(world, kind, instance, restart_call(world.keys, instance, {"cid": cid, "gen": world.generation()}))
+    from_ = cut_of(world, instance) if kind == "cut" else {}
+    said = f" from step {from_['seq']}" if from_ else ""
+    call = restart_call(world.keys, instance, {"cid": cid, "gen": world.generation(), **from_})
+    return command(world, kind, instance, call) + said
+
+
+def cut_of(world: World, instance: Instance) -> dict[str, Any]:
+    """The step to restart from: any it has asked for, in the life that asked for it; nothing if there is none."""
+    seen = world.state.instances[instance.workflow, instance.id]
+    counting = [entry for entry in seen.counting if isinstance(entry, Answer)]
+    asked = sorted({*seen.records, *(entry.seq for entry in counting)})
+    return {"seq": world.rng.choice(asked), "of": seen.generation} if asked else {}
 
 
 def control(world: World, kind: str, instance: Instance, which: Script, arguments: dict[str, Any]) -> str:

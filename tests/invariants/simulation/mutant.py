@@ -63,9 +63,17 @@ class CodeMutant(Mutant):
     """A change of the engine itself: ``attribute`` of ``owner`` is ``replacement``."""
 
     def __init__(
-        self, title: str, owner: Any, attribute: str, replacement: Any, *, program: str = "", limited: bool = False
+        self,
+        title: str,
+        owner: Any,
+        attribute: str,
+        replacement: Any,
+        *,
+        program: str = "",
+        controls: tuple[str, ...] = (),
+        limited: bool = False,
     ) -> None:
-        super().__init__(title, "", "", "", program=program, limited=limited)
+        super().__init__(title, "", "", "", program=program, controls=controls, limited=limited)
         self.owner = owner
         self.attribute = attribute
         self.replacement = replacement

@@ -30,6 +30,8 @@ class Oracle:
 
     def __init__(self, seen: Seen) -> None:
         start = journal.decode_start(seen.journal[0])
+        # What was kept of other lives is there from the beginning.
+        self._kept = seen.counting[: seen.begin]
         self._replay = replay_of(Replay, app, seen.instance, seen.generation, start)
         self.blobs: list[bytes] = []
         self.prefixes = [Prefix({}, frozenset(), None, 0)]
@@ -37,14 +39,15 @@ class Oracle:
         self.void_entries: set[int] = set()
 
     def feed(self, blob: bytes) -> None:
-        entry = journal.decode(blob)
+        at = len(self.blobs)
+        entry = self._kept[at] if at < len(self._kept) else journal.decode(blob)
         replay = self._replay
         try:
             replay.feed([entry])
         except NonDeterminismError as error:
             raise Violation(f"journal and code disagree: {error}") from error
         snapshot = replay.snapshot()
-        if len(snapshot.voids) > self.prefixes[-1].voids:
+        if entry is None or len(snapshot.voids) > self.prefixes[-1].voids:
             self.void_entries.add(len(self.blobs))
         self.blobs.append(blob)
         pending = {seq: _told(replay.command(seq)) for seq in snapshot.pending}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.storage import journal
+from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance
 from workflows.storage.messages import Message
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
 
+Answer = (journal.Settled, journal.Slept, journal.TimedOut, journal.EventReceived, journal.ChildEnded)
 _REST = ("due", "walk", "mail", "at", "parts", "token", "clear", "told")
 
 
@@ -45,6 +47,20 @@ class Seen:
     @property
     def ended(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def cuts(self) -> tuple[journal.Cut, ...]:
+        return journal.decode_start(self.journal[0]).cuts
+
+    @property
+    def begin(self) -> int:
+        """Where the entries of this life begin, behind the start and what was kept of other lives."""
+        return self.cuts[-1].upto if self.cuts else 1
+
+    @property
+    def counting(self) -> Sequence[journal.Entry | None]:
+        """Its entries, with None for what no longer counts."""
+        return cuts.kept([journal.decode(blob) for blob in self.journal])
 
     @property
     def rest(self) -> dict[str, Any]:
@@ -125,7 +141,7 @@ def ordered(n: int) -> str:
 
 def events_of(seen: Seen) -> set[str]:
     found = {unpackb(blob)[b"ev"].decode() for name, blob in seen.mail.items() if name.startswith("e:")}
-    for blob in seen.journal:
+    for blob in seen.journal[seen.begin :]:
         if blob[1:2] == b"E":
             found.add(unpackb(blob[journal.HEADER_BYTES :])[b"ev"].decode())
     return found

@@ -32,7 +32,9 @@ def setup_of(rng: random.Random) -> Setup:
     return Setup(
         programs=tuple(rng.choice(names) for _ in range(rng.choice((1, 1, 2, 3)))),
         faults=rng.choice((6, 9, 12) if deadly else (0, 0, 1, 2, 3, 6)),
-        controls=tuple(rng.choices(("pause", "restart", "terminate"), (6, 2, 1), k=rng.choice((0, 0, 1, 2, 3)))),
+        controls=tuple(
+            rng.choices(("pause", "restart", "cut", "terminate"), (6, 2, 3, 1), k=rng.choice((0, 0, 1, 2, 3)))
+        ),
         events=rng.choice((2, 3, 5) if about_events else (0, 1, 2)),
         steps=rng.randint(15, 60),
         warm=rng.choice((0, 1, 10_000, 10_000)),

@@ -39,13 +39,20 @@ class Snapshot:
 
 
 class Complaints(logging.Handler):
-    """What a worker logs as an error: it goes on after a bug of its own, and only says so."""
+    """What a worker logs as an error: it goes on after a bug of its own, and only says so.
 
-    def __init__(self) -> None:
+    Args:
+        is_spoilt: of which instances, by workflow and id, there is reason to complain.
+    """
+
+    def __init__(self, is_spoilt: Callable[[str, str], bool]) -> None:
         super().__init__(logging.ERROR)
+        self._is_spoilt = is_spoilt
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._is_spoilt(record.__dict__.get("workflow", ""), record.__dict__.get("instance", "")):
+            return
         why = record.exc_info[1] if record.exc_info else record.__dict__.get("reason", "")
         self.said.append(f"{record.getMessage()}: {why!r}")
 
@@ -126,7 +133,7 @@ class World:
         self.suspects: list[Held] = []
         # Deaths of processes that ran nothing but one step, by that step.
         self.blamed: Counter[tuple[str, str, str, int]] = Counter()
-        self.complaints = Complaints()
+        self.complaints = Complaints(self.is_spoilt)
         self.is_short = False
         self.garbage_left = 3 if self.setup.garbage else 0
         # The one whose keys somebody has written to: of it nothing is known but that it must not stand still unsaid.

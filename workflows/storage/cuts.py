@@ -1,0 +1,56 @@
+"""What still counts of a journal after its instance was restarted from a step. Pure.
+
+A restart from a step rewrites nothing but the first entry, which gets one more ``Cut``. What was asked before a step
+depends only on answers to what was asked before it, so that part of the journal replays alike, whatever followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workflows.storage.journal import Answer, Cut, Entry, EventReceived, Start, Withdrawn
+
+
+def cuts_of(entries: Sequence[Entry]) -> tuple[Cut, ...]:
+    """The cuts of a journal, or of a part that begins with its first entry."""
+    start = entries[0] if entries else None
+    return start.cuts if isinstance(start, Start) else ()
+
+
+def is_cut_out(cuts: Sequence[Cut], at: int, entry: Answer) -> bool:
+    """Whether an entry, which stands at this place, is about what is to be asked for anew."""
+    return any(at < cut.upto and (entry.seq >= cut.seq or isinstance(entry, Withdrawn)) for cut in cuts)
+
+
+def kept(entries: Sequence[Entry]) -> Sequence[Entry | None]:
+    """The entries, with None in the place of those that no longer count. They begin with the first one, and have to
+    reach behind the last cut for the answer to be final.
+
+    Of several answers to one step all but the last came in vain: the step had been given up, or nobody listened. And an
+    event that a wait received in vain went back to the mailbox, so of several entries with it the last one has it.
+    Whether they would come in vain once more depends on what is cut out, so they do not count either.
+    """
+    cuts = cuts_of(entries)
+    if not cuts:
+        return entries
+    found: list[Entry | None] = list(entries)
+    known: set[int | tuple[str, int, int]] = set()
+    for at in range(min(cuts[-1].upto, len(entries)) - 1, 0, -1):
+        entry = entries[at]
+        if isinstance(entry, Start):
+            continue
+        if is_cut_out(cuts, at, entry):
+            found[at] = None
+            continue
+        names: set[int | tuple[str, int, int]] = {entry.seq}
+        if isinstance(entry, EventReceived):
+            names.add(entry.name_of_event)
+        if names & known:
+            found[at] = None
+        known |= names
+    return found
+
+
+def generation_at(cuts: Sequence[Cut], asked: int, generation: str) -> str:
+    """The life in which ``run`` has asked for ``asked`` steps and not for the next one; ``generation``: the present."""
+    return next((cut.generation for cut in cuts if asked < cut.seq), generation)
