@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypedDict
 
 from workflows.errors import ConfigError
@@ -14,6 +14,7 @@ from workflows.values.metadata import Metadata, metadata_of, tag
 # Moments stand in the index as text of as many digits, until the year 2286.
 _DIGITS: Final = 13
 NEVER: Final = 10**_DIGITS - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Where(TypedDict, total=False):
@@ -129,5 +130,5 @@ def _span(what: str, start: datetime | None, stop: datetime | None) -> Span:
 def _moment_ms(what: str, moment: object) -> int:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ConfigError(f"{what} is {moment!r:.100}; it must be a datetime with a time zone")
-    # Rounded up: what is before a part of a millisecond is before the next whole one.
-    return min(max(-int(-moment.timestamp() * 1000 // 1), 0), NEVER)
+    # Rounded up, and exactly: what is before a part of a millisecond is before the next whole one.
+    return min(max(-((_EPOCH - moment) // timedelta(milliseconds=1)), 0), NEVER)
