@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
 
 from pydantic import BaseModel
@@ -197,6 +197,10 @@ def produce() -> None:
         assert_type(page[0].created_at, datetime)
         assert_type([listed.id for listed in page], list[str])
         assert_type(page.cursor, str | None)
+        some = orders.list(created_from=datetime.now(UTC), ended_before=None, metadata={"customer": "acme"})
+        assert_type(dict(some[0].metadata), dict[str, str])
+        assert_type(orders.pause_all(created_before=datetime.now(UTC)).skipped, int)
+        orders.create(metadata={"customer": "acme"})
 
 
 async def produce_side_by_side() -> None:
