@@ -94,7 +94,7 @@ class World:
         is_limited = any(self.limits.values()) or self.limit_changes
         if not is_limited and (chance.random() < 0.15 or (mutant is not None and mutant.scheduled)):
             # Whoever starts an ended instance over makes two of them run, which is nobody's fault.
-            controls = tuple(one for one in self.setup.controls if one != "restart")
+            controls = tuple(one for one in self.setup.controls if one in ("pause", "terminate"))
             self.setup = dataclasses.replace(self.setup, controls=controls)
             self.schedule = scheduled(chance)
             if mutant is not None and mutant.scheduled:
