@@ -16,10 +16,11 @@ import redis
 
 from workflows.errors import CorruptPayload
 from workflows.storage.aside import is_about_data, readable
-from workflows.storage.concurrency import Limits, in_force
+from workflows.storage.concurrency import Limits, Stored, combined, stored
 from workflows.storage.intake import new_slot
 from workflows.storage.journal import decode_start
 from workflows.storage.keys import Holder, Instance, Intent
+from workflows.storage.manifest import read_manifest
 from workflows.storage.messages import SlotGranted, SlotMessage
 from workflows.storage.records import Slot
 from workflows.storage.store import Call, Store, call_on, call_one, script
@@ -44,10 +45,16 @@ class LimitsInForce:
 
     def __init__(self) -> None:
         self.now: Limits | None = None
+        self._stored: Stored = ()
 
     def look(self, store: Store) -> bool:
         """Read them. Returns: whether anything has changed since the last look."""
-        found = in_force(store)
+        read = stored(store)
+        if read == self._stored:
+            return False  # so it is nearly always, and manifests are long
+        self._stored = read
+        published, kept = read
+        found = combined(read_manifest(published), kept)
         # Of an app whose manifest cannot be read, what was known still counts.
         now = found.limits if found.whole else {**(self.now or {}), **found.limits}
         before, self.now = self.now, now

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tests.acceptance.processes import Cluster
 from workflows.storage.concurrency import clear_limit, set_limit
 from workflows.storage.status import Status
+from workflows.values.concurrency import Concurrency
 
 
 def most_at_a_time(cluster: Cluster, prefix: str) -> int:
@@ -62,7 +63,7 @@ def test_fifty_of_two_tenants_run_three_at_a_time_each_although_processes_die(cl
 
 
 def test_who_was_created_first_is_next(cluster: Cluster) -> None:
-    set_limit(cluster.client.store, "limited", 1)
+    set_limit(cluster.client.store, "limited", Concurrency(1))
     cluster.orchestrator()
     cluster.worker()
     cluster.create("limited", "first", {"customer": {"tenant": "a"}})
@@ -101,9 +102,9 @@ def test_a_limit_is_raised_and_lowered_while_they_run(cluster: Cluster) -> None:
     for n in range(12):
         cluster.create("limited", f"i{n:02d}", {"customer": {"tenant": "a"}, "gate": f"g{n}"})
     cluster.wait_until(lambda: len(cluster.ledger.counts()) == 3)
-    set_limit(store, "limited", 5)
+    set_limit(store, "limited", Concurrency(5))
     cluster.wait_until(lambda: len(cluster.ledger.counts()) == 5, what="two more begin")
-    set_limit(store, "limited", 1)
+    set_limit(store, "limited", Concurrency(1))
     cluster.wait_until(lambda: cluster.logged("limit=1"), what="the lower limit is known")
     for n in range(5):
         cluster.ledger.open_gate(f"g{n}")
@@ -123,7 +124,7 @@ def test_a_workflow_without_a_limit_is_given_one_and_loses_it_again(cluster: Clu
     for n in range(4):
         cluster.create("unlimited", f"r{n}", {"gate": "first"})
     cluster.wait_until(lambda: len(cluster.ledger.counts()) == 4)
-    set_limit(store, "unlimited", 2)
+    set_limit(store, "unlimited", Concurrency(2))
     cluster.wait_until(lambda: len(slots(cluster)) == 4, what="those that run are counted")
     for n in range(6):
         cluster.create("unlimited", f"s{n}", {"gate": "second"})

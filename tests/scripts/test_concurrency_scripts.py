@@ -305,7 +305,7 @@ def test_a_slot_that_cannot_be_read_parks_its_instance(world: World, text: str) 
 
 def test_what_a_person_has_set_is_kept_until_it_is_cleared(world: World) -> None:
     for _ in range(2):
-        set_limit(world.store, "job", 3, "tenant")
+        set_limit(world.store, "job", Concurrency(3, "tenant"))
     assert in_force(world.store).limits == {"job": Concurrency(3, "tenant")}
     assert clear_limit(world.store, "job")
     assert not clear_limit(world.store, "job")

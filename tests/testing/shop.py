@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 from workflows import (
     App,
+    Concurrency,
     NonRetryableError,
     Retry,
     WorkflowEntrypoint,
@@ -50,6 +52,38 @@ class Mail(WorkflowEntrypoint):
 class Quick(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         return await step.do("double", lambda: event.payload["n"] * 2)
+
+
+class Meeting:
+    """Where two of a tenant meet; counts how many were there at once."""
+
+    def __init__(self) -> None:
+        self.most = self._now = 0
+        self._lock = threading.Lock()
+        self._both = threading.Barrier(2, timeout=20)
+
+    def attend(self) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        self._both.wait()
+        with self._lock:
+            self._now -= 1
+        self._both.wait()
+
+
+meetings = {"a": Meeting(), "b": Meeting()}
+
+
+@app.workflow(concurrency=Concurrency(2, key="tenant"))
+class Limited(WorkflowEntrypoint):
+    """Sleeps for a day if asked to, and meets another one of its tenant."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        if event.payload.get("sleeps"):
+            await step.sleep("nap", "1 day")
+        else:
+            await step.do("meet", lambda: meetings[event.payload["tenant"]].attend())
 
 
 def part(number: int) -> int:

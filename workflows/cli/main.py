@@ -17,6 +17,7 @@ import redis
 from workflows.cli.doctor import doctor
 from workflows.cli.frame import CommandSettings
 from workflows.cli.instances import instances, publish
+from workflows.cli.limits import limits
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
@@ -98,6 +99,7 @@ for verb in (
     describe,
     delete,
     instances,
+    limits,
     publish,
     doctor,
 ):

@@ -20,6 +20,7 @@ from workflows.client import WorkflowInstance, bulk
 from workflows.client.history import ErrorInfo, jsonable
 from workflows.errors import WorkflowError
 from workflows.health import namespace
+from workflows.storage import concurrency
 from workflows.storage.manifest import KnownWorkflow, load_manifest
 from workflows.storage.outage import server_errors
 from workflows.storage.schedules import lines_of
@@ -156,6 +157,7 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         manifest = manifest_of(client)
         with server_errors(client.store.redis):
             counts = namespace.count_instances(client.store, names.check_workflow_name(name))
+            found = concurrency.in_force(client.store)
         # What no app has any more is described by what there is of it.
         known = manifest.workflows.get(name) if any(counts.values()) else manifest.workflow(name)
     if known is None:
@@ -165,7 +167,9 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         return
     channel = client.store.events_channel
     code = str(manifest.apps.get(known.app, {}).get("code", "unknown"))
-    about = {**_described(known), "code": code, "instances": counts, "events_channel": channel}
+    limit = found.limits.get(name)
+    about = {**_described(known), "code": code, "concurrency": None if limit is None else limit.as_dict()}
+    about |= {"instances": counts, "events_channel": channel}
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
@@ -177,6 +181,7 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         ("Schedules", ", ".join(lines_of(known))),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
         ("Found by", ", ".join(known.metadata_keys)),
+        ("Limit", "" if limit is None else f"{limit}{', by limits set' * (name in found.set)}"),
         ("Instances", _counted(counts)),
         ("Channel", f"PUBLISH {channel}"),
     ]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from workflows.errors import ConfigError
 from workflows.storage.manifest import Manifest, read_manifest
 from workflows.storage.store import Call, Store, script
-from workflows.values.concurrency import Concurrency
+from workflows.values.concurrency import Concurrency, shown_key
 
 _SET_LIMIT = script(Path(__file__).with_name("set_limit.lua"))
 
@@ -35,9 +35,19 @@ class InForce:
     whole: bool = True
 
 
+Stored = Sequence[Mapping[bytes, bytes]]
+"""Manifests by app, and what a person has set by workflow, as they are stored."""
+
+
+def stored(store: Store) -> Stored:
+    """Read what follows from it, in one round trip."""
+    found: Stored = store.commands([["HGETALL", store.keys.manifest], ["HGETALL", store.keys.limits]])
+    return found
+
+
 def in_force(store: Store) -> InForce:
-    """Read it, in one round trip."""
-    published, kept = store.commands([["HGETALL", store.keys.manifest], ["HGETALL", store.keys.limits]])
+    """Read what is in force now."""
+    published, kept = stored(store)
     return combined(read_manifest(published), kept)
 
 
@@ -57,17 +67,48 @@ def combined(manifest: Manifest, kept: Mapping[bytes, bytes]) -> InForce:
     return InForce(found, frozenset(by_hand), not manifest.unreadable)
 
 
-def set_limit(store: Store, workflow: str, limit: int, key: str | None = None) -> None:
-    """Limit a workflow, whatever its app says; orchestrators see it within a second.
-
-    Args:
-        key: see ``Concurrency``; None: the one that the app declares, if it does.
-    Raises: ConfigError.
+def set_limit(store: Store, workflow: str, limit: Concurrency) -> None:
+    """Limit a workflow, whatever its app says; orchestrators see it within a second. Without a key, those instances
+    count together that do so by what the app declares.
     """
-    told: dict[str, Any] = Concurrency(limit, key).as_dict()
-    store.call(Call(_SET_LIMIT, [store.keys.limits], {"wf": workflow, "json": json.dumps(told)}))
+    store.call(Call(_SET_LIMIT, [store.keys.limits], {"wf": workflow, "json": json.dumps(limit.as_dict())}))
 
 
 def clear_limit(store: Store, workflow: str) -> bool:
     """Let count again what the app declares. Returns: whether anything was set."""
     return bool(store.call(Call(_SET_LIMIT, [store.keys.limits], {"wf": workflow})))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How full a limit is.
+
+    Attributes:
+        key: for which value of the key; None: for all together, or for those without the key.
+        running: how many have a slot.
+        queued: how many wait for one.
+    """
+
+    key: str | None
+    running: int
+    queued: int
+
+
+def taken(store: Store, workflow: str, most: int) -> list[Taken]:
+    """How full the limit of a workflow is, for each key of which some instance runs or waits, up to so many."""
+    found: list[Taken] = []
+    for shard in range(store.keys.shards):
+        after = f"[{workflow}|"
+        while len(found) < most:
+            end = f"({workflow}}}"  # the character behind the bar
+            heads = store.commands([["ZRANGEBYLEX", key, after, end, "LIMIT", 0, 1] for key in store.keys.slots(shard)])
+            members = [head[0].decode(errors="replace") for head in heads if head]
+            if not members:
+                break
+            group = "|".join(min(members).split("|")[:2])
+            running, queued = store.commands(
+                [["ZLEXCOUNT", key, f"[{group}|", f"({group}}}"] for key in store.keys.slots(shard)]
+            )
+            found.append(Taken(shown_key(group.partition("|")[2]), running, queued))
+            after = f"[{group}}}"
+    return found

@@ -86,6 +86,9 @@ class Concurrency:
             return None
         return str(found)
 
+    def __str__(self) -> str:
+        return f"{self.limit} at a time" + (f" for each {self.key!r}" if self.key is not None else "")
+
     def as_dict(self) -> dict[str, Any]:
         """As manifests have it."""
         return {"limit": self.limit} if self.key is None else {"limit": self.limit, "key": self.key}
