@@ -1,0 +1,334 @@
+"""Every verb on an instance in every status, whatever it has open: what comes of it is what a small model says.
+
+The model knows no scripts. After each move everything that can be seen of the instance is compared with it: its
+status, its journal, what is open, its mail, and what the shard knows of it. A move that is refused, or comes too late,
+changes no key at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import orchestrator
+from orchestrator import timers
+from tests.driving import SETTLE, HandClock, HandWorker, PublishedApp, dump, sleep, step, store_of, wait
+from workflows.client import Client, WorkflowInstance
+from workflows.errors import InstanceEnded, InstanceError, InstanceNotFound, InvalidTransition
+from workflows.storage import journal, nonces
+from workflows.storage.intake import CreateItem
+from workflows.storage.manifest import publish_manifest
+from workflows.storage.messages import InvokeChild
+from workflows.storage.records import Asked, End, OpenStep, Settlement
+from workflows.storage.status import FINAL, Status
+from workflows.storage.store import call_one, script
+from workflows.values import codec, failure
+
+_CHILD_ENDED = script(Path(orchestrator.__file__).with_name("child_ended.lua"))
+
+OPEN = ("held", "back", "sleep", "wait", "child")
+"""A step that a worker runs, one that waits for its next attempt, and what else there is."""
+HOW = ("going", "paused", "complete", "errored", "terminated")
+SITUATIONS = [("", "queued"), *((open, how) for open in OPEN for how in HOW)]
+VERBS = ("pause", "resume", "terminate", "restart", "restart_from", "delete", "send_event")
+OTHERS = ("settle", "time", "child_ends")
+KIND = {"held": "do", "back": "do", "sleep": "sleep", "wait": "waitForEvent", "child": "child"}
+NOTHING = "nothing happens"
+
+
+@dataclass
+class Model:
+    """One instance. It has done a step, and then asked for one more, ``it``.
+
+    Attributes:
+        open: how ``it`` stands, '' when it was not asked for or has been answered.
+        journal: the kinds of its entries.
+        undecided: somebody is to decide what follows from the last entries.
+        has_it: ``it`` is in its history.
+        is_known: what a worker, a timer or a child remembers of ``it`` belongs to this life.
+    """
+
+    open: str = ""
+    begun: bool = True
+    journal: str = "0S"
+    undecided: bool = False
+    ended: str = ""
+    wanted: bool = False
+    mail: int = 0
+    there: bool = True
+    has_it: bool = True
+    is_known: bool = True
+
+    @classmethod
+    def of(cls, open: str, how: str) -> Model:
+        if how == "queued":
+            return cls(begun=False, journal="0", undecided=True, has_it=False, is_known=False)
+        match how:
+            case "going":
+                return cls(open)
+            case "paused":
+                return cls(open, wanted=True)
+            case "terminated":
+                return cls(journal="0SW", ended=how)
+        return cls(journal="0SSW", ended=how)  # it ended after a third step, without waiting for this one
+
+    @property
+    def status(self) -> str:
+        if self.ended:
+            return self.ended
+        if self.wanted:
+            return "waitingForPause" if self.open == "held" else "paused"
+        if not self.begun:
+            return "queued"
+        return "running" if self.undecided or self.open in ("held", "ready") else "waiting"
+
+    @property
+    def is_timed(self) -> bool:
+        return not self.wanted and self.open in ("back", "sleep", "wait")
+
+    def seen(self) -> dict[str, Any]:
+        """What is to be seen of it."""
+        if not self.there:
+            return {}
+        return {
+            "status": self.status,
+            "journal": self.journal,
+            "open": "due" if self.open == "ready" and self.wanted else self.open,
+            "mail": self.mail,
+            "timers": int(self.is_timed),
+            "held": int(self.open == "held"),
+            "attempts": int(self.open == "ready" and not self.wanted),
+            "turns": int(self.undecided and not self.wanted and not self.ended),
+            "retired": int(bool(self.ended)),
+            "index": [self.status],
+        }
+
+    def move(self, name: str) -> Any:
+        """Returns: the answer, an error's class, or ``NOTHING``."""
+        if name in VERBS and not self.there:
+            return InstanceNotFound
+        return getattr(self, name)()
+
+    def pause(self) -> Any:
+        if self.wanted or self.ended:
+            return NOTHING
+        self.wanted = True
+        return None
+
+    def resume(self) -> Any:
+        if not self.wanted:
+            return NOTHING
+        self.wanted = False
+        return None
+
+    def terminate(self) -> Any:
+        if self.ended:
+            return InvalidTransition
+        self.journal += "W" if self.open else ""
+        self.ended, self.open, self.mail, self.wanted = "terminated", "", 0, False
+        return None
+
+    def restart(self, journal: str = "0") -> Any:
+        self.begun, self.undecided, self.journal, self.open, self.mail = False, True, journal, "", 0
+        self.ended, self.wanted, self.has_it, self.is_known = "", False, False, False
+        return None
+
+    def restart_from(self) -> Any:
+        return self.restart(self.journal) if self.has_it else InstanceError
+
+    def delete(self) -> Any:
+        self.there, self.is_known = False, False
+        return None
+
+    def send_event(self) -> Any:
+        if self.ended:
+            return InstanceEnded
+        if self.open == "wait":
+            self.answer("E")
+            return "delivered"
+        self.mail += 1
+        return "buffered"
+
+    def settle(self) -> Any:
+        return self.answer("S") if self.is_known and self.open == "held" else NOTHING
+
+    def child_ends(self) -> Any:
+        return self.answer("C") if self.is_known and self.open == "child" else NOTHING
+
+    def time(self) -> Any:
+        if not self.there or not self.is_timed:
+            return NOTHING
+        if self.open == "back":
+            self.open = "ready"
+            return None
+        return self.answer("T" if self.open == "sleep" else "X")
+
+    def answer(self, kind: str) -> None:
+        self.journal += kind
+        self.open, self.undecided = "", True
+
+
+class Real:
+    """The same instance on a real Redis. Worker, time and child are played by hand."""
+
+    def __init__(self, redis: redis_py.Redis, client: Client, clock: HandClock, open: str, how: str) -> None:
+        self.redis, self.store, self.clock = redis, client.store, clock
+        self.keys, self.worker = client.store.keys, HandWorker(client.store)
+        self.instance: WorkflowInstance = client.workflow("order").create("a1")
+        self.where, self.open = self.instance._instance, open
+        self.generation = self.token = "none"
+        if how != "queued":
+            self._begin(how)
+
+    def _begin(self, how: str) -> None:
+        worker, where = self.worker, self.where
+        worker.turn(where, opened=[step(1, "done")])
+        assert worker.settle(where, 1, "done", worker.claim(where, "a", 1), value=1) == 1
+        it = {
+            "sleep": sleep(2, "it", 5_000),
+            "wait": wait(2, "it", "go", 60_000),
+            "child": Asked(["child", 2, "it", 1, False, "job", "kid"], _child()),
+        }.get(self.open, step(2, "it"))
+        worker.turn(where, opened=[it, *([step(3, "last")] if how in ("complete", "errored") else [])])
+        self.generation = worker.header(where, "gen")
+        if self.open in ("held", "back"):
+            self.token = worker.claim(where, "a", 2)
+        if self.open == "back":
+            assert worker.settle(where, 2, "it", self.token, retry=(60_000, ValueError("bad"))) == 1
+        if how in ("complete", "errored"):
+            assert worker.settle(where, 3, "last", worker.claim(where, "a", 3), value=1) == 1
+            asked = [f"2|{it.kind}|1|it"]
+            error = failure.capture(ValueError("bad")) if how == "errored" else None
+            assert worker.turn(where, end=End(how, error=error, asked=asked)) == 2
+        elif how != "going":
+            getattr(self.instance, {"paused": "pause", "terminated": "terminate"}[how])()
+
+    def move(self, name: str) -> Any:
+        match name:
+            case "restart_from":
+                return self.instance.restart(from_={"name": "it", "type": KIND.get(self.open, "do")})
+            case "send_event":
+                return self.instance.send_event("go")
+            case "settle" | "time" | "child_ends":
+                return getattr(self, f"_{name}")()
+        return getattr(self.instance, name)()
+
+    def _settle(self) -> Any:
+        key: dict[str, Any] = {
+            "seq": 2,
+            "name": "it",
+            "count": 1,
+            "at_ms": self.clock.ms,
+            "started_at_ms": self.clock.ms,
+        }
+        entry = journal.encode_settled(nonce=nonces.entry(), attempts=1, value=codec.encode(2, what="x"), **key)
+        item = {"i": 1, **Settlement(self.generation, 2, self.token, entry).wire()}
+        ((code, _),) = self.store.call(
+            call_one(self.keys, SETTLE, self.where, {"w": self.worker.name, "items": [item]})
+        )
+        return None if code else NOTHING
+
+    def _time(self) -> Any:
+        self.clock.ms += 3_600_000
+        shard = self.where.shard
+        fired = timers.fire(self.store, shard, self.redis.zrange(self.keys.shard_key(shard, "timers"), 0, -1))
+        return None if fired else NOTHING
+
+    def _child_ends(self) -> Any:
+        arguments = {"g": self.generation, "s": 2, "wf": "job", "id": "kid", "v": codec.encode(5, what="x")}
+        return None if self.store.call(call_one(self.keys, _CHILD_ENDED, self.where, arguments)) else NOTHING
+
+    def seen(self) -> dict[str, Any]:
+        h, j, _, m, *_ = self.keys.of_instance(self.where)
+        if not self.redis.exists(h):
+            return {}
+        status = str(self.instance.status().status)
+        kinds = [blob[1:2].decode() for blob in self.redis.lrange(j, 0, -1)]
+        records = list(self.store.open_records(self.where))
+        intents = [member[0] for member in self.worker.intents(self.where)]
+        return {
+            "status": status,
+            "journal": "".join(kinds[:-1] if status in FINAL else kinds),
+            "open": "".join(one.state if isinstance(one, OpenStep) else one.kind for one in records),
+            "mail": sum(name.startswith(b"e:") for name in self.redis.hkeys(m)),
+            "timers": self._in_shard("timers"),
+            "held": self._in_shard("held"),
+            "attempts": intents.count("a"),
+            "turns": intents.count("t"),
+            "retired": self._in_shard("retire"),
+            "index": [
+                member.partition(b"|")[0].decode()
+                for member in self.redis.zrange(self.keys.shard_key(self.where.shard, "index"), 0, -1)
+            ],
+        }
+
+    def _in_shard(self, name: str) -> int:
+        return int(self.redis.zcard(self.keys.shard_key(self.where.shard, name)))
+
+
+def _child() -> dict[str, Any]:
+    return InvokeChild(CreateItem("job", "kid", "gk", b"", "default", 1, 1)).wire()
+
+
+def both_move(model: Model, real: Real, name: str) -> None:
+    before = dump(real.redis)
+    expected = model.move(name)
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            real.move(name)
+    else:
+        found = real.move(name)
+        # What has no effect has no answer of its own either.
+        assert found == expected or (found is None and expected is NOTHING)
+    if isinstance(expected, type) or expected is NOTHING:
+        assert dump(real.redis) == before, f"{name} was refused and left a trace"
+    assert real.seen() == model.seen(), f"after {name} of {asdict(model)}"
+
+
+Begin = Callable[[str, str], tuple[Model, Real]]
+
+
+@pytest.fixture
+def begin(redis: redis_py.Redis) -> Iterator[Begin]:
+    with ExitStack() as opened:
+
+        def begin(open: str, how: str) -> tuple[Model, Real]:
+            redis.flushall()
+            clock = HandClock()
+            publish_manifest(store_of(redis, shards=1, clock=clock), PublishedApp())
+            client = opened.enter_context(Client("shop", connection=redis, clock=clock))
+            model, real = Model.of(open, how), Real(redis, client, clock, open, how)
+            assert real.seen() == model.seen()
+            return model, real
+
+        yield begin
+
+
+def test_the_situations_have_every_status() -> None:
+    assert {Model.of(open, how).status for open, how in SITUATIONS} == {str(status) for status in Status}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("open", "how"), SITUATIONS)
+def test_a_verb_does_what_the_model_says(begin: Begin, open: str, how: str, verb: str) -> None:
+    """And what comes late afterwards, from a worker, a timer or a child, counts if the verb has left it open."""
+    model, real = begin(open, how)
+    both_move(model, real, verb)
+    for late in OTHERS:
+        both_move(model, real, late)
+
+
+@given(situation=st.sampled_from(SITUATIONS), moves=st.lists(st.sampled_from(VERBS + OTHERS), min_size=2, max_size=8))
+@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+def test_so_does_any_row_of_them(begin: Begin, situation: tuple[str, str], moves: list[str]) -> None:
+    model, real = begin(*situation)
+    for name in moves:
+        both_move(model, real, name)
