@@ -188,7 +188,7 @@ def _runs(store: Store, known: KnownSchedule, at_ms: int) -> bool:
 
 def _create(store: Store, known: KnownSchedule, at_ms: int) -> None:
     params = codec.encode(known.target.validate_params(None), what="the params of a scheduled instance")
-    firing = Firing(known.schedule.cron, at_ms)
+    firing = Firing(known.schedule.cron, at_ms, known.schedule.timezone)
     item = new_instance(known.target, known.schedule.instance_id(at_ms), params, firing=firing)
     store.call(create_call(store.keys, item))
     _log.info("schedule fired", extra={"workflow": item.workflow, "instance": item.id})

@@ -18,6 +18,9 @@ ROME = ZoneInfo("Europe/Rome")
 @app.workflow(schedules=CronSchedule("30 2 * * *", timezone="Europe/Rome"))
 class Nightly(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent, step: WorkflowStep) -> str:
+        assert event.schedule is not None
+        local = event.scheduled_time.astimezone(ZoneInfo(event.schedule.timezone))
+        assert (event.schedule["timezone"], f"{local:%H}") in {("Europe/Rome", "02"), ("Europe/Rome", "03")}
         return event.scheduled_time.isoformat()
 
 

@@ -48,10 +48,17 @@ def test_run_is_given_its_params_as_their_model_and_when_and_why_it_was_created(
 
 
 def test_what_a_later_version_says_of_a_schedule_is_passed_over() -> None:
-    blob = msgpack.packb({"cron": "0 9 * * *", "at": 5, "zone": "Europe/Rome"}, use_bin_type=False)
+    blob = msgpack.packb({"cron": "0 9 * * *", "at": 5, "mood": "good"}, use_bin_type=False)
     event = event_of(app, ORDER, start(schedule=blob))
     assert event.schedule is not None
     assert (event.schedule.cron, int(event.schedule.scheduled_time)) == ("0 9 * * *", 5)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Rome"])
+def test_a_schedule_knows_whose_clock_it_was_compared_with(zone: str) -> None:
+    event = event_of(app, ORDER, start(schedule=Firing("0 9 * * *", 5, zone).wire()))
+    assert event.schedule is not None
+    assert event.schedule.timezone == zone
 
 
 @pytest.mark.parametrize("blob", [b"\xc1", b"no", msgpack.packb({"cron": "0 9 * * *"}), msgpack.packb([])])

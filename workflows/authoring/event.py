@@ -113,17 +113,18 @@ class ScheduledTime(datetime):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Why a scheduled instance was created: the cron expression, and the moment it was due."""
+    """Why a scheduled instance was created: the cron expression, the moment it was due, and the zone of its clock."""
 
     cron: str
     scheduled_time: ScheduledTime
+    timezone: str = "UTC"
 
     @property
     def scheduledTime(self) -> int:  # noqa: N802  # Cloudflare's spelling, and its unit: milliseconds
         return round(self.scheduled_time.timestamp() * 1000)
 
     def __getitem__(self, name: str) -> Any:
-        if name in ("cron", "scheduled_time", "scheduledTime"):
+        if name in ("cron", "scheduled_time", "scheduledTime", "timezone"):
             return getattr(self, name)
         raise KeyError(name)
 

@@ -204,4 +204,5 @@ def _moment_ms(moment: datetime, place: ZoneInfo) -> int:
 
 def _item(known: KnownSchedule, at_ms: int, id: str, command: str) -> CreateItem:
     params = codec.encode(known.target.validate_params(None), what="the params of a scheduled instance")
-    return new_instance(known.target, id, params, command=command, firing=Firing(known.schedule.cron, at_ms))
+    firing = Firing(known.schedule.cron, at_ms, known.schedule.timezone)
+    return new_instance(known.target, id, params, command=command, firing=firing)

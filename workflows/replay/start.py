@@ -26,12 +26,13 @@ def event_of(app: App, instance: Instance, start: Start) -> WorkflowEvent[Any]:
         BadParams: the params do not fit the model as it is now.
     """
     firing = Firing.of(start.schedule) if start.schedule else None
+    schedule = None if firing is None else Schedule(firing.cron, ScheduledTime.from_ms(firing.at_ms), firing.zone)
     return WorkflowEvent(
         app.definition(instance.workflow).load_params(codec.decode(start.params)),
         timestamp=moment(start.at_ms),
         instance_id=instance.id,
         workflow_name=instance.workflow,
-        schedule=Schedule(firing.cron, ScheduledTime.from_ms(firing.at_ms)) if firing is not None else None,
+        schedule=schedule,
     )
 
 

@@ -54,13 +54,16 @@ class Firing:
 
     Attributes:
         at_ms: the moment it was due.
+        zone: of the clock that the line is compared with; not stored where it is UTC.
     """
 
     cron: str
     at_ms: int
+    zone: str = "UTC"
 
     def wire(self) -> bytes:
-        packed: bytes = msgpack.packb({"cron": self.cron, "at": self.at_ms}, use_bin_type=False)
+        zone = {} if self.zone == "UTC" else {"zone": self.zone}
+        packed: bytes = msgpack.packb({"cron": self.cron, "at": self.at_ms, **zone}, use_bin_type=False)
         return packed
 
     @classmethod
@@ -70,7 +73,7 @@ class Firing:
         """
         try:
             found = unpack_plain(blob, raw=True)
-            return cls(found[b"cron"].decode(), int(found[b"at"]))
+            return cls(found[b"cron"].decode(), int(found[b"at"]), found.get(b"zone", b"UTC").decode())
         except Exception as error:  # msgpack has no common root of what it raises
             raise CorruptPayload(
                 f"the schedule of an instance cannot be read: {type(error).__name__}: {error}"
