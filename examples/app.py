@@ -1,10 +1,11 @@
-"""All eight patterns as one app, for one worker to serve: ``workflows worker examples.app:app``."""
+"""All nine patterns as one app, for one worker to serve: ``workflows worker examples.app:app``."""
 
 from examples import (
     approval,
     data_pipeline,
     fan_out,
     image_pipeline,
+    live_progress,
     parent_child,
     race,
     scheduled_chain,
@@ -12,7 +13,7 @@ from examples import (
 )
 from examples.environment import app
 
-# In the order of the guide.
+# In the order of the guide; the last one is not in it.
 PATTERNS = (
     image_pipeline,
     user_lifecycle,
@@ -22,6 +23,7 @@ PATTERNS = (
     parent_child,
     race,
     scheduled_chain,
+    live_progress,
 )
 
 __all__ = ["PATTERNS", "app"]

@@ -1,4 +1,4 @@
-"""All eight patterns on one machine: ``python -m examples.demo``.
+"""All nine patterns on one machine: ``python -m examples.demo``.
 
 Starts a private Redis, an orchestrator, two workers and a mail sink, creates the instances of every pattern, answers
 when one of them waits for an answer, shows the steps as they happen, and compares each end with what its pattern
@@ -329,7 +329,7 @@ class Watch:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; see this module's description."""
-    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Run all eight patterns.")
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Run all nine patterns.")
     parser.add_argument("--limit-seconds", type=float, default=60.0, help="give up after this long (default: 60)")
     options = parser.parse_args(arguments)
     # Imported here: a pattern that runs as the main program must not be loaded, and registered, a second time.

@@ -75,7 +75,7 @@ def test_the_demo_succeeds(demo: Played) -> None:
 def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
     """Its end and, below, the steps with when they began and ended."""
     timelines = dict(re.findall(r"^(\S+)/\S+  complete\n((?:  +.*\n)+)", demo.output, re.MULTILINE))
-    assert len(PATTERNS) == 8
+    assert len(PATTERNS) == 9
     assert set(timelines) == {
         "image-processing-workflow",
         "user-lifecycle-workflow",
@@ -86,6 +86,7 @@ def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
         "race-workflow",
         "daily-workflow",
         "weekly-report-workflow",
+        "live-progress-workflow",
     }
     assert re.search(
         r"^ +\d+ ms -> +\d+ ms  do +extract: complete, 3 attempts$", timelines["data-pipeline-workflow"], re.M

@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 
 from tests.driving import HandWorker, PublishedApp, step, wait
 from tests.paths import packages
-from workflows import App
+from workflows import App, Retry, StepConfig
+from workflows.authoring.retries import to_wire
 from workflows.cli.main import cli
 from workflows.cli.showing import shown
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
@@ -182,8 +183,69 @@ def test_following_ends_with_the_instance(run: Run, client: Client) -> None:
     instance = client.workflow("order").create("a1")
     instance.terminate()
     output = run("instances", "describe", "order", "a1", "--follow").output
-    assert "terminated" in output.splitlines()[0]
+    assert "workflow_terminated" in output.splitlines()[1]
     assert "Instance     order/a1" in output
+
+
+def test_watching_shows_a_line_for_each_event_and_ends_with_the_instance(client: Client, redis_url: str) -> None:
+    worker = HandWorker(client.store)
+    at = client.workflow("order").create("a1", {"n": 1})._instance
+    retrying = to_wire(StepConfig(Retry(limit=1, delay=1_500)))
+    worker.turn(at, opened=[step(1, "fetch", config=retrying), step(2, "fetch", count=2), wait(3, "w", "go")])
+    worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), retry=(1_500, ValueError("bad\x1b[2J")))
+    worker.settle(at, 2, "fetch", worker.claim(at, "a", 2), value="x" * 100)
+    command = [
+        "--redis-url",
+        redis_url,
+        "--namespace",
+        "shop",
+        "instances",
+        "watch",
+        "order",
+        "--truncate-output-limit",
+        "10",
+    ]
+    lines = []
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "workflows.cli", *command], env=_clean(), stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        for line in watching.stdout:
+            lines.append(line[10:].rstrip("\n"))
+            if line[10:].startswith("attempt_errored"):
+                worker.complete(at, 7)
+    assert [line.split()[0] for line in lines[:2]] == ["workflow_queued", "workflow_started"]
+    assert lines[1].endswith('-> {"n": 1}')
+    failed = "fetch, attempt 1, ValueError: bad\\x1b[2J, next attempt in 1.5s"
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("attempt_errored")] == [failed]
+    assert any(line.startswith("step_completed") and line.endswith('-> "xxxxxxxxx… (102 characters)') for line in lines)
+    assert lines[-1].split() == ["workflow_completed", "->", "7"]
+
+
+def test_watching_for_programs_gives_an_object_a_line_and_goes_on_behind_a_cursor(run: Run, client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    instance.terminate()
+    events = [json.loads(line) for line in run("instances", "watch", "order", "a1", "--json").output.splitlines()]
+    assert [event["type"] for event in events] == ["workflow_queued", "workflow_terminated"]
+    assert events[0]["instanceId"] == "a1"
+    rest = run("instances", "watch", "order", "a1", "--json", "--cursor", events[0]["eventId"]).output
+    assert json.loads(rest) == events[1]
+    assert run("instances", "watch", "order", "a1", "--filter", "workflow_queued").output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nobody"], 1, "Instance does not exist"),
+        (["a1", "--cursor", "7"], 1, "is not a cursor"),
+        (["a1", "--filter", "done"], 2, "'done' is not one of"),
+    ],
+)
+def test_what_cannot_be_watched_is_said_in_a_line(
+    run: Run, client: Client, arguments: list[str], code: int, said: str
+) -> None:
+    client.workflow("order").create("a1")
+    assert said in run("instances", "watch", "order", *arguments, code=code).stderr
 
 
 @pytest.mark.parametrize(
@@ -379,7 +441,7 @@ def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], code: int, t
 def test_a_group_without_a_verb_shows_its_help_as_it_is(run: Run) -> None:
     result = run("instances", code=2)
     assert result.stderr.startswith("Usage: ")
-    assert result.stderr.rstrip().splitlines()[-1].startswith("  terminate")
+    assert result.stderr.rstrip().splitlines()[-1].startswith("  watch")
 
 
 def test_no_line_of_the_list_of_verbs_is_cut_off(run: Run) -> None:

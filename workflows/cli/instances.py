@@ -130,7 +130,7 @@ def describe_instance(
     """Describe an instance with its steps."""
     with closing(settings.client()) as client:
         instance = find_instance(client, name, id)
-        status = followed(instance, as_json) if follow else instance.status()
+        status = followed(instance, as_json, truncate_output_limit) if follow else instance.status()
         if as_json:
             click.echo(json.dumps(status.as_dict(outputs=step_output), indent=None if follow else 2))
         else:

@@ -21,6 +21,7 @@ from workflows.cli.limits import limits
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
+from workflows.cli.watching import watch
 from workflows.cli.workflows import delete, describe, list_workflows, trigger
 from workflows.errors import WorkflowError
 from workflows.storage.connection import URL_VARIABLES
@@ -105,6 +106,7 @@ for verb in (
 ):
     cli.add_command(verb)
 cli.add_command(schedules)
+instances.add_command(watch)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import click
@@ -12,12 +12,11 @@ import click
 from workflows.cli.showing import duration_text, indented, moment_text, named_lines, one_line, pairs_text, shown
 from workflows.client import LazySteps, WorkflowInstance
 from workflows.client.history import StepStatus, jsonable
+from workflows.client.instance_event import TYPES, InstanceEvent
 from workflows.client.status import InstanceStatus
-from workflows.clock import here
 from workflows.errors import WorkflowError
-from workflows.storage.status import FINAL
 
-FOLLOW_SECONDS: Final = 0.3
+_WIDTH: Final = max(map(len, TYPES))
 
 
 def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int) -> None:
@@ -99,28 +98,36 @@ def _step_details(step: StepStatus) -> str:
     return ", ".join(parts)
 
 
-def followed(instance: WorkflowInstance, as_json: bool) -> InstanceStatus[LazySteps]:
+def followed(instance: WorkflowInstance, as_json: bool, limit: int) -> InstanceStatus[LazySteps]:
     """Shows what happens to an instance until its end. Returns: how it ended."""
-    seen: dict[tuple[str, int], str] = {}
-    last = ""
-    while True:
-        status = instance.status()
-        if status.status != last:
-            last = status.status
-            _event(as_json, {"status": str(last), "reason": status.reason}, f"{last} {status.reason or ''}")
-        for step in status.steps:
-            key = (status.generation, step.seq)
-            if seen.get(key) != step.status:
-                seen[key] = step.status
-                about = {"step": step.name, "count": step.count, "kind": step.kind, "status": step.status}
-                _event(as_json, about, f"{step.kind} {_step_name(step)}: {step.status} {_step_details(step)}")
-        if status.status in FINAL:
-            if not as_json:
-                click.echo()
-            return status
-        time.sleep(FOLLOW_SECONDS)
+    for event in instance.subscribe():
+        show_event(event, as_json, limit)
+    if not as_json:
+        click.echo()
+    return instance.status()
 
 
-def _event(as_json: bool, value: dict[str, Any], text: str) -> None:
-    now = here().strftime("%H:%M:%S")
-    click.echo(json.dumps(value) if as_json else f"{now}  {one_line(text)}")
+def show_event(event: InstanceEvent, as_json: bool, limit: int) -> None:
+    """One line; a value beyond ``limit`` characters is cut, but not in JSON."""
+    if as_json:
+        click.echo(json.dumps(event.as_dict()))
+        return
+    parts = []
+    if event.step_name is not None:
+        parts.append(event.step_name if event.step_count == 1 else f"{event.step_name} ({event.step_count})")
+    if event.attempt is not None:
+        parts.append(f"attempt {event.attempt}")
+    if event.duration_ms is not None:
+        parts.append(duration_text(timedelta(milliseconds=event.duration_ms)))
+    if event.event_type is not None:
+        parts.append(f"event {event.event_type}")
+    if event.child is not None:
+        parts.append(f"instance {event.child.workflow}/{event.child.id}")
+    if event.error is not None:
+        parts.append(str(event.error))
+    if event.retry_delay_ms is not None:
+        parts.append(f"next attempt in {duration_text(timedelta(milliseconds=event.retry_delay_ms))}")
+    value = event.as_dict().get(event.value_name or "")
+    if value is not None:
+        parts.append(f"-> {_value(lambda: value, limit)}")
+    click.echo(f"{event.timestamp:%H:%M:%S}  {event.type:<{_WIDTH}}  {one_line(', '.join(parts))}".rstrip())

@@ -99,9 +99,14 @@ class InstanceEvent(Dumped):
     def __post_init__(self, value: bytes | None) -> None:
         self.__dict__["value"] = value
 
-    def _decoded(self, name: str) -> Any:
+    @property
+    def value_name(self) -> str | None:
+        """Which field its value stands in: ``params``, ``output``, or none."""
+        return _VALUES.get(self.type)
+
+    def _decoded(self, name: str | None) -> Any:
         stored = self.__dict__["value"]
-        return codec.decode(stored) if stored is not None and _VALUES.get(self.type) == name else None
+        return codec.decode(stored) if stored is not None and self.value_name == name else None
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it, under Cloudflare's names; without the fields that its type does not have."""
@@ -121,6 +126,6 @@ class InstanceEvent(Dumped):
             "child": None if self.child is None else jsonable(self.child),
         }
         shape = {name: value for name, value in shape.items() if value is not None}
-        if self.type in _VALUES:
-            shape[_VALUES[self.type]] = readable(lambda: self._decoded(_VALUES[self.type]))
+        if self.value_name is not None:
+            shape[self.value_name] = readable(lambda: self._decoded(self.value_name))
         return shape
