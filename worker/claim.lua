@@ -46,7 +46,10 @@ for at, a in ipairs(A.items) do
       if upto then blob = record.hold(I, r, A.w, a.t) end
     end
     if upto then
-      if I.started == '' then instance.set(I, 'started', NOW) end
+      if I.started == '' then
+        instance.set(I, 'started', NOW)
+        if I.tell ~= '' then notices.publish(I, 'started') end
+      end
       instance.set_status(I, 'running')
       local from = a.h
       if from > upto or from > 0 and nonce_at(I, from - 1) ~= a.hn then from = 0 end

@@ -80,6 +80,29 @@ def test_a_killed_workers_step_runs_again_elsewhere(cluster: Cluster) -> None:
     assert cluster.ledger.count("a1/after") == 1
 
 
+def test_a_subscriber_hears_of_each_step_once_although_the_worker_is_killed(cluster: Cluster) -> None:
+    busy, _, instance = _two_workers_one_busy(cluster)
+    told = []
+    for event in instance.subscribe():
+        told.append((event.type, event.step_name, event.attempt))
+        if told[-1] == ("attempt_started", "work", 1):
+            busy.kill()
+        elif told[-1] == ("attempt_started", "work", 2):
+            cluster.ledger.open_gate("a1-2")
+    assert [one for one in told if one[1] is not None] == [
+        ("step_started", "work", None),
+        ("attempt_started", "work", 1),
+        ("attempt_started", "work", 2),
+        ("attempt_completed", "work", 2),
+        ("step_completed", "work", None),
+        ("step_started", "after", None),
+        ("attempt_started", "after", 1),
+        ("attempt_completed", "after", 1),
+        ("step_completed", "after", None),
+    ]
+    assert told[-1] == ("workflow_completed", None, None)
+
+
 def test_with_the_default_lease_a_killed_workers_step_runs_again_within_12_seconds(cluster: Cluster) -> None:
     busy, _, instance = _two_workers_one_busy(cluster, "--lease", "10")
     busy.kill()

@@ -28,6 +28,7 @@ from workflows.errors import (
     UnknownWorkflow,
 )
 from workflows.process.load import load_app
+from workflows.storage.manifest import read_manifest
 from workflows.values import codec
 
 
@@ -192,6 +193,14 @@ def test_producers_are_checked() -> None:
     for producers in (("a", "a"), ("a:b",), ("",), ("x" * 49,), [f"p{n}" for n in range(101)]):
         with pytest.raises((BadName, ConfigError)):
             App("a", producers=producers)
+
+
+@pytest.mark.parametrize("notifications", [False, True])
+def test_an_app_says_whether_its_instances_are_told_of_and_so_does_its_manifest(notifications: bool) -> None:
+    app = App("shop", notifications=notifications, version="v7")
+    app.workflow(Plain)
+    published = read_manifest({b"shop": json.dumps(app.manifest()).encode()}).workflow("plain")
+    assert published.told_version == app.definition("plain").told_version == ("v7" if notifications else "")
 
 
 def test_manifest_is_json_and_complete() -> None:

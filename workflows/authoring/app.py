@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
@@ -55,6 +57,8 @@ class App:
         producers: who gets a stream of their own for requests, ``{<name>/inbox}:<producer>``; at most 100.
         defaults: settings of steps that give none, a ``StepConfig`` or Cloudflare's mapping.
         retry_delay: the default delay before the first retry (10 seconds), for tests say.
+        notifications: publish on a channel when its instances are queued, start, pause and end: see
+            ``docs/subscriptions.md``. Those created from then on; those created before stay as they are.
         version: of the code, shown with instances; default ``WORKFLOWS_CODE_VERSION``, or a hash of the sources of its
             workflows.
     Attributes:
@@ -70,6 +74,7 @@ class App:
         producers: Iterable[str] = (),
         defaults: StepConfig | Mapping[str, Any] | None = None,
         retry_delay: Duration | None = None,
+        notifications: bool = False,
         version: str | None = None,
     ) -> None:
         self.name = names.check_namespace(name)
@@ -77,6 +82,7 @@ class App:
         self.producers = checked_producers(producers)
         self.defaults = step_defaults(defaults, retry_delay)
         self.findings: list[lint.LintFinding] = []
+        self.notifications = notifications
         self._version = version
         self._definitions: dict[str, Definition] = {}
         self._bindings: Callable[[], Any] | None = None
@@ -275,6 +281,7 @@ class App:
             "code": self.version,
             "queues": list(self.queues),
             "producers": list(self.producers),
+            **({"notifications": True} if self.notifications else {}),
             "workflows": {
                 definition.name: {
                     "binding": definition.binding,
@@ -298,6 +305,10 @@ class App:
     def version(self) -> str:
         """The version of the code: as given, or a hash of the modules that define the workflows."""
         return self._version or os.environ.get(_VERSION_VARIABLE) or self._hash_of_sources()
+
+    @cached_property
+    def _told_version(self) -> str:
+        return self.version
 
     def _hash_of_sources(self) -> str:
         digest = hashlib.blake2b(digest_size=6)
@@ -332,6 +343,8 @@ class App:
         count = len(definition.schedules) + sum(len(other.schedules) for other in self._definitions.values())
         if count > bounds.SCHEDULES:
             raise ConfigError(f'The app "{self.name}" has {count} schedules; the most is {bounds.SCHEDULES}.')
+        if self.notifications:
+            definition = replace(definition, told_as=lambda: self._told_version)
         self._definitions[definition.name] = definition
 
     def _checked_queue(self, queue: str | None, where: str) -> str:

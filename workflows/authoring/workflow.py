@@ -68,6 +68,12 @@ class Definition:
     concurrency: Concurrency | None = None
     metadata_keys: tuple[str, ...] = ()
     hidden: bool = False  # made by @app.cron, not listed among the workflows people wrote
+    told_as: Callable[[], str] | None = None  # the version of the code, for an app that publishes how instances move
+
+    @property
+    def told_version(self) -> str:
+        """The version that those hear who are told how instances move; '': nobody is told."""
+        return "" if self.told_as is None else self.told_as()
 
     def validate_params(self, value: Any) -> Any:
         """The params to store: as given where the workflow declares no model, else checked and made plain.

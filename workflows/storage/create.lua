@@ -1,10 +1,11 @@
 -- uses: pump ending
 -- Creates instances: whole or not at all (F1), one winner per id (F4).
 -- ARGV   items: list of these, [ ] may be absent (CreateItem in intake.py):
---   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta]}
+--   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta], [tell]}
 --        i = which instance of KEYS, p params blob, ok/err retention in ms, sched schedule blob, parent = who waits for
 --        the outcome (PARENT in ending.lua), taken = the failure blob a parent gets when somebody else has the id,
---        meta = metadata, packed; slot = the header's field of one whose workflow has a limit (slot.lua)
+--        meta = metadata, packed; slot = the header's field of one whose workflow has a limit (slot.lua), tell = the
+--        version of the code whose app wants to hear of it (notices.lua)
 -- Reply  list of 'created' | 'exists', in order. Sent twice with the same cid: 'created' again (M2).
 -- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
 local answers = {}
@@ -19,7 +20,7 @@ for at, a in ipairs(A.items) do
     end
     answers[at] = same and 'created' or 'exists'
   else
-    local I = instance.create(a.i, a.gen, a.qu, a.ok, a.err)
+    local I = instance.create(a.i, a.gen, a.qu, a.ok, a.err, a.tell)
     if a.cid then instance.set(I, 'cid', a.cid) end
     if a.slot then instance.set(I, 'slot', a.slot) end
     if a.parent then instance.set(I, 'parents', 'creator') end
@@ -27,6 +28,7 @@ for at, a in ipairs(A.items) do
     if a.meta then instance.set(I, 'meta', a.meta) end
     redis.call('ZADD', shard.index, 0, instance.index_member(I))
     if a.meta then instance.enlist(I) end
+    if I.tell ~= '' then notices.publish(I, 'queued') end
     pump(I)
     answers[at] = 'created'
   end

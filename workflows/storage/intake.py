@@ -48,6 +48,9 @@ class Target(Protocol):
     @property
     def metadata_keys(self) -> tuple[str, ...]: ...
 
+    @property
+    def told_version(self) -> str: ...
+
     def validate_params(self, params: Any, /) -> Any: ...
 
 
@@ -64,6 +67,7 @@ class CreateItem:
         parent: who waits for its end.
         taken: the failure blob that a parent gets when somebody else has the id.
         metadata: packed; see ``Metadata.wire``.
+        told_version: of the code, for an app that wants to hear how its instances move; '': it does not.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -82,6 +86,7 @@ class CreateItem:
     parent: ParentStep | None = None
     taken: bytes | None = None
     metadata: bytes | None = None
+    told_version: str = ""
 
     def __post_init__(self) -> None:
         _check_target(self.workflow, self.queue)
@@ -90,6 +95,9 @@ class CreateItem:
             names.check_command_id(self.command)
         if len(self.params) > limits.PAYLOAD_BYTES:
             codec.check_size(self.params, what=f'the params of workflow "{self.workflow}"')
+        if self.told_version:
+            # A value of more than 64 bytes would make Redis take three times the memory for all of a header.
+            self.told_version = self.told_version.encode()[:64].decode(errors="ignore")
 
     def wire(self) -> dict[str, Any]:
         """As ``create.lua`` reads it, without its place ``i`` among the call's instances."""
@@ -114,6 +122,8 @@ class CreateItem:
             wire["taken"] = self.taken
         if self.metadata is not None:
             wire["meta"] = self.metadata
+        if self.told_version:
+            wire["tell"] = self.told_version
         return wire
 
 
@@ -173,16 +183,11 @@ def new_instance(
     generation = nonces.generation()
     limited = target.concurrency
     item = CreateItem(
-        target.name,
-        id,
-        generation,
-        params,
-        target.queue,
-        keep_ok_ms,
-        keep_err_ms,
+        *(target.name, id, generation, params, target.queue, keep_ok_ms, keep_err_ms),
         slot=None if limited is None else new_slot(limited, params),
         command=command,
         firing=firing,
+        told_version=target.told_version,
     )
     if (about := metadata_of(metadata, target.metadata_keys)) is not None:
         item.metadata = about.wire()

@@ -205,6 +205,12 @@ class Keyspace:
         """
         return f"workflows:{self.namespace}:{database}:events"
 
+    def notices_channel(self, database: int) -> str:
+        """Scripts publish here how instances move, for apps that want it (``notices.lua`` builds the same name). With
+        the database's number in it for the reason given at ``events_channel``.
+        """
+        return f"workflows:{self.namespace}:{database}:notifications"
+
     def ended_channel(self, instance: Instance, database: int) -> str:
         """Scripts publish the final status of an instance here; a hint for those who wait (``prelude.lua`` builds the
         same name). With the database's number in it for the reason given at ``events_channel``.

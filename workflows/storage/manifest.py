@@ -46,6 +46,7 @@ class KnownWorkflow:
         schedules: as published; ``schedules.py`` reads them.
         metadata_keys: those of metadata by which its instances are found.
         hidden: made by the app itself, for an ``@app.cron`` handler; left out of listings.
+        told_version: of the code, where the app publishes how its instances move; else ''.
         description: everything its manifest says about it.
     """
 
@@ -58,6 +59,7 @@ class KnownWorkflow:
     schedules: tuple[Any, ...] = ()
     hidden: bool = False
     metadata_keys: tuple[str, ...] = ()
+    told_version: str = ""
     description: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def validate_params(self, params: Any) -> Any:
@@ -202,7 +204,8 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
         try:
             body = json.loads(text)
             name_of_app = app.decode()
-            found = {name: _known(name, name_of_app, of) for name, of in body["workflows"].items()}
+            told = str(body["code"]) if body.get("notifications") else ""
+            found = {name: _known(name, name_of_app, told, of) for name, of in body["workflows"].items()}
             for queue in body.get("queues") or ():
                 names.check_queue_name(queue)
             declared = [names.check_producer_name(producer) for producer in body.get("producers") or ()]
@@ -221,7 +224,7 @@ def _duration(value: Any) -> int:
     return int(value)
 
 
-def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
+def _known(name: str, app: str, told: str, of: Mapping[str, Any]) -> KnownWorkflow:
     retention = of["retention"]
     # What is made of these goes into keys and headers, and from there to every process.
     return KnownWorkflow(
@@ -234,5 +237,6 @@ def _known(name: str, app: str, of: Mapping[str, Any]) -> KnownWorkflow:
         schedules=tuple(of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),
         metadata_keys=tuple(str(key) for key in of.get("metadata") or ()),
+        told_version=told,
         description=of,
     )

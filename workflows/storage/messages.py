@@ -47,6 +47,7 @@ class InvokeChild:
             keep_ok_ms=number_of(fields, b"ok"),
             keep_err_ms=number_of(fields, b"err"),
             slot=Slot.parse(blob_of(fields, b"slot")) if b"slot" in fields else None,
+            told_version=blob_of(fields, b"tell").decode() if b"tell" in fields else "",
         )
         return cls(item, _asker(fields))
 

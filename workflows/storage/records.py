@@ -33,6 +33,7 @@ HEADER: Mapping[str, str] = {
     "keep_err": "the same after an error or termination",
     "stood": "ms its time has stood still",
     "parents": "who waits for the end: creator, or a packed list",
+    "tell": "version of the code whose app wants to hear of it (notices.lua); no field: it does not",
     "rest": "what a call has left over (I12), packed",
     "slot": "what it has of the limit of its workflow: Slot; no field: there was never a limit",
     "meta": "metadata and the tags it is found by, packed",

@@ -36,6 +36,7 @@ instance.set(I, 'pos', 0)
 instance.set(I, 'strikes', 0)
 instance.set(I, 'want', '')
 I.started, I.stood = '', 0
+if I.st == 'queued' and I.tell ~= '' then notices.publish(I, 'queued') end
 instance.set_status(I, 'queued')
 if A.seq then
   redis.call('LSET', I.j, 0, '\1' .. '0' .. journal.nonce() .. cmsgpack.pack(start))

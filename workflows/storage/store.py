@@ -53,20 +53,8 @@ class Script:
 
 
 PARTS: Final = (
-    *(
-        "prelude",
-        "shard",
-        "aside",
-        "room",
-        "waking",
-        "journal",
-        "instance",
-        "queue",
-        "record",
-        "turn",
-        "slot",
-        "mailbox",
-    ),
+    *("prelude", "shard", "aside", "room", "waking", "notices", "journal"),
+    *("instance", "queue", "record", "turn", "slot", "mailbox"),
     *("ending", "pausing", "pump", "decision", "command"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""
@@ -375,6 +363,11 @@ class Store:
     def events_channel(self) -> str:
         """Where plain ``PUBLISH`` is listened to; see ``Keyspace.events_channel``."""
         return self.keys.events_channel(self._database)
+
+    @property
+    def notices_channel(self) -> str:
+        """Where an app's instances are told of; see ``Keyspace.notices_channel``."""
+        return self.keys.notices_channel(self._database)
 
     def ended_channel(self, instance: Instance) -> str:
         """See ``Keyspace.ended_channel``."""

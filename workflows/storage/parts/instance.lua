@@ -1,10 +1,10 @@
--- uses: aside waking
+-- uses: aside waking notices
 -- The instances of a call: their headers, read once and written once, at the end (`pump.lua:flush`).
 --
 -- A field that is not there has its default: text '' or number 0, `queue` 'default', retentions of limits.RETENTION_MS.
 -- HEADER in records.py says the same.
 local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'keep_ok',
-  'keep_err', 'stood', 'parents', 'rest', 'slot', 'meta'}
+  'keep_err', 'stood', 'parents', 'rest', 'slot', 'meta', 'tell'}
 -- What the first of them look like, one line each.
 local SHAPED = 14
 local SHAPE = '^%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*$'
@@ -39,7 +39,7 @@ function instance.load(n)
     act = tonumber(v[7]) or 0, queue = v[8] ~= '' and v[8] or 'default', strikes = tonumber(v[9]) or 0,
     lost = tonumber(v[10]) or 0, started = v[11], keep_ok = v[12], keep_err = v[13], stood = tonumber(v[14]) or 0,
     parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16]), slot = v[17],
-    meta = v[18]}
+    meta = v[18], tell = v[19]}
   if I.pos > len then aside.spoil(I, list, '', 'its journal ends at ' .. len .. ', and ' .. I.pos .. ' entries were decided') end
   if not I.rest then
     I.rest = {}
@@ -70,6 +70,7 @@ function instance.set_status(I, status)
   redis.call('ZREM', shard.index, instance.index_member(I))
   instance.set(I, 'st', status)
   redis.call('ZADD', shard.index, 0, instance.index_member(I))
+  if I.tell ~= '' then notices.publish(I, status) end
 end
 
 -- Writes the header, with what is left over in it, so that this does not depend on anybody's memory.
@@ -166,7 +167,7 @@ function instance.absent(n) return unreadable[n] and 'unreadable' or 'unknown' e
 function instance.place(n) return SHARD_KEYS + 1 + INSTANCE_KEYS * (n - 1) end
 
 -- Makes the n-th instance of this call, which `load` did not find.
-function instance.create(n, generation, queue, keep_ok, keep_err)
+function instance.create(n, generation, queue, keep_ok, keep_err, tell)
   loaded[n] = nil
   local fields = {'st', 'queued', 'gen', generation, 'created', NOW}
   local function put(field, value, default)
@@ -178,6 +179,7 @@ function instance.create(n, generation, queue, keep_ok, keep_err)
   put('queue', queue, 'default')
   put('keep_ok', keep_ok, limits.RETENTION_MS)
   put('keep_err', keep_err, limits.RETENTION_MS)
+  put('tell', tell or '', '')
   redis.call('HSET', KEYS[instance.place(n)], unpack(fields))
   return instance.load(n)
 end
