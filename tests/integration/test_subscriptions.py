@@ -22,6 +22,7 @@ from workflows.client import Client, WorkflowInstance
 from workflows.client.aio import AsyncClient
 from workflows.client.instance_event import TYPES, InstanceEvent
 from workflows.client.subscription import Subscription
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound, ServerUnavailable
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
@@ -375,6 +376,27 @@ def test_what_happens_is_told_while_it_does(life: Life) -> None:
     listener.join(timeout=10)
     assert not listener.is_alive()
     assert heard[-1] == "workflow_terminated"
+
+
+def test_a_slow_reader_misses_nothing(life: Life) -> None:
+    events = life.instance.subscribe()
+    heard = [next(events)]
+    for _ in life.live():
+        pass
+    heard += events
+    assert sorted(one for one in in_brief(heard) if not one.startswith("workflow")) == sorted(STEPS_TOLD)
+
+
+def test_a_subscription_lives_through_a_restart_of_redis() -> None:
+    with EmbeddedRedis() as server, Client("shop", server.url) as client:
+        publish_manifest(client.store, PublishedApp())
+        instance = client.workflow("order").create()
+        events = instance.subscribe()
+        assert next(events).type == "workflow_queued"
+        server.kill()
+        server.start()
+        instance.terminate()
+        assert in_brief(list(events)) == ["workflow_terminated"]
 
 
 def test_a_subscriber_waits_for_a_redis_that_has_answered_before(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
