@@ -18,13 +18,13 @@ from workflows.authoring.event import WorkflowEvent, moment
 from workflows.authoring.retries import StepConfig
 from workflows.process.logs import EventFormatter, configure_others
 from workflows.replay.replay import Replay
-from workflows.storage.journal import Entry, Settled, Start
+from workflows.storage.journal import Cut, Entry, Settled, Start
 from workflows.values import codec
 
 logger = get_logger("run-test")
 
 
-def replay_of_a_logging_run() -> Replay:
+def replay_of_a_logging_run(*cuts: Cut) -> Replay:
     async def run(self: Any, event: Any, step: Any) -> None:
         logger.warning("begun")
         await step.do("fetch", lambda: 1)
@@ -33,7 +33,7 @@ def replay_of_a_logging_run() -> Replay:
     event: WorkflowEvent[Any] = WorkflowEvent(
         {}, timestamp=moment(CREATED_MS), instance_id="i", workflow_name="logging"
     )
-    return Replay(workflow_of(run), event, env=LazyEnv(), generation="g")
+    return Replay(workflow_of(run), event, env=LazyEnv(), generation="g", cuts=cuts)
 
 
 JOURNAL: list[Entry] = [Start(CREATED_MS), Settled(1, "fetch", 1, CREATED_MS, value=codec.encode(1, what="a result"))]
@@ -56,6 +56,16 @@ def test_each_line_appears_once_over_a_life_of_turns_and_cold_replays(caplog: py
         again.feed(JOURNAL[1:], live=True)
         replay_of_a_logging_run().feed(JOURNAL)
     assert caplog.messages == ["begun", "fetched"]
+
+
+def test_what_a_former_life_has_logged_is_not_said_again_after_a_restart_from_a_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        replay = replay_of_a_logging_run(Cut(1, 1, "f"))
+        replay.feed(JOURNAL[:1], live=True)
+        replay.feed(JOURNAL[1:], live=True)
+    assert caplog.messages == ["fetched"]
 
 
 def test_outside_of_run_it_is_a_logger_like_any_other(caplog: pytest.LogCaptureFixture) -> None:

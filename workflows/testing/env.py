@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workflows.client import WorkflowHandle, WorkflowInstance
 from workflows.client.batches import CreatedBatch
 from workflows.client.creation import CreateOptions
+from workflows.client.restarting import FromStep
 from workflows.testing.calls import AwaitsItself, at_once, waiting
 from workflows.testing.introspection import InstanceIntrospector, WorkflowIntrospector
 from workflows.values.codec import InstanceRef
@@ -149,8 +150,9 @@ class TestInstance(AwaitsItself):
     def terminate(self, **options: Any) -> Any:
         return at_once(lambda: self._instance.terminate(**options))
 
-    def restart(self, **options: Any) -> Any:
-        return at_once(lambda: self._instance.restart(**options))
+    def restart(self, from_: FromStep | None = None) -> Any:
+        """Start it over, or from a step on; see ``WorkflowInstance.restart``."""
+        return at_once(lambda: self._instance.restart(from_))
 
     def delete(self) -> Any:
         return at_once(self._instance.delete)
