@@ -311,7 +311,9 @@ class WorkflowEngine:
         # In hand before it begins, so that a test does not have to wait for its first look.
         made.orchestrator.connect()
         if looked:
+            made.has_begun = False
             made.orchestrator.look()
+            made.has_begun = True
         made.release()
         made.thread.start()
         return made

@@ -47,10 +47,15 @@ Key = tuple[str, str]
 
 
 class PlayedProcess:
-    """One process as the test engine plays it: all its stores share a fate."""
+    """One process as the test engine plays it: all its stores share a fate.
+
+    Attributes:
+        has_begun: it runs by itself; before that nothing befalls it.
+    """
 
     def __init__(self, role: Role) -> None:
         self.role = role
+        self.has_begun = True
         self.dead = False
         self.stores: list[Store] = []
 
