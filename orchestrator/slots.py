@@ -33,7 +33,7 @@ _log = logging.getLogger("workflows.orchestrator")
 NONE = 0
 """How ``slots.lua`` is told that a workflow has no limit."""
 BATCH = 50
-"""Holders that are looked at in one round trip."""
+"""Instances that are looked at in one round trip."""
 
 
 class LimitsInForce:
@@ -139,8 +139,11 @@ def admitted(store: Store, shard: int, members: Sequence[bytes], limits: Limits)
     if not limited:
         return members
     instances = [store.keys.instance(workflow, id) for workflow, id in sorted(limited)]
-    seen = [(instance, *found) for instance, found in zip(instances, _looked_at(store, instances), strict=True)]
-    marked = look_after(store, shard, seen, limits)
+    marked: set[tuple[str, str]] = set()
+    for at in range(0, len(instances), BATCH):
+        some = instances[at : at + BATCH]
+        seen = [(instance, *found) for instance, found in zip(some, _looked_at(store, some), strict=True)]
+        marked |= look_after(store, shard, seen, limits)
     return [member for member, one in intents if (one.workflow, one.id) not in marked]
 
 

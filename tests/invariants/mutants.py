@@ -415,8 +415,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "one that is paused keeps its slot",
             "",
-            "    if I.slot ~= '' and I.act <= 0 then slot.free(I) end\n",
-            "",
+            "if I.act <= 0 then slot.free(I) elseif",
+            "if",
             limited=True,
             controls=("pause",) * 3,
         ),
@@ -448,6 +448,15 @@ def mutants() -> list[Mutant]:
             "  s.n, s.ord = s.n + 1, ''\n  become(I, 'h')",
             "  s.n, s.ord, s.st = s.n + 1, '', 'h'\n  write(I)",
             limited=True,
+        ),
+        Mutant(
+            "what is in flight of one that is pausing is not counted",
+            "",
+            " elseif st == '-' or st == 'a' then adopt(I) end",
+            " end",
+            limited=True,
+            program="parallel",
+            controls=("pause",) * 4,
         ),
         Mutant(
             "more have slots than the limit says",

@@ -219,6 +219,17 @@ def test_one_that_runs_when_its_workflow_is_limited_is_counted_at_once(world: Wo
     assert (world.header("st"), has_slot(world)) == ("running", ["a", "b"])
 
 
+def test_one_that_is_pausing_when_its_workflow_is_limited_is_counted_until_its_steps_have_ended(world: World) -> None:
+    world.open(do())
+    token = world.held("a", 1)
+    world.control("pause")
+    take_a_under(world)
+    assert (world.header("st"), has_slot(world)) == ("waitingForPause", ["a"])
+    assert world.settle(1, token) == 1
+    deliver(world)
+    assert (world.header("st"), has_slot(world)) == ("paused", [])
+
+
 def test_one_that_nobody_has_begun_with_waits_like_a_new_one(world: World) -> None:
     create(world, "b")
     deliver(world)

@@ -21,7 +21,7 @@ local function pump(I)
   if I.want ~= '' then
     write_due(I, 1)
     instance.set_status(I, I.act > 0 and 'waitingForPause' or 'paused')
-    if I.slot ~= '' and I.act <= 0 then slot.free(I) end
+    if I.slot ~= '' then slot.stand_still(I) end
     return
   end
   if I.slot ~= '' and slot.is_missing(I) then

@@ -61,6 +61,12 @@ function slot.free(I)
   if st == 'a' or st == 'h' then become(I, '-') end
 end
 
+-- Of one that is paused: what is in flight keeps the slot until it has ended.
+function slot.stand_still(I)
+  local st = slot.of(I).st
+  if I.act <= 0 then slot.free(I) elseif st == '-' or st == 'a' then adopt(I) end
+end
+
 -- Whether it may not go on because it has no slot. Then it is queued, and has asked for one if there is something to do.
 function slot.is_missing(I)
   local s = slot.of(I)
