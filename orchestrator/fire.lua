@@ -16,7 +16,7 @@ for _, a in ipairs(A.items) do
       record.arm(I, r)
     elseif r and record.is_timed(r) then
       fired = fired + 1
-      if r.kind == 'do' then
+      if record.is_step(r) then
         record.back_to_due(I, r)
       else
         redis.call('HDEL', I.o, r.seq)

@@ -1,4 +1,4 @@
--- uses: pump ending room
+-- uses: pump undoing room
 -- Takes what a dead worker held, in batches, and hands it out again under new tokens (F14, F15, F22).
 -- ARGV   w worker, items: list of {i, m held member, k, g, s, t}, failure blobs: poison, lost and stalled
 -- Reply  how many are left, or -1 when the worker's lease is alive
@@ -24,7 +24,9 @@ for _, a in ipairs(A.items) do
         turn.close(I)
         if strikes ~= I.strikes then instance.set(I, 'strikes', strikes) end
         if lost ~= I.lost then instance.set(I, 'lost', lost) end
-        if strikes >= limits.STRIKES or lost >= limits.LOSSES then ending.finish(I, 'errored', {x = A.stalled}) end
+        if strikes >= limits.STRIKES or lost >= limits.LOSSES then
+          undoing.cut_short(I, 'errored', {x = A.stalled}, nil, A.stalled)
+        end
       end
     else
       local r = record.get(I, a.s)
@@ -35,7 +37,7 @@ for _, a in ipairs(A.items) do
         if score == LEFT then r.attempts = r.attempts - 1 end
         if deaths >= limits.DEATHS or losses >= limits.LOSSES then
           redis.call('HDEL', I.o, r.seq)
-          record.answer(I, 'S', r, {x = deaths >= limits.DEATHS and A.poison or A.lost, f = r.failures})
+          record.answer(I, r.kind == 'rb' and 'B' or 'S', r, {x = deaths >= limits.DEATHS and A.poison or A.lost, f = r.failures})
         else
           r.deaths, r.losses = deaths, losses
           record.back_to_due(I, r)

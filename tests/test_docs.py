@@ -36,7 +36,6 @@ from tests.pointers import FILE, prose_of, sources, wrong_in
 from workflows.cli.main import cli
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.storage.status import FINAL, TRANSITIONS, Status
-from workflows.storage.store import script
 
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
@@ -554,9 +553,3 @@ def test_a_decision_is_short_and_says_what_would_change_it(path: Path) -> None:
     assert len(text.splitlines()) <= 25
     for part in ("**Question.**", "Options", "**Choice", "**We would reconsider"):
         assert part in text, part
-
-
-def test_what_the_readme_calls_missing_is_missing() -> None:
-    """When one of these arrives, "What is not there" has to change with it."""
-    pump = script(ROOT / "workflows" / "storage" / "create.lua").text
-    assert "rollback" not in pump, "rollback"

@@ -31,6 +31,8 @@ class Attempt:
 
     Attributes:
         token: what Redis must still hold for the outcome to count (I1).
+        kind: ``do``, or ``rb`` for what undoes a step.
+        has_rollback: a handler undoes it.
         number: the attempt's number, from 1; a worker's crash uses one up.
         failed: how many attempts failed before, held against the retry limit.
         failures: the last of them: [number, started ms, ended ms, failure blob].
@@ -54,6 +56,8 @@ class Attempt:
     callback: Callback
     context: StepContext
     started_ms: int
+    kind: str = "do"
+    has_rollback: bool = False
     number: int = 1
     failed: int = 0
     failures: list[list[Any]] = field(default_factory=list)
@@ -109,6 +113,8 @@ class Attempt:
             error=outcome.error,
             failures=failures[-limits.FAILURES_KEPT :],
             config=self.config_blob,
+            kind=self.kind,
+            rollback=self.has_rollback,
         )
         return Settlement(self.generation, self.seq, self.token, entry)
 

@@ -12,7 +12,7 @@ from worker.rounds import Round
 from worker.slots import Slots
 from worker.warm import WarmReplay
 from workflows.authoring import retries
-from workflows.authoring.commands import Do
+from workflows.authoring.commands import Do, Undo
 from workflows.authoring.context import StepContext, StepName, idempotency_key
 from workflows.errors import NonDeterminismError
 from workflows.replay.decision import only_step
@@ -42,8 +42,10 @@ class Beginnings:
         command = replay.command(task.seq) if callback is not None else None
         known = (command.name, command.count) if isinstance(command, Do) else None
         if callback is None or not isinstance(command, Do) or known != (record.name, record.count):
-            if replay.position > task.upto:
-                # This replay has gone on since the claim and given the step up; the record is gone, or goes now.
+            given_up = replay.is_cancelled(task.seq) and self._replays.is_left_over(task.instance)
+            if given_up or replay.position > task.upto:
+                # This replay has gone on since the claim and given the step up; the record is gone, or goes now. Or it
+                # goes with a part of the decision that is not applied yet.
                 round.release(task.instance, task.held)
                 self._replays.keep(task.instance, warm)
                 return False
@@ -60,6 +62,8 @@ class Beginnings:
             count=record.count,
             config=config,
             config_blob=record.config,
+            kind=command.kind,
+            has_rollback=record.rollback,
             callback=callback,
             context=_context(task.instance, task.generation, command, config, record.attempts),
             started_ms=record.begun,
@@ -99,6 +103,8 @@ class Beginnings:
             count=command.count,
             config=command.config,
             config_blob=asked.config,
+            kind=command.kind,
+            has_rollback=command.rollback is not None,
             callback=callback,
             context=_context(instance, generation, command, command.config, 1),
             started_ms=now_ms,
@@ -108,14 +114,19 @@ class Beginnings:
 
 
 def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
+    forward = None
+    if isinstance(command, Undo):
+        undone = Do(command.seq, command.name, command.count, command.step_config)
+        forward = _context(instance, command.generation, undone, command.step_config, command.attempts)
     name = StepName(command.name, command.count)
     return StepContext(
         name,
         number,
         config,
-        idempotency_key(instance.workflow, instance.id, generation, name),
+        idempotency_key(instance.workflow, instance.id, generation, name, command.kind),
         workflow_name=instance.workflow,
         instance_id=instance.id,
+        forward=forward,
     )
 
 

@@ -162,7 +162,7 @@ class Callbacks:
         """Start an attempt; its outcome is delivered later."""
         attempt.scope = self._scope.copy()
         attempt.scope.run(running.set, attempt.context)
-        if self._overrides is not None and self._is_replaced(attempt, self._overrides):
+        if self._overrides is not None and attempt.kind == "do" and self._is_replaced(attempt, self._overrides):
             return
         attempt.queued = monotonic()
         if attempt.callback.is_async:

@@ -1,4 +1,4 @@
--- uses: pump ending room
+-- uses: pump undoing room
 -- Gives back what a worker holds without a result.
 -- ARGV   w worker; x failure blob of a stalled instance;
 --        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason]} with how =
@@ -30,7 +30,7 @@ for at, a in ipairs(A.items) do
     elseif a.how == 'strike' then
       instance.set(I, 'strikes', I.strikes + 1)
       instance.set(I, 'reason', a.reason)
-      if I.strikes >= limits.STRIKES then ending.finish(I, 'errored', {x = A.x}) end
+      if I.strikes >= limits.STRIKES then undoing.cut_short(I, 'errored', {x = A.x}, nil, A.x) end
     end
     pump(I)
   end

@@ -117,6 +117,11 @@ class Replays:
             raise CorruptPayload(f"the journal ends at {at}, but {upto} entries were promised")
         return found
 
+    def is_left_over(self, instance: Instance) -> bool:
+        """Whether a call has left something of it to others, a part of a decision say."""
+        (rest,) = self._store.header_fields(instance, "rest")
+        return bool(rest)
+
     def _start(self, task: Task) -> Replay:
         """A replay that nothing has been fed to.
 

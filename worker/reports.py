@@ -45,7 +45,13 @@ def turn_committed(instance: Instance, decision: Decision, end: Returned | Raise
     if decision.end.error is None:
         _instances.info(f"instance {decision.end.status}", extra=fields)
         return
+    if decision.end.status == "terminated":
+        _instances.info("instance terminated", extra=fields)
+        return
     failure = Failure.from_blob(decision.end.error)
+    if decision.end.rollback == "begin":
+        _log.error("instance is rolled back", extra={**fields, "error": _short(failure)})
+        return
     raised = end.exception if isinstance(end, Raised) else None
     if raised is None or not _comes_from_a_step(raised):
         fields["traceback"] = failure.traceback

@@ -5,7 +5,8 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
 
     WorkflowError
     ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
-    ├─ StepError            StepFailed · PoisonError · StalledError · NonRetryableError (NonRetryableDelayError) · StepLimitReached
+    ├─ StepError            StepFailed · PoisonError · StalledError · StepLimitReached
+    │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
     ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
@@ -101,6 +102,10 @@ class NonRetryableError(StepError):
 
 class NonRetryableDelayError(NonRetryableError):
     """The function that computes a step's retry delay failed."""
+
+
+class RollbackMissing(NonRetryableError):
+    """Rollback function not available in registry"""
 
 
 class StepLimitReached(StepError):

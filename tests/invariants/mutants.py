@@ -19,7 +19,8 @@ from worker import beginnings, engine
 from workflows.authoring.context import StepContext
 from workflows.replay import replay as replay_module
 from workflows.replay.replay import Replay
-from workflows.storage import cuts
+from workflows.replay.undoing import Undoing
+from workflows.storage import cuts, journal
 from workflows.storage.journal import Withdrawn
 
 SEEDS = 400
@@ -46,6 +47,23 @@ def _kept_with_what_was_given_up(entries: Sequence[Any]) -> Sequence[Any]:
         entry if isinstance(entry, Withdrawn) and all(entry.seq < cut.seq for cut in cuts.cuts_of(entries)) else found
         for entry, found in zip(entries, _kept(entries), strict=True)
     ]
+
+
+_encode_settled = journal.encode_settled
+_undone = Undoing.undone
+
+
+def _begin_with_the_first(undoing: Undoing, entry: Any, error: BaseException, asked: int, lives: Any) -> None:
+    _begin(undoing, entry, error, asked, lives)
+    undoing._left.reverse()
+
+
+def _go_on(undoing: Undoing, entry: Any) -> None:
+    _undone(undoing, entry)
+    undoing.failed = None
+
+
+_begin = Undoing.begin
 
 
 def mutants() -> list[Mutant]:
@@ -383,6 +401,78 @@ def mutants() -> list[Mutant]:
             "",
             "  ending.tell_some(I, {v = outcome.v",
             "  if false then end (function() end)(I, {v = outcome.v",
+        ),
+        Mutant(
+            "an error ends an instance that has things to undo",
+            "",
+            "if D.e.rb == 'begin' then",
+            "if D.e.rb == 'begin' and false then",
+            program="saga",
+        ),
+        Mutant(
+            "handlers begin while other things are open",
+            "",
+            "  ending.withdraw_some(I, 1)\n  if I.rest.clear then return end\n",
+            "  ending.withdraw_some(I, 1)\n",
+            program="saga",
+            controls=("rollback",),
+        ),
+        Mutant(
+            "a turn opens while what is open is taken back",
+            "",
+            "  if I.rest.clear then\n    write_due",
+            "  if false then\n    write_due",
+            program="saga",
+            controls=("rollback",),
+        ),
+        Mutant(
+            "what is taken back before handlers looks as if run had given it up",
+            "",
+            "{k = r.kind, e = live}",
+            "{k = r.kind}",
+            program="saga",
+            controls=("rollback",),
+        ),
+        Mutant(
+            "what was withdrawn is not undone",
+            "",
+            "a = r.attempts, rb = r.rollback}",
+            "a = r.attempts}",
+            program="saga",
+        ),
+        CodeMutant(
+            "what has ended is not undone",
+            journal,
+            "encode_settled",
+            lambda **fields: _encode_settled(**{**fields, "rollback": False}),
+            program="saga",
+        ),
+        CodeMutant("the first step is undone first", Undoing, "begin", _begin_with_the_first, program="saga"),
+        CodeMutant("handlers go on behind one that failed", Undoing, "undone", _go_on, program="saga"),
+        Mutant(
+            "a rollback is begun again",
+            "terminate",
+            "elseif not is_rolling_back then",
+            "else",
+            program="saga",
+            controls=("rollback",) * 3,
+        ),
+        Mutant(
+            "a rollback of one that is paused waits until it is resumed",
+            "terminate",
+            "    if I.want ~= '' then pausing.go_on(I) end\n",
+            "",
+            program="saga",
+            controls=("pause", "rollback", "rollback"),
+        ),
+        Mutant("an end does not say how handlers ended", "", "rb = outcome.rb, t = NOW", "t = NOW", program="saga"),
+        Mutant(
+            "an end that cuts handlers short does not say so",
+            "",
+            "outcome.rb = undoing.cause(I) and rb or nil",
+            "undoing.cause(I)",
+            program="saga",
+            controls=("rollback", "terminate", "terminate"),
         ),
         CodeMutant(
             "a step's key is made of the order of asking",

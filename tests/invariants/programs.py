@@ -211,6 +211,29 @@ class Impatient(WorkflowEntrypoint[Any]):
         return a["x"]
 
 
+def undo(output: Any, error: BaseException) -> None:
+    """What undoes every step."""
+    raise AssertionError("the simulator calls no handlers")
+
+
+@app.workflow(name="saga")
+class Saga(WorkflowEntrypoint[Any]):
+    """Fails with much of it open, after steps with handlers: one whose failure was caught, one that lost a race."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        options = {"retries": {"limit": 1, "delay": "5 s"}}
+        a = (await step.do("A", work, rollback=undo))["x"]
+        try:
+            a = (await step.do(FLAKY, options, work, a, rollback=undo, rollback_config=options))["x"]
+        except RuntimeError as error:
+            a = str(error)
+        first = await step.race(step.do("B", work, a, rollback=undo), step.do("B", work, rollback=undo))
+        rest = [step.do("C", work, first["x"], rollback=undo), step.do("D", work), step.do(HANGS, work, rollback=undo)]
+        rest += [step.sleep("s", "30 s"), step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="20 s")]
+        await asyncio.wait(rest, return_when=asyncio.FIRST_COMPLETED)
+        raise RuntimeError("failed")
+
+
 @app.workflow(name="sleeper")
 class Sleeper(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -262,7 +285,7 @@ def random_program(rng: random.Random, depth: int = 2) -> list[list[Any]]:
     """A program for ``perform``: up to four operations, each maybe with programs inside."""
     program: list[list[Any]] = []
     for _ in range(rng.randint(1, 4)):
-        kinds = ["do", "do", "do", "wait", "sleep", "flaky", "rejoin", "cancel"]
+        kinds = ["do", "do", "handled", "wait", "sleep", "flaky", "rejoin", "cancel"]
         if depth:
             kinds += ["gather", "race", "first", "spawn"]
         kind = rng.choice(kinds)
@@ -282,6 +305,8 @@ async def perform(program: Any, step: WorkflowStep, kept: list[asyncio.Future[An
         match kind:
             case "do":
                 found.append((await step.do(argument, work, *found))["x"])
+            case "handled":
+                found.append((await step.do(argument, work, *found, rollback=undo))["x"])
             case "flaky":
                 try:
                     found.append((await step.do(FLAKY, {"retries": {"limit": 1, "delay": "5 s"}}, work, *found))["x"])
@@ -329,6 +354,7 @@ NAMES = (
     "shortened",
     "retry",
     "impatient",
+    "saga",
     "sleeper",
     "side-sleeper",
     "crowd",

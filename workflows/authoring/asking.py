@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from workflows.authoring.callback import Callback
-from workflows.authoring.commands import Command
+from workflows.authoring.commands import Command, Do
 from workflows.authoring.retries import StepConfig
 from workflows.sandbox.loop import ReplayFuture, ReplayLoop
 
@@ -81,6 +81,10 @@ class OwnReplay(Protocol):
 
     def ask(self, command: Command, callback: Callback | None) -> StepFuture[Any]:
         """Open a command."""
+        ...
+
+    def on_rollback(self, command: Do, callback: Callback, handler: Callback) -> None:
+        """Remember what undoes this step."""
         ...
 
     def cancelled(self, command: Command) -> None:

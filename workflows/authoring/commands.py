@@ -10,7 +10,7 @@ Source: https://developers.cloudflare.com/workflows/build/workers-api/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from workflows.authoring.retries import StepConfig
@@ -18,14 +18,32 @@ from workflows.authoring.retries import StepConfig
 
 @dataclass(slots=True)
 class Do:
-    """Run a callback; ``queue`` is where its attempts go, ``None`` for the workflow's own queue."""
+    """Run a callback; ``queue`` is where its attempts go, ``None`` for the workflow's own queue. ``rollback`` are the
+    settings of the handler that undoes it, ``None`` where it has none.
+    """
 
     seq: int
     name: str
     count: int
     config: StepConfig
     queue: str | None = None
+    rollback: StepConfig | None = None
     kind: ClassVar[str] = "do"
+
+
+@dataclass(slots=True)
+class Undo(Do):
+    """Run the handler of a step; name and count are that step's. ``run`` never asks for it: a failed run is undone.
+
+    Attributes:
+        step_config, attempts: how the step itself was configured, and how often it was tried.
+        generation: of the life that asked for it.
+    """
+
+    step_config: StepConfig = field(default_factory=StepConfig)
+    attempts: int = 0
+    generation: str = ""
+    kind: ClassVar[str] = "rb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +88,10 @@ class Child:
     kind: ClassVar[str] = "child"
 
 
-Command = Do | Sleep | Wait | Child
+Command = Do | Undo | Sleep | Wait | Child
 
 
 def describe(kind: str, name: str, count: int) -> str:
     """A step as errors name it: ``do "fetch"``, or ``do "fetch" (2nd time)`` where the name repeats."""
+    kind = "rollback of" if kind == "rb" else kind
     return f'{kind} "{name}"' if count == 1 else f'{kind} "{name}" (occurrence {count})'

@@ -28,18 +28,21 @@ class StepName(NamedTuple):
         return getattr(self, key) if key in ("name", "count") else tuple.__getitem__(self, key)
 
 
-def idempotency_key(workflow: str, instance: str, generation: str, step: StepName) -> str:
+def idempotency_key(workflow: str, instance: str, generation: str, step: StepName, kind: str = "do") -> str:
     """What tells one step occurrence from all others: ASCII, at most 255 characters, as payment providers want it.
 
     Made of what the step is and never of when it was asked for: when Redis comes back in an earlier state another
     branch of ``run`` may be faster, and two different steps are the third to be asked for.
+
+    Args:
+        kind: ``do`` for the step itself, ``rb`` for what undoes it.
     """
     name = step.name
     if _PLAIN_NAME.fullmatch(name) is None:
         # Free text, as long as it likes. The "~" keeps it apart from every plain name.
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
         name = f"{_NOT_PLAIN.sub('-', name[:_PLAIN_CHARACTERS])}~{digest}"
-    return f"{workflow}/{instance}/{generation}/do/{name}/{step.count}"
+    return f"{workflow}/{instance}/{generation}/{kind}/{name}/{step.count}"
 
 
 class Cancelled:
@@ -85,6 +88,8 @@ class StepContext:
         idempotency_key: the same for every attempt of one step occurrence, and for no other, also where Redis has
             lost its last second: hand it to the payment provider, and a repeated attempt charges once.
         cancelled: set when the result is not wanted any more (timeout, lost race, terminate); check it in long loops.
+        forward: in a rollback handler, the context of the step that it undoes, whose ``step`` it shares: ``attempt`` is
+            how often that step was tried, and its ``idempotency_key`` finds what it may have done. None in a step.
     Source: https://developers.cloudflare.com/workflows/build/step-context/
     """
 
@@ -93,6 +98,7 @@ class StepContext:
         "_settings",
         "attempt",
         "cancelled",
+        "forward",
         "idempotency_key",
         "instance_id",
         "step",
@@ -108,6 +114,7 @@ class StepContext:
         *,
         workflow_name: str = "",
         instance_id: str = "",
+        forward: StepContext | None = None,
     ) -> None:
         self.step = step
         self.attempt = attempt
@@ -115,6 +122,7 @@ class StepContext:
         self.workflow_name = workflow_name
         self.instance_id = instance_id
         self.cancelled = Cancelled()
+        self.forward = forward
         self._settings = settings
         self._commands = itertools.count()
 
@@ -129,7 +137,7 @@ class StepContext:
         return {
             "workflow": self.workflow_name,
             "instance": self.instance_id,
-            "step": f"{self.step.name}-{self.step.count}",
+            "step": f"{'' if self.forward is None else 'rollback of '}{self.step.name}-{self.step.count}",
             "attempt": self.attempt,
         }
 
@@ -153,5 +161,7 @@ class StepContext:
         raise KeyError(key)
 
 
-_KEYS = frozenset({"step", "attempt", "config", "idempotency_key", "cancelled", "workflow_name", "instance_id"})
+_KEYS = frozenset(
+    {"step", "attempt", "config", "idempotency_key", "cancelled", "workflow_name", "instance_id", "forward"}
+)
 running: ContextVar[StepContext | None] = ContextVar("running", default=None)

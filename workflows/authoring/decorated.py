@@ -18,6 +18,8 @@ from workflows.errors import BadStepConfig
 from workflows.values import names
 
 T = TypeVar("T")
+Options = tuple[Any, Any, Any, str | None, Any, Any]
+"""config, retries, timeout, queue, rollback, rollback_config"""
 
 
 class Steps(Protocol):
@@ -36,7 +38,7 @@ class Steps(Protocol):
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        options: tuple[Any, Any, Any, str | None],
+        options: Options,
         caller: FrameType,
     ) -> StepFuture[Any]:
         """Ask for a step."""
@@ -51,7 +53,7 @@ class StepDecorator:
         steps: Steps,
         name: str | None,
         concurrent: bool,
-        options: tuple[Any, Any, Any, str | None],
+        options: Options,
     ) -> None:
         self._steps = steps
         self._name = name
@@ -97,7 +99,7 @@ class DecoratedStep(Generic[T]):
         name: str,
         function: Callable[..., Any],
         concurrent: bool,
-        options: tuple[Any, Any, Any, str | None],
+        options: Options,
     ) -> None:
         self.name = name
         self._steps = steps

@@ -113,6 +113,7 @@ def resolve(
     step: str,
     retries: Retry | Mapping[str, Any] | None = None,
     timeout: Duration | None = None,
+    what: str = "Step config",
 ) -> StepConfig:
     """The settings of one step: what was given, over the defaults.
 
@@ -124,6 +125,7 @@ def resolve(
         retries: the same as ``config["retries"]``; a ``Retry`` replaces the default as a whole, except that a delay
             left out is the default's.
         timeout: the same as ``config["timeout"]``, more than 0 and at most 365 days per attempt.
+        what: is being settled, for errors.
     Raises:
         BadStepConfig: an unknown key, a value out of range, or one setting given in both ways.
     """
@@ -136,7 +138,7 @@ def resolve(
             resolved = replace(resolved, timeout_ms=_duration(given["timeout"], "timeout", minimum_ms=1))
         return resolved
     except BadStepConfig as error:
-        raise BadStepConfig(f'Step config for "{step}" is in a invalid format. {error}') from error
+        raise BadStepConfig(f'{what} for "{step}" is in a invalid format. {error}') from error
 
 
 def delay_ms(retry: Retry, failed_attempts: int, base_ms: int | None = None, *, random01: float = 1.0) -> int:

@@ -22,10 +22,11 @@ from workflows.authoring import retries
 from workflows.authoring.asking import OwnReplay, StepFuture
 from workflows.authoring.callback import OPTIONS, Callback, option_like, prepare, rebound_names
 from workflows.authoring.commands import Child, Do, Sleep, Wait
-from workflows.authoring.decorated import DecoratedStep, StepDecorator, no_callback
+from workflows.authoring.decorated import DecoratedStep, Options, StepDecorator, no_callback
 from workflows.authoring.env import BindingReference
 from workflows.authoring.event import ReceivedEvent, moment
-from workflows.authoring.retries import Retry
+from workflows.authoring.retries import Retry, StepConfig
+from workflows.authoring.rollback import check_handler
 from workflows.authoring.together import all_ended, first_ended
 from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQueue
 from workflows.sandbox.loop import ReplayTask
@@ -64,6 +65,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
 
     @overload
@@ -77,6 +80,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
 
     @overload
@@ -90,6 +95,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> StepFuture[T]: ...
 
@@ -104,6 +111,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> StepFuture[T]: ...
 
@@ -118,6 +127,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> StepFuture[T]: ...
 
@@ -132,6 +143,8 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> StepFuture[T]: ...
 
@@ -145,6 +158,8 @@ class WorkflowStep:
         retries: Any = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run a callback durably: once it has succeeded, its result is kept and it never runs again.
@@ -161,12 +176,16 @@ class WorkflowStep:
             retries: ``Retry(limit=5, delay="10s", backoff="exponential")``, wins over ``config``.
             timeout: of one attempt; a bare number is milliseconds, as at Cloudflare.
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
+            rollback: undoes the step, should the instance fail later or be terminated with ``rollback=True``; called
+                with what it names of ``output``, ``error`` and ``ctx``. Handlers run one after the other, that of the
+                step that was asked for last first; also where the step failed or was not finished.
+            rollback_config: retries and timeout of the handler, as ``config``; default the app's, as for a step.
         Raises (at the call): BadName, UnknownQueue, StepLimitReached; BadStepConfig, also for arguments that the
             callback does not take, such as a misspelt option; ConfigError for a callback that rebinds a variable of
             ``run``, or whose results could not come back as its return annotation says.
         Raises (at the await): what the callback's last attempt raised, StepTimeout, PoisonError.
         """
-        options = (config, retries, timeout, queue)
+        options = (config, retries, timeout, queue, rollback, rollback_config)
         has_config = bool(args) and isinstance(args[0], Mapping)
         is_decorator = not args or (len(args) == 1 and has_config)
         if is_decorator and kwargs:
@@ -199,13 +218,13 @@ class WorkflowStep:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        options: tuple[Any, Any, Any, str | None],
+        options: Options,
         caller: FrameType,
     ) -> StepFuture[Any]:
         replay = self._replay
         replay.enter(name)
         names.check_step_name(name)
-        config, retry, timeout, queue = options
+        config, retry, timeout, queue, rollback, rollback_config = options
         if config is None and retry is None and timeout is None:
             resolved = replay.defaults
         else:
@@ -217,8 +236,23 @@ class WorkflowStep:
         else:
             callback = prepare(function, args, kwargs, step=name, caller=caller, workflow=replay.workflow_class)
             callback.check(name)
+        if rollback is None and rollback_config is None:
+            seq, count = replay.reserve("do", name)
+            return replay.ask(Do(seq, name, count, resolved, queue), callback)
+        settings = self._rollback_config(name, rollback, rollback_config)
+        workflow = replay.workflow_class
+        handler = prepare(check_handler(rollback, name), (), {}, step=name, caller=caller, workflow=workflow)
         seq, count = replay.reserve("do", name)
-        return replay.ask(Do(seq, name, count, resolved, queue), callback)
+        command = Do(seq, name, count, resolved, queue, settings)
+        replay.on_rollback(command, callback, handler)
+        return replay.ask(command, callback)
+
+    def _rollback_config(self, name: str, handler: object, config: Mapping[str, Any] | None) -> StepConfig:
+        if handler is None:
+            raise BadStepConfig(f'Step "{name}" is given rollback_config= without rollback=, which it is about.')
+        if config is None:
+            return self._replay.defaults
+        return retries.resolve(self._replay.defaults, config, step=name, what="Rollback config")
 
     def _captured(self, function: Callable[..., Any], name: str, caller: FrameType) -> Callable[..., Any]:
         return prepare(function, (), {}, step=name, caller=caller, workflow=self._replay.workflow_class).function
@@ -464,7 +498,7 @@ class WorkflowStep:
         listed = list(items)
         if concurrency is not None and (isinstance(concurrency, bool) or concurrency < 1):
             raise BadStepConfig(f'step.map "{name}" has a concurrency of {concurrency!r}; use 1 or more, or None.')
-        options = (config, retries, timeout, queue)
+        options = (config, retries, timeout, queue, None, None)
         if not callable(function):
             raise no_callback(name)
         captured = self._captured(function, name, sys._getframe(1))

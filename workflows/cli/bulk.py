@@ -13,7 +13,7 @@ import click
 from workflows.cli.choosing import described, where_options
 from workflows.cli.frame import manifest_of
 from workflows.cli.showing import reply, shown
-from workflows.client import Client, WorkflowHandle
+from workflows.client import Client, WorkflowHandle, bulk
 from workflows.client.blocking import carry_out
 from workflows.client.bulk import BulkResult, BulkVerb
 from workflows.client.listing import count
@@ -104,7 +104,7 @@ def _walk(
     walks: dict[str, Callable[..., BulkResult]] = {
         "pause": handle.pause_all,
         "resume": handle.resume_all,
-        "terminate": handle.terminate_all,
+        "terminate": partial(handle.terminate_all, rollback=verb is bulk.ROLL_BACK),
         "restart": partial(handle.restart_all, from_=from_),
         "delete": handle.delete_all,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import click
@@ -132,7 +133,8 @@ def describe_instance(
         instance = find_instance(client, name, id)
         status = followed(instance, as_json, truncate_output_limit) if follow else instance.status()
         if as_json:
-            click.echo(json.dumps(status.as_dict(outputs=step_output), indent=None if follow else 2))
+            shape = status.as_dict(outputs=step_output) | {"status": status.shown_status}
+            click.echo(json.dumps(shape, indent=None if follow else 2))
         else:
             show_status(status, step_output, truncate_output_limit)
 
@@ -182,30 +184,37 @@ def publish(
         raise click.exceptions.Exit(1)
 
 
-def _steering(verb: BulkVerb, help: str, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str]) -> None:
+def _steering(verb: BulkVerb, help: str, act: Callable[..., None], idle: Mapping[Status, str]) -> None:
     """A verb that moves one instance or many; ``idle`` says in which statuses it changes nothing, and why."""
+    more: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda command: command  # noqa: E731
+    if verb is bulk.TERMINATE:
+        more = click.option("--rollback", is_flag=True, help="First let its steps' handlers undo what it did.")
 
     @instances.command(verb.name, help=help)
     @click.argument("name")
     @click.argument("id", required=False)
     @bulk_options(verb)
+    @more
     @json_option
     @pass_settings
     def command(
         settings: CommandSettings,
+        /,
         name: str,
         id: str | None,
         statuses: tuple[str, ...],
         where: Where,
         yes: bool,
         as_json: bool,
+        **options: bool,
     ) -> None:
         many = meant_for_all(id, statuses, where, yes)
         with closing(settings.client()) as client:
             if many or id is None:
-                give_all(client, name, verb, statuses, where, yes=yes, as_json=as_json)
+                every = bulk.ROLL_BACK if options.get("rollback") else verb
+                give_all(client, name, every, statuses, where, yes=yes, as_json=as_json)
             else:
-                _give_one(find_instance(client, name, id), act, idle, as_json=as_json)
+                _give_one(find_instance(client, name, id), partial(act, **options), idle, as_json=as_json)
 
 
 def _give_one(
@@ -213,9 +222,10 @@ def _give_one(
 ) -> None:
     before = instance.status().status
     act(instance)
-    status = instance.status().status
-    about = {"workflow": instance.workflow, "id": instance.id, "status": str(status)}
-    nothing = f" ({idle[before]}, so nothing happened)" if before in idle and status is before else ""
+    after = instance.status()
+    status = after.shown_status
+    about = {"workflow": instance.workflow, "id": instance.id, "status": status}
+    nothing = f" ({idle[before]}, so nothing happened)" if before in idle and after.status is before else ""
     reply(as_json, about, f"{instance.workflow}/{instance.id}: {status}{nothing}")
 
 

@@ -13,7 +13,7 @@ from workflows.cli.showing import duration_text, indented, moment_text, named_li
 from workflows.client import LazySteps, WorkflowInstance
 from workflows.client.history import StepStatus, jsonable
 from workflows.client.instance_event import TYPES, InstanceEvent
-from workflows.client.status import InstanceStatus
+from workflows.client.status import InstanceStatus, RollbackStatus
 from workflows.errors import WorkflowError
 
 _WIDTH: Final = max(map(len, TYPES))
@@ -26,7 +26,7 @@ def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int
     named_lines(
         [
             ("Instance", f"{status.workflow}/{status.id}"),
-            ("Status", status.status),
+            ("Status", status.shown_status),
             ("Reason", status.reason or ""),
             ("Queue", status.queue),
             ("Schedule", f"{schedule[0]} of {moment_text(schedule[1])}" if schedule else ""),
@@ -38,6 +38,7 @@ def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int
             ("Params", _value(lambda: status.params, limit)),
             ("Output", _value(lambda: status.output, limit) if status.has_output else ""),
             ("Error", str(status.error) if status.error else ""),
+            ("Rollback", _outcome(status.rollback) if status.rollback else ""),
             *(("Warning", warning) for warning in status.warnings),
         ]
     )
@@ -47,6 +48,10 @@ def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int
         _timeline(steps, step_output, limit)
     if status.error and status.error.traceback:
         click.echo(f"\n  {indented(status.error.traceback.rstrip(), 2)}")
+
+
+def _outcome(rollback: RollbackStatus) -> str:
+    return rollback.outcome if rollback.error is None else f"{rollback.outcome}: {rollback.error}"
 
 
 def _value(read: Callable[[], Any], limit: int) -> str:
@@ -59,11 +64,12 @@ def _value(read: Callable[[], Any], limit: int) -> str:
 
 def _timeline(steps: Sequence[StepStatus], step_output: bool, limit: int) -> None:
     width = max(len(_step_name(step)) for step in steps)
+    kinds = max(5, *(len(step.kind) for step in steps))
     for step in steps:
         begun = step.started_at or step.ended_at
         line = [
             f"{begun:%H:%M:%S}" if begun else " " * 8,
-            f"{step.kind:<5}",
+            f"{step.kind:<{kinds}}",
             f"{_step_name(step):<{width}}",
             f"{step.status:<9}",
             _step_details(step),
@@ -93,7 +99,9 @@ def _step_details(step: StepStatus) -> str:
     if step.child:
         parts.append(f"instance {step.child.workflow}/{step.child.id}")
     if step.due_at:
-        word = {"do": "next attempt", "sleep": "until", "wait": "at most until"}.get(step.kind, "due")
+        word = {"do": "next attempt", "rollback": "next attempt", "sleep": "until", "wait": "at most until"}.get(
+            step.kind, "due"
+        )
         parts.append(f"{word} {moment_text(step.due_at)}")
     return ", ".join(parts)
 

@@ -242,10 +242,15 @@ class AsyncWorkflowHandle:
         return await self._for_all(bulk.RESUME, status, where, progress)
 
     async def terminate_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
+        self,
+        status: str | Iterable[str] | None = None,
+        *,
+        rollback: bool = False,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
     ) -> BulkResult:
         """See ``WorkflowHandle.terminate_all``. ``progress`` is called, not awaited."""
-        return await self._for_all(bulk.TERMINATE, status, where, progress)
+        return await self._for_all(bulk.ROLL_BACK if rollback else bulk.TERMINATE, status, where, progress)
 
     async def restart_all(
         self,
@@ -375,9 +380,9 @@ class AsyncWorkflowInstance:
         """Let it go on; timers continue with what was left of them. Without effect when it is not paused."""
         await send(self._store, requests.resume(self._store.keys, self._instance))
 
-    async def terminate(self) -> None:
-        """End it now. Raises InvalidTransition when it has ended already."""
-        await send(self._store, requests.terminate(self._store.keys, self._instance))
+    async def terminate(self, *, rollback: bool = False) -> None:
+        """See ``WorkflowInstance.terminate``."""
+        await send(self._store, requests.terminate(self._store.keys, self._instance, rollback=rollback))
 
     async def restart(self, from_: FromStep | None = None) -> None:
         """Start it over, or from a step on; see ``WorkflowInstance.restart``."""

@@ -269,18 +269,24 @@ class WorkflowHandle:
         return self._for_all(bulk.RESUME, status, where, progress)
 
     def terminate_all(
-        self, status: str | Iterable[str] | None = None, *, progress: Progress | None = None, **where: Unpack[Where]
+        self,
+        status: str | Iterable[str] | None = None,
+        *,
+        rollback: bool = False,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
     ) -> BulkResult:
         """End all that have not ended, 100 at a time, newest first. Interrupted, it is called again and does the rest.
 
         Args:
             status: only those that are in this status, or in one of these, when they are listed.
+            rollback: see ``WorkflowInstance.terminate``.
             where: only those of which all of this holds too; see ``Where``.
             progress: called after every hundred with what has been done so far.
         Raises:
             ConfigError: it makes no sense in that status; nothing has been done.
         """
-        return self._for_all(bulk.TERMINATE, status, where, progress)
+        return self._for_all(bulk.ROLL_BACK if rollback else bulk.TERMINATE, status, where, progress)
 
     def restart_all(
         self,
@@ -430,9 +436,15 @@ class WorkflowInstance:
         """Let it go on; timers continue with what was left of them. Without effect when it is not paused."""
         send(self._store, requests.resume(self._store.keys, self._instance))
 
-    def terminate(self) -> None:
-        """End it now. Raises InvalidTransition when it has ended already."""
-        send(self._store, requests.terminate(self._store.keys, self._instance))
+    def terminate(self, *, rollback: bool = False) -> None:
+        """End it now. Raises InvalidTransition when it has ended already.
+
+        Args:
+            rollback: nothing new begins, and the handlers of its steps undo what it did, also where it is paused; then
+                it ends. This does not wait for that: ``status().rollback`` says how it went. Without, handlers that
+                are undoing what it did are cut short.
+        """
+        send(self._store, requests.terminate(self._store.keys, self._instance, rollback=rollback))
 
     def restart(self, from_: FromStep | None = None) -> None:
         """Start it over, in whatever status: same id and params; what it has done is forgotten.

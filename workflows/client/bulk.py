@@ -80,6 +80,7 @@ def _all_at_once(
 PAUSE: Final = BulkVerb("pause", (Status.QUEUED, Status.RUNNING, Status.WAITING), _all_at_once(requests.pause))
 RESUME: Final = BulkVerb("resume", (Status.PAUSED, Status.WAITING_FOR_PAUSE), _all_at_once(requests.resume))
 TERMINATE: Final = BulkVerb("terminate", LIVE, _all_at_once(requests.terminate))
+ROLL_BACK: Final = BulkVerb("terminate", LIVE, _all_at_once(partial(requests.terminate, rollback=True)))
 # Not those that are on their way: a second walk could not tell them from the ones that the first has restarted.
 RESTART: Final = BulkVerb(
     "restart", (Status.PAUSED, *(status for status in Status if status in FINAL)), _all_at_once(requests.restart)

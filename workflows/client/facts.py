@@ -15,7 +15,7 @@ from workflows.authoring import retries
 from workflows.authoring.retries import StepConfig
 from workflows.client.history import ErrorInfo
 from workflows.errors import CorruptPayload
-from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Withdrawn
+from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Undone, Withdrawn
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values.codec import InstanceRef
 
@@ -47,9 +47,10 @@ def of_record(record: Open, stood_ms: int) -> Iterator[Fact]:
         stood_ms: for how long time stood still for the instance.
     """
     named = {"step_name": record.name, "step_count": record.count}
+    of = _prefix(record.kind)
 
     def fact(type: str, number: int, at_ms: float, **details: Any) -> Fact:
-        return Fact(type, record.seq, number, at_ms, named | details)
+        return Fact(of + type, record.seq, number, at_ms, named | details)
 
     match record:
         case OpenStep():
@@ -82,11 +83,11 @@ def of_entry(entry: Answer) -> Iterator[Fact]:
     """What has happened to a step that has been answered."""
     named = {"step_name": entry.name, "step_count": entry.count}
     kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
-    family = _FAMILY.get(kind, "step")
+    family, of = _FAMILY.get(kind, "step"), _prefix(kind)
     began = entry.started_at_ms or entry.at_ms
 
     def fact(type: str, number: int = CLOSED, at_ms: float = entry.at_ms, **details: Any) -> Fact:
-        return Fact(type, entry.seq, number, at_ms, named | details)
+        return Fact(of + type, entry.seq, number, at_ms, named | details)
 
     match entry:
         case Settled():
@@ -115,8 +116,10 @@ def of_entry(entry: Answer) -> Iterator[Fact]:
 
 
 def _of_settled(entry: Settled, named: dict[str, Any]) -> Iterator[Fact]:
+    of = _prefix(entry.kind)
+
     def fact(type: str, number: int, at_ms: float, **details: Any) -> Fact:
-        return Fact(type, entry.seq, number, at_ms, named | details)
+        return Fact(of + type, entry.seq, number, at_ms, named | details)
 
     last, config = entry.attempts, _config(entry.config or b"")
     began = entry.started_at_ms or entry.at_ms
@@ -141,6 +144,11 @@ def _of_settled(entry: Settled, named: dict[str, Any]) -> Iterator[Fact]:
         yield fact("step_completed", CLOSED, entry.at_ms, value=entry.value)
     else:
         yield fact("step_errored", CLOSED, entry.at_ms, error=error)
+
+
+def _prefix(kind: str) -> str:
+    """Before the types of what happens to the handler of a step."""
+    return "rollback_" if kind == Undone.kind else ""
 
 
 def _config(blob: bytes) -> StepConfig | None:

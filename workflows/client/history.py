@@ -15,8 +15,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from workflows.errors import CorruptPayload
-from workflows.storage.journal import ChildEnded, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
-from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
+from workflows.storage.journal import (
+    ChildEnded,
+    Entry,
+    EventReceived,
+    RollingBack,
+    Settled,
+    Slept,
+    Start,
+    TimedOut,
+    Withdrawn,
+)
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenUndo, OpenWait
 from workflows.values import codec
 from workflows.values.codec import InstanceRef
 from workflows.values.failure import Failure
@@ -123,10 +133,10 @@ class StepStatus(Dumped):
 
     Attributes:
         seq: its place in the order in which ``run`` asked for steps, from 1.
-        kind: ``do``, ``sleep``, ``wait`` or ``child``.
-        name, count: as given, and which occurrence of that name it is, from 1.
+        kind: ``do``, ``sleep``, ``wait``, ``child``, or ``rollback``: the handler of a ``do``.
+        name, count: as given, and which occurrence of that name it is, from 1. A ``rollback`` has those of its step.
         status: pending, running, retrying, complete, failed, sleeping, waiting, starting, timed out or withdrawn.
-        attempts: attempts begun so far; 0 for everything but ``do``.
+        attempts: attempts begun so far; 0 for everything but ``do`` and ``rollback``.
         started_at: when the first known attempt began, for the other kinds when it was asked for; None if not known.
         ended_at: when it was answered; None while open.
         due_at: when its timer fires: end of a sleep, timeout of a wait, next attempt. None while time stands still.
@@ -225,7 +235,7 @@ def steps_of(
     """
     steps: dict[int, StepStatus] = {}
     for entry in entries:
-        if not isinstance(entry, Start):
+        if not isinstance(entry, Start | RollingBack):
             # The first answer counts: a wait that was cancelled after its event came has no further entry.
             steps.setdefault(entry.seq, _answered(entry))
     for record in records:
@@ -271,7 +281,7 @@ def jsonable(value: Any) -> Any:
 
 
 def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn) -> StepStatus:
-    kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
+    kind = _shown_kind(entry.command if isinstance(entry, Withdrawn) else entry.kind)
     step = StepStatus(entry.seq, kind, entry.name, entry.count, "complete", ended_at=moment(entry.at_ms))
     if entry.started_at_ms:
         step = dataclasses.replace(step, started_at=moment(entry.started_at_ms))
@@ -330,7 +340,7 @@ def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
     status = "running" if record.state == "held" else "retrying" if failures else "pending"
     return StepStatus(
         record.seq,
-        record.kind,
+        _shown_kind(record.kind),
         record.name,
         record.count,
         status,
@@ -341,6 +351,10 @@ def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
         failures=failures,
         queue=record.queue,
     )
+
+
+def _shown_kind(kind: str) -> str:
+    return "rollback" if kind == OpenUndo.kind else kind
 
 
 def _server_time(due: int | None, stood_ms: int | None) -> int | None:

@@ -33,9 +33,9 @@ TYPES: Final = (
     *(f"{what}_{state}" for what in ("step", "attempt") for state in ("started", "completed", "errored")),
     *("sleep_started", "sleep_completed", "wait_started", "wait_completed", "wait_timed_out"),
     *(f"{what}_{state}" for what in _ROLLBACK for state in ("started", "completed", "errored")),
-    *("step_withdrawn", "sleep_withdrawn", "wait_withdrawn"),
+    *("step_withdrawn", "sleep_withdrawn", "wait_withdrawn", "rollback_step_withdrawn"),
 )
-"""All there are. The last three are ours: given up by ``run``, or open at the end."""
+"""All there are. The last four are ours: given up by ``run``, or open at the end."""
 
 _VALUES = {
     "workflow_started": "params",

@@ -1,6 +1,6 @@
 -- uses: journal
 -- What has become of an instance since somebody looked; writes nothing.
--- ARGV   fields = names of header fields, of which out and err are what the journal ends with; of what was seen:
+-- ARGV   fields = names of header fields, of which out, err and undone are what the journal ends with; of what was seen:
 --          gen its life, from how many of its entries, nonce that of the last of them, mark of the open records
 --        page, bytes = most entries, none once there are so many bytes; records = most open records (the same bytes),
 --        cursor = where to go on among them; [params] = they are wanted once a worker has begun with it; [cuts] = they
@@ -20,7 +20,8 @@ if ended then
   if not ending then return reply('unreadable') end
   length = length - 1
   for n, name in ipairs(A.fields) do
-    if name == 'out' then values[n] = ending.v or false elseif name == 'err' then values[n] = ending.x or false end
+    if name == 'out' then values[n] = ending.v or false elseif name == 'err' then values[n] = ending.x or false
+    elseif name == 'undone' then values[n] = ending.rb or false end
   end
 end
 local from = A.from

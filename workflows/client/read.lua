@@ -1,6 +1,6 @@
 -- uses: journal
 -- Reads an instance in one moment; writes nothing.
--- ARGV   fields = names of header fields, and params, sched, out, err, warn, which the first and last element of the
+-- ARGV   fields = names of header fields, and params, sched, out, err, warn, undone, which the first and last element of the
 --        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
 --        are so many bytes, records = most open records (the same bytes), cursor = where to go on among them
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open
@@ -11,7 +11,7 @@ local relay, header, list, open = KEYS[6], KEYS[12], KEYS[13], KEYS[14]
 local values, length = redis.pcall('HMGET', header, unpack(A.fields)), redis.pcall('LLEN', list)
 if values.err or type(length) == 'table' then return reply('unreadable') end
 if redis.call('EXISTS', header) == 0 then return reply(false) end
-local places, start, ending = {params = 'p', sched = 'sc', out = 'v', err = 'x', warn = 'w'}, nil, {}
+local places, start, ending = {params = 'p', sched = 'sc', out = 'v', err = 'x', warn = 'w', undone = 'rb'}, nil, {}
 if redis.call('HEXISTS', header, 'ended') == 1 then
   ending = journal.ending_of(list)
   if not ending then return reply('unreadable') end

@@ -22,7 +22,7 @@ PAGE_BYTES: Final = 1024 * 1024
 
 _FIELDS: Final = (
     *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
-    *("warn", "reason", "paused_at", "declined", "stood", "slot", "meta"),
+    *("warn", "reason", "paused_at", "declined", "stood", "slot", "meta", "rb", "undone"),
 )
 
 

@@ -114,15 +114,26 @@ def resume(keys: Keyspace, instance: Instance) -> Request[None]:
     return Request(call_one(keys, _RESUME, instance, {}), _expect_known(instance))
 
 
-def terminate(keys: Keyspace, instance: Instance, *, command_id: str | None = None) -> Request[None]:
+def terminate(
+    keys: Keyspace, instance: Instance, *, rollback: bool = False, command_id: str | None = None
+) -> Request[None]:
     """End an instance now.
 
+    Args:
+        rollback: not before the handlers of its steps have undone what it did. Without, a rollback is cut short.
     Raises, from the answer:
         InvalidTransition: it has ended already.
         InstanceNotFound.
     """
     stopped = f'instance "{instance.id}" of workflow "{instance.workflow}" was terminated'
-    arguments = {"cid": command_id or nonces.token(), "x": failure.make("InstanceTerminated", stopped)}
+    cut = failure.make("InstanceTerminated", "Instance terminated during rollback")
+    arguments: dict[str, Any] = {
+        "cid": command_id or nonces.token(),
+        "x": failure.make("InstanceTerminated", stopped),
+        "cut": cut,
+    }
+    if rollback:
+        arguments["rb"] = 1
 
     def parse(answer: bytes) -> None:
         _expect_known(instance)(answer)

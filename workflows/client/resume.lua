@@ -4,7 +4,6 @@
 local I = instance.load(1)
 if not I then return reply(instance.absent(1)) end
 if I.want ~= '' and not FINAL[I.st] then
-  instance.set(I, 'reason', '')
   pausing.release(I)
   pump(I)
   flush()

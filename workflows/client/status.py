@@ -56,15 +56,38 @@ def _schedule(stored: bytes | None) -> tuple[str, datetime] | None:
 
 
 @dataclass(frozen=True)
+class RollbackStatus(Dumped):
+    """How the handlers of an instance's steps have ended.
+
+    Attributes:
+        outcome: ``complete``, or ``failed``: a handler failed for good, and those after it did not run.
+        error: why it failed.
+    """
+
+    outcome: str
+    error: ErrorInfo | None = None
+
+    @classmethod
+    def of(cls, stored: bytes) -> RollbackStatus:
+        return cls("complete") if stored == b"complete" else cls("failed", ErrorInfo.from_blob(stored))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"outcome": self.outcome, "error": None if self.error is None else self.error.as_dict()}
+
+
+@dataclass(frozen=True)
 class InstanceStatus(Dumped, Generic[Steps]):
     """How an instance is at one moment.
 
     Attributes:
-        status: queued, running, waiting, waitingForPause, paused, complete, errored or terminated.
+        status: queued, running, waiting, waitingForPause, paused, complete, errored or terminated. One that is rolled
+            back is running, as at Cloudflare, or waiting for a handler's next attempt.
         reason: why it does not move, where that needs an explanation: parked because ``run`` and the journal disagree,
             stalled, waiting for a slot of its workflow's limit, or nobody there to do the work. None otherwise.
-        error: why it errored.
-        rollback: always None; there are no rollbacks yet.
+        error: why it errored, or is rolled back.
+        rollback: how its rollback ended; None before, and where there was none.
+        is_rolling_back: whether handlers undo what it did.
         created_at, started_at, ended_at: aware moments in UTC; ``created_at`` survives a restart.
         paused_at: since when it is paused or pausing.
         steps: what it has done so far and what is open, in the order ``run`` asked for it; further pages are read
@@ -93,7 +116,8 @@ class InstanceStatus(Dumped, Generic[Steps]):
     steps: Steps
     generation: str
     stored: dataclasses.InitVar[Mapping[str, bytes | None]]
-    rollback: None = None
+    rollback: RollbackStatus | None = None
+    is_rolling_back: bool = False
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     params: Any = decoded("params", lambda status: codec.decode(status.stored["params"] or b""))  # noqa: RUF009
     output: Any = decoded("output", lambda status: _output(status.stored["out"]))  # noqa: RUF009
@@ -108,8 +132,17 @@ class InstanceStatus(Dumped, Generic[Steps]):
         """Whether ``run`` has returned."""
         return self.__dict__["stored"]["out"] is not None
 
+    @property
+    def shown_status(self) -> str:
+        """For people: as ``status``, and ``rollingBack`` where that is so."""
+        return (
+            "rollingBack"
+            if self.is_rolling_back and self.status in (Status.RUNNING, Status.WAITING)
+            else str(self.status)
+        )
+
     def as_dict(self, *, outputs: bool = True) -> dict[str, Any]:
-        """As JSON can hold it, with moments as text; the command line's ``--json`` prints this.
+        """As JSON can hold it, with moments as text; the command line's ``--json`` prints this, with ``shown_status``.
 
         Args:
             outputs: with the steps' outputs. A value that cannot be read is a text that says so.
@@ -131,7 +164,8 @@ class InstanceStatus(Dumped, Generic[Steps]):
             "params": readable(lambda: self.params),
             "output": readable(lambda: self.output),
             "error": None if self.error is None else self.error.as_dict(),
-            "rollback": self.rollback,
+            "rollback": None if self.rollback is None else self.rollback.as_dict(),
+            "is_rolling_back": self.is_rolling_back,
             "warnings": list(self.warnings),
             "schedule": None if schedule is None else {"cron": schedule[0], "scheduled_at": iso(schedule[1])},
             "steps": [step.as_dict(outputs=outputs) for step in self.steps.known],
@@ -144,7 +178,8 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
     header = seen.header
     created = history.moment(header["created"])
     assert created is not None
-    error = header["err"]
+    cause, undone = header["rb"], header["undone"]
+    error = header["err"] or (cause if cause != b"terminate" else None)
     return InstanceStatus(
         id=seen.instance.id,
         workflow=seen.instance.workflow,
@@ -159,6 +194,8 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         steps=steps,
         generation=seen.text("gen"),
         metadata=Metadata.of(header["meta"]).values,
+        rollback=None if undone is None else RollbackStatus.of(undone),
+        is_rolling_back=cause is not None,
         stored={name: header[name] for name in ("params", "out", "warn", "sched")},
     )
 

@@ -19,18 +19,19 @@ from workflows.client.instance_event import InstanceEvent, checked_types
 from workflows.client.progress import Progress
 from workflows.client.reading import PAGE_BYTES, PAGE_ENTRIES, readable_records
 from workflows.client.requests import Request, check_known, unreadable
+from workflows.client.status import RollbackStatus
 from workflows.clock import monotonic
 from workflows.errors import ServerUnavailable
 from workflows.storage import journal
 from workflows.storage.cuts import is_cut_out
-from workflows.storage.journal import Cut, Start
+from workflows.storage.journal import Cut, RollingBack, Start
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Open
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import call_one, script
 
 _LOOK = script(Path(__file__).with_name("look.lua"))
-_FIELDS: Final = ("st", "gen", "started", "ended", "paused_at", "stood", "out", "err")
+_FIELDS: Final = ("st", "gen", "started", "ended", "paused_at", "stood", "out", "err", "undone")
 _TYPES: Final = {
     Status.QUEUED: "workflow_queued",
     Status.RUNNING: "workflow_running",
@@ -42,6 +43,8 @@ _TYPES: Final = {
     Status.TERMINATED: "workflow_terminated",
 }
 _LAST: Final = float("inf")
+_UNDONE: Final = 999_999_999
+"""In place of a step: how a rollback ended has been told."""
 _STANDING: Final = (Status.PAUSED, Status.WAITING_FOR_PAUSE)
 OUTAGE_PAUSE_SECONDS: Final = 0.2
 SHORTEST_PAUSE_SECONDS: Final = 0.02
@@ -89,7 +92,7 @@ class _Seen:
             )
         except ValueError:
             raise unreadable(instance) from None
-        self.output, self.error = header["out"] or None, header["err"] or None
+        self.output, self.error, self.undone = (header[name] or None for name in ("out", "err", "undone"))
 
     @property
     def is_last(self) -> bool:
@@ -201,6 +204,10 @@ class Subscription:
             if is_cut_out(self._cuts or (), place - 1, entry):
                 yield _Change(floor, Fact("", 0, 0, floor), behind)
                 continue
+            if isinstance(entry, RollingBack):
+                floor = max(floor, entry.at_ms)
+                yield _Change(floor, Fact("rollback_started", 0, 0, entry.at_ms), behind)
+                continue
             self._pages.pop(entry.seq, None)
             floor = max(floor, entry.at_ms)
             *before, last = self._untold(facts.of_entry(entry))
@@ -247,6 +254,10 @@ class Subscription:
         if seen.status is status:
             return
         if seen.status in FINAL:
+            if seen.undone is not None and self._told.steps.get(_UNDONE) < 0:
+                how = RollbackStatus.of(seen.undone)
+                type, details = ("rollback_errored", {"error": how.error}) if how.error else ("rollback_completed", {})
+                yield _Change(_LAST, Fact(type, _UNDONE, 0, seen.ended, details))
             error = None if seen.error is None else ErrorInfo.from_blob(seen.error)
             yield _moved(_LAST, seen.status, seen.ended, value=seen.output, error=error)
         else:

@@ -15,13 +15,15 @@ from workflows.replay.overrides import Overrides
 from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
 from workflows.storage.intake import new_instance
-from workflows.storage.journal import EventReceived, Start
+from workflows.storage.journal import EventReceived, RollingBack, Start
 from workflows.storage.keys import Instance
 from workflows.storage.messages import InvokeChild, WatchChild
 from workflows.storage.records import Asked, Decision, End, GivenUp, Open
 from workflows.values import codec, failure
 
 _NAMED = 10
+_NOT_YET = (False,) * 10
+"""What an open record of a step holds between its settings and whether it has a handler."""
 
 
 def decide(
@@ -77,6 +79,9 @@ def _end(replay: Replay) -> End:
             end = End("errored", error=failure.capture(exception))
         case None:
             raise AssertionError("a replay that has not ended has no end")
+    end.rollback = replay.rollback
+    if replay.is_terminated:
+        end.status = "terminated"
     asked = replay.unanswered()
     if len(asked) <= limits.SCRIPT_ELEMENTS:
         end.asked = list(map(told, asked))
@@ -98,8 +103,8 @@ def told_by_record(record: Open) -> str:
 def told_by_entry(blob: bytes) -> str:
     """The command that an entry answers or withdraws."""
     entry = journal.decode(blob)
-    if isinstance(entry, Start):
-        raise CorruptPayload("the journal holds a second start of the instance")
+    if isinstance(entry, Start | RollingBack):
+        raise CorruptPayload("the journal holds what can only come before or after this turn")
     kind = entry.command if isinstance(entry, journal.Withdrawn) else entry.kind
     return f"{entry.seq}|{kind}|{entry.count}|{entry.name}"
 
@@ -125,9 +130,10 @@ def _open(
         command = overrides.opening(instance, generation, command)
     values: list[Any] = [command.kind, seq, command.name, command.count, False]
     match command:
-        case Do():
+        case Do():  # or what undoes one
             queue = command.queue or app.definition(instance.workflow).queue
-            return Asked([*values, False, queue, command.config.timeout_ms, _wire(command.config)])
+            values += (False, queue, command.config.timeout_ms, _wire(command.config))
+            return Asked(values if command.rollback is None else [*values, *_NOT_YET, True])
         case Sleep():
             # A command that was detached and is awaited again keeps the moment it was due at first.
             due = replay.reopen_due(seq) or command.until_ms or False

@@ -25,16 +25,37 @@ from typing import Any, Final, NamedTuple, cast
 from workflows import limits
 from workflows.authoring.asking import OwnApp, StepFuture
 from workflows.authoring.callback import Callback
-from workflows.authoring.commands import Command, describe
+from workflows.authoring.commands import Command, Do, Undo, describe
+from workflows.authoring.context import running
 from workflows.authoring.event import ReceivedEvent, WorkflowEvent, moment
 from workflows.authoring.retries import StepConfig
 from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
-from workflows.errors import EventTimeout, NonDeterminismError, NonRetryableError, StepLimitReached, Suspended
+from workflows.errors import (
+    EventTimeout,
+    InstanceTerminated,
+    NonDeterminismError,
+    NonRetryableError,
+    StepLimitReached,
+    Suspended,
+)
+from workflows.replay.undoing import TERMINATED, Undoing
 from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
 from workflows.storage.cuts import generation_at
-from workflows.storage.journal import ChildEnded, Cut, Entry, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
+from workflows.storage.journal import (
+    ChildEnded,
+    Cut,
+    Entry,
+    EventReceived,
+    RollingBack,
+    Settled,
+    Slept,
+    Start,
+    TimedOut,
+    Undone,
+    Withdrawn,
+)
 from workflows.values import codec
 from workflows.values.failure import Failure, Place, locate
 from workflows.values.models import named
@@ -163,6 +184,7 @@ class Replay:
         self._voids: tuple[int, ...] = ()
         self._dues: dict[int, int] = {}
         self._gone_frozen: frozenset[int] | None = frozenset()
+        self._undoing: Undoing | None = None
 
     # For the engine
 
@@ -178,8 +200,25 @@ class Replay:
 
     @property
     def end(self) -> Returned | Raised | None:
-        """How ``run`` ended; None while it has not."""
-        return self._end
+        """How ``run`` ended; None while it has not, and while handlers undo what it did."""
+        return self._end if self._undoing is None or self._next_undo is None else None
+
+    @property
+    def rollback(self) -> str | bytes | None:
+        """What the end has to do with handlers, see ``records.End``."""
+        undoing = self._undoing
+        if undoing is None or not isinstance(self._end, Raised):
+            return None
+        return undoing.outcome if undoing.has_begun else "begin"
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether it is rolled back because somebody wanted it to end."""
+        return self._undoing is not None and self._undoing.is_terminated
+
+    @property
+    def _next_undo(self) -> Undo | None:
+        return None if self._undoing is None else self._undoing.next
 
     @property
     def labels(self) -> dict[str, str]:
@@ -209,13 +248,16 @@ class Replay:
                 elif self._end is None:
                     self._feed(entry)
                 else:
-                    self._check_asked(entry)
+                    self._feed_ended(entry)
                 self._position += 1
         self._ahead = frozenset()
 
     def snapshot(self) -> Snapshot:
         """What is open now."""
         if self._end is not None:
+            undo = self._next_undo
+            if undo is not None:
+                return Snapshot((undo.seq,), frozenset(), self._voids)
             return Snapshot((), frozenset(self._gone) | frozenset(self._open), self._voids)
         if self._gone_frozen is None:
             self._gone_frozen = frozenset(self._gone)
@@ -231,7 +273,10 @@ class Replay:
         Raises: KeyError.
         """
         asked = self._open.get(seq)
-        return asked.command if asked is not None else self._cancelled[seq]
+        if asked is not None:
+            return asked.command
+        undo = self._next_undo
+        return undo if undo is not None and undo.seq == seq else self._cancelled[seq]
 
     def is_cancelled(self, seq: int) -> bool:
         """Whether ``seq`` was given up for good; a detached wait may still be awaited again."""
@@ -240,7 +285,12 @@ class Replay:
     def callback(self, seq: int) -> Callback | None:
         """What to run for the step ``seq``; None for other commands, and once it is answered or cancelled."""
         asked = self._open.get(seq)
-        return asked.callback if asked is not None else None
+        if asked is not None:
+            return asked.callback
+        undo = self._next_undo
+        if self._undoing is None or undo is None or undo.seq != seq:
+            return None
+        return self._undoing.callback()
 
     def reopen_due(self, seq: int) -> int | None:
         """For a wait or sleep that is opened again after it was detached: when it was due, in ms."""
@@ -254,6 +304,8 @@ class Replay:
 
     def unanswered(self) -> list[Command]:
         """What ``run`` has asked for and what may still be open, or answered by an entry that was not fed."""
+        if self._undoing is not None and self._undoing.has_begun:
+            return []
         return [
             *[asked.command for asked in self._open.values()],
             *[self._cancelled[seq] for seq in sorted(self._gone)],
@@ -264,7 +316,7 @@ class Replay:
         """What an operator should know although the instance goes on."""
         found = list(self.loop.problems)
         dangling = self.dangling()
-        if dangling:
+        if dangling and not self.is_terminated:
             more = f" and {len(dangling) - _DANGLING_NAMED} more" if len(dangling) > _DANGLING_NAMED else ""
             found.append(
                 f"run() ended without waiting for {', '.join(dangling[:_DANGLING_NAMED])}{more}. "
@@ -291,6 +343,9 @@ class Replay:
 
     def enter(self, name: object) -> None:
         if guard.current() is not self:
+            attempt = running.get()
+            if attempt is not None and attempt.forward is not None:
+                raise NonRetryableError("Cannot execute steps during rollback phase")
             # Not retryable, so that the outer step fails at once with this text.
             raise NonRetryableError(
                 f'The step "{name}" was asked for inside the callback of another step, or outside run(). Steps cannot '
@@ -325,6 +380,11 @@ class Replay:
             self._waits[command.seq] = future
         return future
 
+    def on_rollback(self, command: Do, callback: Callback, handler: Callback) -> None:
+        if self._undoing is None:
+            self._undoing = Undoing()
+        self._undoing.handled(command, callback, handler)
+
     def cancelled(self, command: Command) -> None:
         if self._closed or self._end is not None:
             return
@@ -349,6 +409,9 @@ class Replay:
             raise NonDeterminismError(f"The journal holds {_told(entry)} before the start of the instance.")
         elif kind is Withdrawn:
             self._check_withdrawn(cast(Withdrawn, entry))
+            return
+        elif kind is RollingBack:
+            self._roll_back(cast(RollingBack, entry))
             return
         elif not self._answer(cast(_Answer, entry)):
             return
@@ -377,6 +440,8 @@ class Replay:
     def _answer(self, entry: _Answer) -> bool:
         """Resolve the future of the command that ``entry`` answers; False if the entry is void."""
         asked = self._open.get(entry.seq)
+        if type(entry) is Settled and entry.rollback:
+            self._note_begun(entry)
         if asked is None:
             self._check_same(entry, self._withdrawn_command(entry))
             self._make_void(entry)
@@ -445,6 +510,10 @@ class Replay:
         asked = self._open.get(entry.seq)
         command = asked.command if asked is not None else self._withdrawn_command(entry)
         self._check_same(entry, command)
+        if entry.rollback:
+            self._note_begun(entry)
+        if entry.is_ended:
+            return  # the next turn is about what comes before the end
         if asked is not None:
             # A detached wait may have been taken up again by an entry that came in before this one.
             if entry.seq not in self._waits or not self.loop.removals:
@@ -458,10 +527,51 @@ class Replay:
             self._gone.discard(entry.seq)
             self._gone_frozen = None
 
+    # After the end of run
+
+    def _feed_ended(self, entry: Entry) -> None:
+        if isinstance(entry, RollingBack):
+            self._roll_back(entry)
+        elif isinstance(entry, Undone):
+            undoing, undo = self._undoing, self._next_undo
+            if undoing is None or undo is None or undo.seq != entry.seq:
+                raise NonDeterminismError(
+                    f"The journal holds {_told(entry)} as step {entry.seq} (entry {self._position}), but by then there "
+                    "is no such step to undo. Run the code the instance was started with, or restart it."
+                )
+            self._check_same(entry, undo)
+            undoing.undone(entry)
+        else:
+            self._check_asked(entry)
+            if isinstance(entry, Settled | Withdrawn) and entry.rollback:
+                self._note_begun(entry)
+
+    def _note_begun(self, entry: Settled | Withdrawn) -> None:
+        if self._undoing is None:
+            self._undoing = Undoing()
+        self._undoing.note(entry)
+
+    def _roll_back(self, entry: RollingBack) -> None:
+        """From here on what was done is undone."""
+        undoing = self._undoing = self._undoing or Undoing()
+        if entry.is_terminated:
+            self._end = Raised(InstanceTerminated(TERMINATED))
+            self.loop.drop()
+        if undoing.has_begun:
+            raise NonDeterminismError(f"The journal says again, at entry {self._position}, that run() has failed.")
+        if not isinstance(self._end, Raised):
+            raise NonDeterminismError(
+                f"The journal says that run() has failed by entry {self._position}, but this code "
+                f"{'goes on' if self._end is None else 'has returned'}. Run the code the instance was started with, or "
+                "restart it."
+            )
+        cuts, generation = self._cuts, self._generation
+        undoing.begin(entry, self._end.exception, self._asked, lambda seq: generation_at(cuts, seq, generation))
+
     def _check_asked(self, entry: Entry) -> None:
         """After the end: refuse an entry about what this code has never asked for, so that code which was cut short
         does not pass for code which is done."""
-        if isinstance(entry, Start):
+        if isinstance(entry, Start | RollingBack):
             raise NonDeterminismError("The journal holds a second start of the instance.")
         asked = self._open.get(entry.seq)
         command = asked.command if asked is not None else self._cancelled.get(entry.seq)
@@ -476,7 +586,7 @@ class Replay:
 
     def _withdrawn_command(self, entry: Entry) -> Command:
         """The cancelled command that ``entry`` speaks of; anything else is a disagreement."""
-        assert not isinstance(entry, Start)
+        assert not isinstance(entry, Start | RollingBack)
         command = self._cancelled.get(entry.seq)
         if command is not None:
             return command
@@ -492,7 +602,7 @@ class Replay:
         )
 
     def _check_same(self, entry: Entry, command: Command) -> None:
-        assert not isinstance(entry, Start)
+        assert not isinstance(entry, Start | RollingBack)
         kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
         if kind != command.kind or entry.name != command.name or entry.count != command.count:
             raise NonDeterminismError(
@@ -532,8 +642,8 @@ def _shown(command: Command) -> str:
 
 
 def _told(entry: Entry) -> str:
-    if isinstance(entry, Start):
-        return "the start"
+    if isinstance(entry, Start | RollingBack):
+        return "the start" if isinstance(entry, Start) else "the begin of a rollback"
     if isinstance(entry, Withdrawn):
         return f"the withdrawal of {describe(entry.command, entry.name, entry.count)}"
     return f"the answer to {describe(entry.kind, entry.name, entry.count)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workflows.storage.journal import Answer, Cut, Entry, EventReceived, Start, Withdrawn
+from workflows.storage.journal import Answer, Cut, Entry, EventReceived, RollingBack, Start, Withdrawn
 
 
 def cuts_of(entries: Sequence[Entry]) -> tuple[Cut, ...]:
@@ -17,9 +17,11 @@ def cuts_of(entries: Sequence[Entry]) -> tuple[Cut, ...]:
     return start.cuts if isinstance(start, Start) else ()
 
 
-def is_cut_out(cuts: Sequence[Cut], at: int, entry: Answer) -> bool:
-    """Whether an entry, which stands at this place, is about what is to be asked for anew."""
-    return any(at < cut.upto and (entry.seq >= cut.seq or isinstance(entry, Withdrawn)) for cut in cuts)
+def is_cut_out(cuts: Sequence[Cut], at: int, entry: Answer | RollingBack) -> bool:
+    """Whether an entry, which stands at this place, is about what is to be asked for anew, or was the end of a life."""
+    if isinstance(entry, Withdrawn | RollingBack):
+        return any(at < cut.upto for cut in cuts)
+    return any(at < cut.upto and entry.seq >= cut.seq for cut in cuts)
 
 
 def kept(entries: Sequence[Entry]) -> Sequence[Entry | None]:
@@ -39,7 +41,7 @@ def kept(entries: Sequence[Entry]) -> Sequence[Entry | None]:
         entry = entries[at]
         if isinstance(entry, Start):
             continue
-        if is_cut_out(cuts, at, entry):
+        if isinstance(entry, RollingBack) or is_cut_out(cuts, at, entry):
             found[at] = None
             continue
         names: set[int | tuple[str, int, int]] = {entry.seq}

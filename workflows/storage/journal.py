@@ -75,14 +75,40 @@ class _Answer:
 
 @dataclass(slots=True)
 class Settled(_Answer):
-    """A step ended: exactly one of ``value`` (codec blob) and ``error`` (failure blob) is set."""
+    """A step ended: exactly one of ``value`` (codec blob) and ``error`` (failure blob) is set.
+
+    Attributes:
+        rollback: it was begun with a handler that undoes it.
+    """
 
     value: bytes | None = None
     error: bytes | None = None
     attempts: int = 1
     failures: tuple[tuple[int, int, int, bytes], ...] = ()
     config: bytes | None = None
+    rollback: bool = False
     kind: ClassVar[str] = "do"
+
+
+@dataclass(slots=True)
+class Undone(Settled):
+    """The handler of a step ended, well or not; name and count are the step's."""
+
+    kind: ClassVar[str] = "rb"
+
+
+@dataclass(slots=True)
+class RollingBack:
+    """The instance has failed or is to be terminated, and nothing of it is open: from here on handlers run.
+
+    Everything that was begun is answered or withdrawn before this entry, so which handlers there are follows from it.
+
+    Attributes:
+        is_terminated: it was not ``run`` that failed.
+    """
+
+    at_ms: int
+    is_terminated: bool = False
 
 
 @dataclass(slots=True)
@@ -131,16 +157,23 @@ class ChildEnded(_Answer):
 
 @dataclass(slots=True)
 class Withdrawn(_Answer):
-    """A command was cancelled before it was answered. Never fed: it asserts "cancelled by here"."""
+    """A command was cancelled before it was answered. Never fed: it asserts "cancelled by here".
+
+    Attributes:
+        rollback: it was to be undone by a handler.
+        is_ended: it was not ``run`` that gave it up, but the end of the instance.
+    """
 
     command: str = "do"
     attempts: int = 0
     due_ms: int | None = None
+    rollback: bool = False
+    is_ended: bool = False
     kind: ClassVar[str] = "withdrawn"
 
 
 Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
-Entry = Start | Answer
+Entry = Start | RollingBack | Answer
 
 
 def encode_settled(
@@ -156,8 +189,10 @@ def encode_settled(
     error: bytes | None = None,
     failures: list[list[Any]] | None = None,
     config: bytes | None = None,
+    kind: str = Settled.kind,
+    rollback: bool = False,
 ) -> bytes:
-    """The one kind of entry a worker writes itself; all others are built inside scripts."""
+    """What a worker writes itself, of a step or of what undoes it; all other entries are built inside scripts."""
     body: dict[str, Any] = {"q": seq, "n": name, "c": count, "t": at_ms, "s": started_at_ms, "a": attempts}
     if value is not None:
         body["v"] = value
@@ -167,7 +202,9 @@ def encode_settled(
         body["f"] = failures
     if config is not None:
         body["g"] = config
-    return FORMAT + b"S" + nonce.encode() + msgpack.packb(body, use_bin_type=False)
+    if rollback:
+        body["rb"] = True
+    return FORMAT + (b"B" if kind == Undone.kind else b"S") + nonce.encode() + msgpack.packb(body, use_bin_type=False)
 
 
 def cuts_from(values: Iterable[Sequence[Any]]) -> tuple[Cut, ...]:
@@ -216,16 +253,19 @@ def decode(blob: bytes) -> Entry:
         body = unpack_plain(blob[HEADER_BYTES:], raw=True)
         if kind == b"0":
             return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"), cuts_from(body.get(b"cu") or ()))
+        if kind == b"R":
+            return RollingBack(int(body[b"t"]), bool(body.get(b"te")))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
-            case b"S":
-                return Settled(
+            case b"S" | b"B":
+                return (Settled if kind == b"S" else Undone)(
                     *key,
                     value=body.get(b"v"),
                     error=body.get(b"x"),
                     attempts=int(body.get(b"a", 1)),
                     failures=_failures(failures) if (failures := body.get(b"f")) else (),
                     config=body.get(b"g"),
+                    rollback=bool(body.get(b"rb")),
                 )
             case b"T":
                 return Slept(*key)
@@ -252,7 +292,12 @@ def decode(blob: bytes) -> Entry:
                 due = body.get(b"due")
                 attempts = int(body.get(b"a") or 0)
                 return Withdrawn(
-                    *key, command=body[b"k"].decode(), attempts=attempts, due_ms=None if due is None else int(due)
+                    *key,
+                    command=body[b"k"].decode(),
+                    attempts=attempts,
+                    due_ms=None if due is None else int(due),
+                    rollback=bool(body.get(b"rb")),
+                    is_ended=bool(body.get(b"e")),
                 )
     except CorruptPayload:
         raise

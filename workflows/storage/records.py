@@ -41,6 +41,7 @@ HEADER: Mapping[str, str] = {
     "paused_at": "ms",
     "reason": "why it is paused or was struck",
     "ended": "ms",
+    "rb": "it is rolled back: why, the failure blob of its error, or terminate",
     "declined": "how often a worker did not know its workflow",
 }
 """The header of an instance, a hash. No field, or an empty one, is the default: no text, 0. Others are left alone."""
@@ -212,6 +213,15 @@ class OpenStep(_Open):
     """In ms, of the attempt that is held or was held last."""
     failures: Sequence[Any] = ()
     """The last few, each attempt, begun, ended, failure blob."""
+    rollback: bool = False
+    """A handler undoes it."""
+
+
+@dataclass(slots=True)
+class OpenUndo(OpenStep):
+    """A handler that undoes a step; name and count are that step's."""
+
+    kind: ClassVar[str] = "rb"
 
 
 @dataclass(slots=True)
@@ -244,8 +254,8 @@ class OpenChild(_Open):
     id: str = ""
 
 
-Open = OpenStep | OpenSleep | OpenWait | OpenChild
-OPEN: Mapping[str, type[Open]] = {one.kind: one for one in (OpenStep, OpenSleep, OpenWait, OpenChild)}
+Open = OpenStep | OpenUndo | OpenSleep | OpenWait | OpenChild
+OPEN: Mapping[str, type[Open]] = {one.kind: one for one in (OpenStep, OpenUndo, OpenSleep, OpenWait, OpenChild)}
 _VALUES = {kind: [(value.name, value.type == "str") for value in fields(one)] for kind, one in OPEN.items()}
 """Names, and whether each is a text."""
 
@@ -310,6 +320,8 @@ class End:
         warnings: codec blob.
         asked: what ``run`` has asked for and not got, each ``seq|kind|count|name``; None: too much for one call.
         compared: how long the journal was when the worker compared that itself; None: it has not.
+        rollback: ``begin``: first it is rolled back. ``none``: it would have been, but nothing was begun that has a
+            handler. ``complete``, or the failure blob of what stopped it. None: it has nothing to do with handlers.
     """
 
     status: str
@@ -318,6 +330,7 @@ class End:
     warnings: bytes | None = None
     asked: list[str] | None = None
     compared: int | None = None
+    rollback: str | bytes | None = None
 
     def wire(self) -> dict[str, Any]:
         compared = -1 if self.asked is None and self.compared is None else self.compared  # -1: as long as no journal
@@ -328,6 +341,7 @@ class End:
             "w": self.warnings,
             "q": self.asked,
             "l": compared,
+            "rb": self.rollback,
         }
         return {name: value for name, value in every.items() if value is not None}
 

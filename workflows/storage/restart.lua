@@ -30,7 +30,7 @@ elseif ended then
   redis.call('RPOP', I.j)
   I.len = I.len - 1
 end
-redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood')
+redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood', 'rb')
 instance.set(I, 'gen', A.gen)
 instance.set(I, 'pos', 0)
 instance.set(I, 'strikes', 0)

@@ -38,7 +38,8 @@ _Q, _R, _W, _P, _S = Status.QUEUED, Status.RUNNING, Status.WAITING, Status.WAITI
 # (status, happening) -> statuses that may follow. A happening that is missing has no effect there.
 TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_Q, "begin"): frozenset({_R}),  # claim.lua
-    (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED}),  # commit.lua, settle.lua
+    # commit.lua, settle.lua; terminated once it has been rolled back
+    (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED, Status.TERMINATED}),
     (_R, "settle"): frozenset({_R, _W}),  # settle.lua: a retry that backs off leaves nothing open
     (_W, "wake"): frozenset({_Q, _R, _W}),  # fire.lua, send_event.lua, child_ended.lua; queued if it needs a slot
     (_Q, "pause"): frozenset({_S}),  # pause.lua
@@ -47,7 +48,9 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_P, "settle"): frozenset({_P, _S}),  # the last attempt in flight makes it paused
     (_P, "resume"): frozenset({_R}),  # resume.lua cancels the pause; an attempt is held, so it is running
     (_S, "resume"): frozenset({_Q, _R, _W}),
-    **{(status, "terminate"): frozenset({Status.TERMINATED}) for status in LIVE},  # terminate.lua
+    (_Q, "terminate"): frozenset({Status.TERMINATED}),  # terminate.lua
+    **{(status, "terminate"): frozenset({Status.TERMINATED, _Q, _R}) for status in (_R, _W, _P)},  # rolled back first
+    (_S, "terminate"): frozenset({Status.TERMINATED, _Q, _R, _W}),  # also a rollback that was paused
     **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua
     (_Q, "grant"): frozenset({_Q, _R, _W}),  # grant.lua; continue.lua, where mail was for nobody
     (_Q, "limit"): frozenset({_Q, _R, _W}),  # limit.lua: there is none any more

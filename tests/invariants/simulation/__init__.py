@@ -25,6 +25,7 @@ form on the server as well, which begins each life with an order of its own for 
     checks.py         what must hold after every step, by the numbers of docs/invariants.md;
     places.py         of the keys of shards,
     mail.py           of events,
+    undone.py         of handlers,
     slots.py          of limits on those that run, with what is done about them
     oracle.py         what a replay of the journal says must be there
     mutant.py         a defence that is taken away for the length of a run

@@ -11,6 +11,7 @@ from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
 from tests.invariants.simulation.seen import Answer, Seen, State, state_of
 from tests.invariants.simulation.slots import check_i13_slots
+from tests.invariants.simulation.undone import check_what_was_begun_is_undone_in_reverse
 from tests.invariants.simulation.violation import Violation, demand
 from tests.invariants.simulation.world import World
 from workflows.replay.replay import Raised, Returned
@@ -34,6 +35,7 @@ HAPPENINGS = {
     "pause": ("pause",),
     "resume": ("resume",),
     "terminate": ("terminate",),
+    "rollback": ("terminate",),
     "restart": ("restart",),
     "cut": ("restart",),
     "continue": ("wake", "settle", "pause", "grant"),
@@ -77,6 +79,8 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
             check_i1_a_result_is_of_who_held_the_step(before, blob)
         check_i6_events_come_in_order(before, seen)
         check_i5_paused_time_stands_still(world, before, seen)
+        if seen.is_rolling_back and not before.is_rolling_back:
+            demand(not seen.text("want"), "it is rolled back while its time stands still")
     else:
         demand(kind in ("restart", "cut"), f"a new generation by {kind}")
         check_i3_a_restart_keeps_what_it_says(before, seen)
@@ -142,16 +146,22 @@ def check_instance(world: World, state: State, seen: Seen) -> None:
     oracle = oracle_of(world, seen)
     check_i1_a_step_has_one_result(seen, oracle)
     check_i7_results_are_of_what_the_journal_says(seen, oracle)
-    check_i6_an_event_is_kept_or_delivered_once(world, seen, oracle)
+    if not seen.is_rolling_back:
+        check_i6_an_event_is_kept_or_delivered_once(world, seen, oracle)
+    check_what_was_begun_is_undone_in_reverse(seen, oracle)
     prefix = oracle.prefixes[seen.position]
     if seen.ended:
         check_i8_nothing_is_left_of_what_has_ended(seen)
         check_i12_what_is_left_over_is_known(state, seen)
         check_i7_the_end_is_that_of_run(seen, prefix)
         return
-    demand(prefix.end is None, "run() has ended, the instance has not")
+    demand(prefix.end is None or seen.is_rolling_back, "run() has ended, the instance has not")
     is_contradicted = world.is_short and seen.instance.workflow == "shortened"
     demand(seen.text("want") != "park" or is_contradicted, f"parked: {seen.text('reason')}")
+    if "clear" in seen.rest:
+        check_i12_what_is_left_over_is_known(state, seen)
+        demand(not seen.text("turn"), "a turn while what is open is taken back")
+        return  # what is open is being taken back
     wanted = check_i7_open_is_what_run_waits_for(seen, oracle)
     for seq, record in seen.records.items():
         if seq in wanted:
@@ -173,12 +183,15 @@ def check_i8_nothing_is_left_of_what_has_ended(seen: Seen) -> None:
 def check_i7_open_is_what_run_waits_for(seen: Seen, oracle: Oracle) -> set[int]:
     """Returns: what a replay waits for."""
     records, prefix = seen.records, oracle.prefixes[seen.position]
+    if seen.is_rolling_back and seen.journal[seen.position :][:1] and seen.journal[seen.position][1:2] == b"R":
+        demand(not records, f"{sorted(records)} are open when handlers begin")
+        return set()
     # A void answer in the tail may be of a wait that is open again: it was detached, and is awaited once more.
     late = (
         {
             journal.decode(blob).seq  # type: ignore[union-attr]
             for at, blob in enumerate(seen.journal)
-            if at >= seen.position and blob[1:2] not in (b"0", b"W")
+            if at >= seen.position and blob[1:2] not in (b"0", b"W", b"R")
         }
         - {seq for seq in oracle.void_steps(seen.position) if seq in records}
     )
@@ -255,7 +268,7 @@ def check_i10_a_record_is_moved_by_something(world: World, state: State, seen: S
             )
             demand(f"{record.by}|a|{who}|{record.token}" in state.held, f"step {seq} is held by nobody")
         case OpenSleep() | OpenWait() | OpenStep(state="back"):
-            kind = {"sleep": "s", "wait": "w", "do": "b"}[record.kind]
+            kind = {"sleep": "s", "wait": "w", "do": "b", "rb": "b"}[record.kind]
             armed = f"{kind}|{who}" in state.timers
             demand(armed or seen.text("want") or "walk" in seen.rest, f"step {seq} waits without a timer")
 

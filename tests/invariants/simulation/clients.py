@@ -96,8 +96,10 @@ def next_control(world: World) -> str:
     if kind == "pause":
         return control(world, kind, instance, PAUSE, {})
     cid = f"{kind}{len(world.controls)}"
+    if kind == "rollback":
+        return roll_back(world, instance, cid)
     if kind == "terminate":
-        return control(world, kind, instance, TERMINATE, {"cid": cid, "x": STOPPED})
+        return control(world, kind, instance, TERMINATE, {"cid": cid, "x": STOPPED, "cut": STOPPED})
     from_ = cut_of(world, instance) if kind == "cut" else {}
     said = f" from step {from_['seq']}" if from_ else ""
     call = restart_call(world.keys, instance, {"cid": cid, "gen": world.generation(), **from_})
@@ -110,6 +112,18 @@ def cut_of(world: World, instance: Instance) -> dict[str, Any]:
     counting = [entry for entry in seen.counting if isinstance(entry, Answer)]
     asked = sorted({*seen.records, *(entry.seq for entry in counting)})
     return {"seq": world.rng.choice(asked), "of": seen.generation} if asked else {}
+
+
+def roll_back(world: World, instance: Instance, cid: str) -> str:
+    before = world.state.instances[instance.workflow, instance.id]
+
+    def answered(answer: Any) -> None:
+        seen = None if world.is_spoilt(instance.workflow, instance.id) else reading.look_one(world, instance)
+        if seen is not None and seen.generation == before.generation and answer == b"terminated":
+            demand(seen.ended or seen.is_rolling_back, "it is to be rolled back, and is not")
+
+    arguments = {"cid": cid, "x": STOPPED, "cut": STOPPED, "rb": 1}
+    return f"{instance.id} {send(world, 'rollback', call_one(world.keys, TERMINATE, instance, arguments), answered)}"
 
 
 def control(world: World, kind: str, instance: Instance, which: Script, arguments: dict[str, Any]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from tests.invariants.programs import app
 from tests.invariants.simulation.seen import Seen
 from tests.invariants.simulation.violation import Violation
+from workflows.authoring.callback import Callback
 from workflows.authoring.commands import Command
+from workflows.authoring.rollback import RollbackCallback
 from workflows.errors import NonDeterminismError
 from workflows.replay.replay import Raised, Replay, Returned
 from workflows.replay.start import replay_of
@@ -37,6 +39,7 @@ class Oracle:
         self.prefixes = [Prefix({}, frozenset(), None, 0)]
         self.expected_inputs: dict[int, tuple[Any, ...]] = {}
         self.void_entries: set[int] = set()
+        self.handled: set[int] = set()
 
     def feed(self, blob: bytes) -> None:
         at = len(self.blobs)
@@ -52,9 +55,11 @@ class Oracle:
         self.blobs.append(blob)
         pending = {seq: _told(replay.command(seq)) for seq in snapshot.pending}
         for seq in snapshot.pending:
+            if getattr(replay.command(seq), "rollback", None) is not None:
+                self.handled.add(seq)
             callback = replay.callback(seq)
             if callback is not None:
-                self.expected_inputs[seq] = callback.args
+                self.expected_inputs[seq] = inputs_of(callback)
         asked = {*snapshot.gone, *self.prefixes[-1].cancelled, getattr(entry, "seq", 0)}
         cancelled = frozenset(seq for seq in asked if replay.is_cancelled(seq))
         self.prefixes.append(Prefix(pending, cancelled, replay.end, len(snapshot.voids)))
@@ -62,10 +67,17 @@ class Oracle:
     def void_steps(self, start: int) -> set[int]:
         """Steps with an answer in vain, from entry ``start`` on."""
         entries = [journal.decode(self.blobs[at]) for at in self.void_entries if at >= start]
-        return {entry.seq for entry in entries if not isinstance(entry, journal.Start)}
+        return {entry.seq for entry in entries if not isinstance(entry, journal.Start | journal.RollingBack)}
 
     def close(self) -> None:
         self._replay.close()
+
+
+def inputs_of(callback: Callback) -> tuple[Any, ...]:
+    """What a result is made of here: the arguments of a step, or what its handler is told."""
+    if isinstance(callback, RollbackCallback):
+        return (callback.output, str(callback.error))
+    return callback.args
 
 
 def _told(command: Command) -> tuple[str, str, int, Any]:

@@ -12,7 +12,6 @@ from unittest import mock
 
 import redis as redis_py
 
-from tests.invariants.programs import HANGS
 from tests.invariants.simulation import accidents, checks, clients, garbage, orchestrators, workers
 from tests.invariants.simulation import scheduling as schedule_moves
 from tests.invariants.simulation import slots as slot_moves
@@ -131,7 +130,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
         if node.queued():
             yield 8, "work", partial(workers.work, world, node)
         for attempt in node.hand.running:
-            if attempt.name != HANGS or attempt.context.cancelled.is_set():
+            if not workers.hangs(attempt) or attempt.context.cancelled.is_set():
                 yield 5, "end", partial(workers.end, world, node, attempt)
         yield 0.4, "beat", partial(workers.beat, world, node)
     if intents:
@@ -254,7 +253,7 @@ def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]]
         if node.queued():
             return "work", partial(workers.work, world, node, 100)
         for attempt in node.hand.running:
-            if attempt.name != HANGS:
+            if not workers.hangs(attempt):
                 return "end", partial(workers.end, world, node, attempt, kindly=True)
     for node in world.nodes:
         if node.engine.lease._former:

@@ -63,6 +63,11 @@ class Seen:
         return cuts.kept([journal.decode(blob) for blob in self.journal])
 
     @property
+    def is_rolling_back(self) -> bool:
+        """Whether handlers run, or are going to."""
+        return "rb" in self.header
+
+    @property
     def rest(self) -> dict[str, Any]:
         """What is left over, by the names that ``parts/instance.lua`` has for it."""
         stored = self.header.get("rest", b"")

@@ -28,13 +28,12 @@ class Setup:
 def setup_of(rng: random.Random) -> Setup:
     about_events = rng.random() < 0.35
     names = programs.WAITING if about_events else programs.NAMES
+    kinds = ("pause", "restart", "cut", "terminate", "rollback")
     deadly = rng.random() < 0.15
     return Setup(
         programs=tuple(rng.choice(names) for _ in range(rng.choice((1, 1, 2, 3)))),
         faults=rng.choice((6, 9, 12) if deadly else (0, 0, 1, 2, 3, 6)),
-        controls=tuple(
-            rng.choices(("pause", "restart", "cut", "terminate"), (6, 2, 3, 1), k=rng.choice((0, 0, 1, 2, 3)))
-        ),
+        controls=tuple(rng.choices(kinds, (6, 2, 3, 1, 1), k=rng.choice((0, 0, 1, 2, 3)))),
         events=rng.choice((2, 3, 5) if about_events else (0, 1, 2)),
         steps=rng.randint(15, 60),
         warm=rng.choice((0, 1, 10_000, 10_000)),

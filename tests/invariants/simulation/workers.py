@@ -9,6 +9,7 @@ from tests.invariants.programs import FLAKY, HANGS
 from tests.invariants.simulation import orchestrators
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.node import Node
+from tests.invariants.simulation.oracle import inputs_of
 from tests.invariants.simulation.world import World
 from worker.attempt import Attempt, Outcome
 from workflows.authoring import retries
@@ -34,10 +35,15 @@ def claim(world: World, node: Node, rung: list[str]) -> str:
     return f"{node.name} {' '.join(map(short, members))}: {node.claim(members)}"
 
 
+def hangs(attempt: Attempt) -> bool:
+    """Whether it never ends by itself."""
+    return attempt.name == HANGS and attempt.kind == "do"
+
+
 def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> str:
     what = f"{node.name} {attempt.name} (step {attempt.seq}) of {attempt.instance.id}"
     fails = attempt.name == FLAKY and world.rng.random() < (0.2 if kindly else 0.5)
-    if fails or attempt.name == HANGS:
+    if fails or hangs(attempt):
         blob = failure.capture(RuntimeError("flaky"))
         failed = attempt.failed + 1
         delay = None
@@ -46,7 +52,12 @@ def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> 
         node.hand.end(attempt, Outcome(error=blob, retry_delay_ms=delay))
         return f"{what} fails"
     world.results += 1
-    value = {"x": world.results, "in": list(attempt.callback.args), "gen": attempt.generation, "by": attempt.token}
+    value = {
+        "x": world.results,
+        "in": list(inputs_of(attempt.callback)),
+        "gen": attempt.generation,
+        "by": attempt.token,
+    }
     node.hand.end(attempt, Outcome(value=codec.encode(value, what="a result")))
     return f"{what} gives {world.results}"
 
@@ -58,7 +69,7 @@ def drain(world: World, node: Node) -> str:
 
     def meanwhile() -> None:
         for attempt in list(node.hand.running):
-            if attempt.name != HANGS and world.rng.random() < 0.7:
+            if not hangs(attempt) and world.rng.random() < 0.7:
                 world.trace.append(f"      {end(world, node, attempt)}")
 
     said = node.drain(world.rng.choice((0, 1, 3, 6)), meanwhile)

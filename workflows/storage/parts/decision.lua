@@ -1,4 +1,4 @@
--- uses: pump mailbox ending
+-- uses: pump mailbox ending undoing
 -- What `run` has decided, applied. Its fields are those of `Decision` in records.py.
 local decision = {}
 
@@ -8,7 +8,7 @@ function decision.open(I, asked, born)
   if born then return record.begin(I, asked[1], born.worker, born.token) end
   local r = record.of(asked[1])
   r.asked = NOW
-  if r.kind == 'do' then
+  if record.is_step(r) then
     r.attempts, r.failed, r.deaths, r.losses = 0, 0, 0, 0
     record.back_to_due(I, r)
   elseif r.kind == 'child' then
@@ -54,7 +54,13 @@ local LOOK = {}
 function decision.apply(I, D, f, born)
   if D.e then
     instance.set(I, 'pos', f)
-    ending.finish(I, D.e.st, D.e)
+    if D.e.rb == 'begin' then
+      undoing.begin(I, D.e.x)
+    elseif D.e.rb then
+      undoing.done(I, D.e)
+    else
+      ending.finish(I, D.e.st, D.e)
+    end
     return false
   end
   local tail = I.len == f
@@ -75,7 +81,7 @@ end
 
 -- Rarely:
 
-local ENTRY_KIND = {S = 'do', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
+local ENTRY_KIND = {S = 'do', B = 'rb', T = 'sleep', X = 'wait', E = 'wait', C = 'child'}
 
 -- What is open, or answered from entry `f` on, although the code that ends the instance has never asked for it: code
 -- which was cut short must not pass for code which is done. `e.q` is what it asked for. Nil when there is nothing, `LOOK`

@@ -42,12 +42,12 @@ end
 -- Tells those who wait for the end to look; channels are shared by all databases (Keyspace.ended_channel).
 function ending.announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
 
--- Takes back open records of a life that has ended, and says so in its journal.
-function ending.withdraw_some(I)
+-- Takes back open records of a life that has ended, or of one that is going to be rolled back, and says so in its journal.
+function ending.withdraw_some(I, live)
   local found, more, fields = record.some(I, '0')
   for _, r in ipairs(found) do
-    record.unlist(I, r)
-    record.answer(I, 'W', r, {k = r.kind})
+    if live then record.disarm(I, r) else record.unlist(I, r) end
+    record.answer(I, 'W', r, {k = r.kind, e = live})
   end
   if #fields > 0 then redis.call('HDEL', I.o, unpack(fields)) end
   I.bad, I.rest.clear = nil, more and 1 or nil
@@ -90,7 +90,7 @@ function ending.finish(I, status, outcome, x)
   instance.set_status(I, status)
   instance.set(I, 'ended', NOW)
   instance.set(I, 'want', '')
-  journal.append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, t = NOW})
+  journal.append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, rb = outcome.rb, t = NOW})
   redis.call('ZADD', shard.retire, NOW + instance.retention(I, status), instance.retire_member(I))
   ending.tell_some(I, {v = outcome.v, x = x or outcome.x, st = status})
   ending.announce(I, status)

@@ -34,11 +34,17 @@ function pausing.hold(I, want)
   return not I.rest.walk and held or nil
 end
 
--- Lets time go on from where it stood.
-function pausing.release(I)
+-- Time goes on from where it stood; what waited for that is up to the caller.
+function pausing.go_on(I)
   local paused_at = tonumber(redis.call('HGET', I.h, 'paused_at')) or NOW
   instance.set(I, 'stood', I.stood + math.max(0, NOW - paused_at))
   instance.set(I, 'want', '')
+  instance.set(I, 'reason', '')
+end
+
+-- Lets time go on.
+function pausing.release(I)
+  pausing.go_on(I)
   I.rest.walk = '0'
   pausing.walk(I)
 end

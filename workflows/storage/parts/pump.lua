@@ -28,6 +28,12 @@ local function pump(I)
     write_due(I, 1)
     return
   end
+  -- Until nothing is open any more there is nothing to hand out.
+  if I.rest.clear then
+    write_due(I, 1)
+    instance.set_status(I, 'running')
+    return
+  end
   -- A decision is taken relative to the one before, so that one has to be applied whole.
   if I.len > I.pos and I.turn == '' and not I.rest.at then turn.open(I) end
   if I.rest.due and budget > 0 then

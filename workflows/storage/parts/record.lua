@@ -10,6 +10,7 @@
 --   due       ms when it fires or is tried again   deaths, losses   workers that ended while they held it
 --   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
+--   rollback  a handler undoes it: 'rb' is the kind of those handlers, whose records are those of steps
 local record = {}
 
 function record.held_member(I, worker, kind, seq, token)
@@ -35,12 +36,15 @@ end
 -- be read. For results, which need no more of it.
 function record.held(I, seq, worker, token)
   local ok, v = pcall(cmsgpack.unpack, redis.call('HGET', I.o, seq))
-  if ok and type(v) == 'table' and v[1] == 'do' and v[2] == seq and v[6] == 'held' and v[16] == token and v[17] == worker then
-    return {kind = 'do', seq = seq, state = 'held', token = token, by = worker}
+  if ok and type(v) == 'table' and (v[1] == 'do' or v[1] == 'rb') and v[2] == seq and v[6] == 'held' and v[16] == token
+      and v[17] == worker then
+    return {kind = v[1], seq = seq, state = 'held', token = token, by = worker}
   end
 end
 
 -- Rarely:
+
+function record.is_step(r) return r.kind == 'do' or r.kind == 'rb' end
 
 -- The values behind the first `n`, if there are any.
 local function behind(v, n) return #v > n and {unpack(v, n + 1)} or nil end
@@ -48,11 +52,11 @@ local function behind(v, n) return #v > n and {unpack(v, n + 1)} or nil end
 -- The record whose values these are; nil when they are of no kind.
 function record.of(v)
   local kind = v[1]
-  if kind == 'do' then
+  if kind == 'do' or kind == 'rb' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], state = v[6], queue = v[7], timeout = v[8],
       config = v[9], attempts = v[10], failed = v[11], deaths = v[12], losses = v[13], due = v[14] or nil,
       intent = v[15] or nil, token = v[16] or nil, by = v[17] or nil, begun = v[18] or nil, failures = v[19] or nil,
-      more = behind(v, 19)}
+      rollback = v[20] or nil, more = behind(v, 20)}
   elseif kind == 'sleep' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7],
       absolute = v[8] or nil, more = behind(v, 8)}
@@ -68,9 +72,11 @@ end
 -- The same back again. Not by a loop over names: this is done four times for each step.
 function record.encode(r)
   local v
-  if r.kind == 'do' then
+  if record.is_step(r) then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.state, r.queue, r.timeout, r.config, r.attempts, r.failed, r.deaths,
-      r.losses, r.due or false, r.intent or false, r.token or false, r.by or false, r.begun or false, r.failures or false}
+      r.losses, r.due or false, r.intent or false, r.token or false, r.by or false, r.begun or false, r.failures or false,
+      r.rollback}
+    if r.more and not r.rollback then v[20] = false end
   elseif r.kind == 'sleep' then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.absolute or false}
   elseif r.kind == 'wait' then
@@ -100,7 +106,7 @@ end
 
 local function is_open(r, seq)
   if r.seq ~= seq or type(r.name) ~= 'string' or type(r.count) ~= 'number' then return false end
-  if r.kind == 'do' then return is_open_step(r) end
+  if record.is_step(r) then return is_open_step(r) end
   if r.kind == 'child' then return type(r.workflow) == 'string' and type(r.id) == 'string' end
   return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
 end
@@ -193,12 +199,12 @@ end
 
 -- Rarely:
 
-local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b'}
+local TIMER_KIND = {sleep = 's', wait = 'w', ['do'] = 'b', rb = 'b'}
 
 function record.timer_member(I, r) return TIMER_KIND[r.kind] .. '|' .. instance.who(I) .. r.seq end
 
 -- Whether a timer belongs to it: of steps, to those that wait for their next attempt.
-function record.is_timed(r) return r.kind ~= 'child' and (r.kind ~= 'do' or r.state == 'back') end
+function record.is_timed(r) return r.kind ~= 'child' and (not record.is_step(r) or r.state == 'back') end
 
 function record.moment(I, r) return r.absolute and r.due or r.due + I.stood end
 
@@ -217,7 +223,7 @@ function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) e
 
 -- Writes what came of it into the journal.
 function record.answer(I, kind, r, more)
-  local body = {q = r.seq, n = r.name, c = r.count, t = NOW, s = r.begun or r.asked, a = r.attempts}
+  local body = {q = r.seq, n = r.name, c = r.count, t = NOW, s = r.begun or r.asked, a = r.attempts, rb = r.rollback}
   for field, value in pairs(more) do body[field] = value end
   journal.append(I, kind, body)
 end
