@@ -1,4 +1,4 @@
-"""All nine patterns as one app, for one worker to serve: ``workflows worker examples.app:app``."""
+"""All ten patterns as one app, for one worker to serve: ``workflows worker examples.app:app``."""
 
 from examples import (
     approval,
@@ -9,11 +9,12 @@ from examples import (
     parent_child,
     race,
     scheduled_chain,
+    trip_booking,
     user_lifecycle,
 )
 from examples.environment import app
 
-# In the order of the guide; the last one is not in it.
+# In the order of the guide; the last two are not in it.
 PATTERNS = (
     image_pipeline,
     user_lifecycle,
@@ -24,6 +25,7 @@ PATTERNS = (
     race,
     scheduled_chain,
     live_progress,
+    trip_booking,
 )
 
 __all__ = ["PATTERNS", "app"]

@@ -1,4 +1,4 @@
-"""All nine patterns on one machine: ``python -m examples.demo``.
+"""All ten patterns on one machine: ``python -m examples.demo``.
 
 Starts a private Redis, an orchestrator, two workers and a mail sink, creates the instances of every pattern, answers
 when one of them waits for an answer, shows the steps as they happen, and compares each end with what its pattern
@@ -220,7 +220,8 @@ class Scene:
         for step in self.status.steps:
             if self.shown.get(step.seq) != step.status:
                 self.shown[step.seq] = step.status
-                changes.append(f"{step.name}: {step.status}")
+                undo = "undo " if step.kind == "rollback" else ""
+                changes.append(f"{undo}{step.name}: {step.status}")
             self._reply_to(step)
         if self.has_ended:
             changes.append(f"=> {self.status.status}")
@@ -237,7 +238,12 @@ class Scene:
         """What differs from the promise, or ``None``."""
         if self.status is None:
             return "was never seen"
-        if self.status.status != "complete":
+        wanted = self.promise.error
+        if wanted is not None:
+            failed = self.status.error.message if self.status.error else "nothing"
+            if not failed.startswith(wanted):
+                return f"is {self.status.status} with {failed!r} instead of {wanted!r}"
+        elif self.status.status != "complete":
             error = f": {self.status.error.name}: {self.status.error.message}" if self.status.error else ""
             return f"is {self.status.status}{error}"
         if self.status.output != self.promise.output:
@@ -282,7 +288,8 @@ class Watch:
             if status is None:
                 continue
             self._print(f"\n{scene.short_title}  {status.status}")
-            for line in textwrap.wrap(repr(status.output), COLUMNS - 4):
+            shown = str(status.error).splitlines()[0] if status.error else repr(status.output)
+            for line in textwrap.wrap(shown, COLUMNS - 4):
                 self._print(f"    {line}")
             for step in status.steps:
                 began = _span(status.created_at, step.started_at)
@@ -329,7 +336,7 @@ class Watch:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; see this module's description."""
-    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Run all nine patterns.")
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Run all ten patterns.")
     parser.add_argument("--limit-seconds", type=float, default=60.0, help="give up after this long (default: 60)")
     options = parser.parse_args(arguments)
     # Imported here: a pattern that runs as the main program must not be loaded, and registered, a second time.

@@ -26,6 +26,7 @@ from workflows import App
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (id TEXT PRIMARY KEY, email TEXT NOT NULL, subscription_status TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS approvals (id TEXT PRIMARY KEY, user_id TEXT NOT NULL, status TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS bookings (trip TEXT, part TEXT, PRIMARY KEY (trip, part));
 CREATE TABLE IF NOT EXISTS records (id INTEGER PRIMARY KEY, normalized TEXT NOT NULL);
 """
 

@@ -54,6 +54,7 @@ class Promise:
     Attributes:
         instance: the instance.
         output: what its ``run`` should return.
+        error: how the message begins with which it should fail instead; None: it should not.
         replies: what to send once the instance waits in the step of that name.
         holds: a look at the outside world, taken after the end.
     """
@@ -61,4 +62,5 @@ class Promise:
     instance: WorkflowInstance
     output: Any
     replies: Mapping[str, Reply] = field(default_factory=dict)
+    error: str | None = None
     holds: Callable[[], bool] = lambda: True

@@ -75,7 +75,7 @@ def test_the_demo_succeeds(demo: Played) -> None:
 def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
     """Its end and, below, the steps with when they began and ended."""
     timelines = dict(re.findall(r"^(\S+)/\S+  complete\n((?:  +.*\n)+)", demo.output, re.MULTILINE))
-    assert len(PATTERNS) == 9
+    assert len(PATTERNS) == 10
     assert set(timelines) == {
         "image-processing-workflow",
         "user-lifecycle-workflow",
@@ -87,7 +87,9 @@ def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
         "daily-workflow",
         "weekly-report-workflow",
         "live-progress-workflow",
+        "trip-workflow",
     }
+    assert re.search(r"^trip-workflow/to-oslo  errored\n(?:  +.*\n)+? .*rollback  car: complete\n", demo.output, re.M)
     assert re.search(
         r"^ +\d+ ms -> +\d+ ms  do +extract: complete, 3 attempts$", timelines["data-pipeline-workflow"], re.M
     )

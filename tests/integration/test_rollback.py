@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis as redis_py
+from click.testing import CliRunner
 
 from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
 from workflows import App, InstanceTerminated, NonRetryableError, StepFailed, WorkflowEntrypoint
+from workflows.cli.main import cli
 from workflows.client import WorkflowInstance
 from workflows.client.status import InstanceStatus
 from workflows.clock import monotonic
@@ -497,3 +501,29 @@ def test_a_subscriber_hears_of_handlers_once_and_in_order(shop: Shop) -> None:
     assert told[-1].error is not None and told[-1].error.message == "no room"
     rest = [event.type for event in instance.subscribe(cursor=told[-1].event_id)]
     assert rest == ["workflow_errored"]
+
+
+def test_the_command_line_rolls_back_and_shows_it(shop: Shop, redis_url: str) -> None:
+    release = threading.Event()
+
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        await step.do("flight", lambda: "F1", rollback=lambda: release.wait(PATIENCE_SECONDS))
+        await step.sleep("long", "1 day")
+
+    def said(*words: str) -> str:
+        where = ("--redis-url", redis_url, "--namespace", "saga")
+        answer = CliRunner().invoke(cli, ["instances", *words, *where], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    instance = shop.start(run)
+    until(instance, lambda status: status.status == "waiting")
+    assert said("terminate", "trip", "t", "--rollback") == "trip/t: rollingBack\n"
+    until(instance, lambda status: rollbacks(status) == [("flight", "running")])
+    assert "rollback  flight" in said("describe", "trip", "t")
+    release.set()
+    ended(instance)
+    shown = said("describe", "trip", "t")
+    assert re.search(r"^Status +terminated$", shown, re.MULTILINE)
+    assert re.search(r"^Rollback +complete$", shown, re.MULTILINE)
+    assert json.loads(said("describe", "trip", "t", "--json"))["rollback"] == {"outcome": "complete", "error": None}
