@@ -458,6 +458,42 @@ def test_dependencies_are_injected_by_name_once_each() -> None:
     assert callback.call("CTX") == "Hello Ann, bye Ann! CTX"
 
 
+def test_depends_gives_results_one_by_one_whatever_parameters_are_named() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        @step.do("first")
+        def first() -> str:
+            return "a"
+
+        @step.do("second")
+        def second() -> str:
+            return "b"
+
+        @step.do("both", depends=[second, first])
+        def both(one: str, ctx: Any, other: str) -> str:
+            return f"{one}{other}{ctx}"
+
+        return await both()
+
+    driver = Driver(run).start()
+    driver.perform("second")
+    driver.perform("first")
+    callback = driver.replay.callback(driver.named("both").seq)
+    assert callback is not None
+    assert callback.call("!") == "ba!"
+
+
+@pytest.mark.parametrize("depends", [[], ["load"], ["load", "load"]])
+def test_depends_names_one_decorated_step_for_each_parameter(depends: list[str]) -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        @step.do("show", depends=depends)
+        def show(loaded: str) -> None: ...
+
+        await show()
+
+    with pytest.raises(TypeError, match=rf'"show" depends on {len(depends)} and takes 1 beside ctx'):
+        _ = Driver(run).start().result
+
+
 def test_concurrent_dependencies_start_together() -> None:
     async def run(self: Any, event: Any, step: Any) -> Any:
         @step.do

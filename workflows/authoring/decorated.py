@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar, overload
 
@@ -53,11 +53,13 @@ class StepDecorator:
         steps: Steps,
         name: str | None,
         concurrent: bool,
+        depends: Sequence[DecoratedStep[Any]] | None,
         options: Options,
     ) -> None:
         self._steps = steps
         self._name = name
         self._concurrent = concurrent
+        self._depends = depends
         self._options = options
 
     @overload
@@ -73,7 +75,9 @@ class StepDecorator:
         if name is None:
             name = str(getattr(function, "__name__", type(function).__name__))
         names.check_step_name(name)
-        decorated: DecoratedStep[Any] = DecoratedStep(self._steps, name, function, self._concurrent, self._options)
+        decorated: DecoratedStep[Any] = DecoratedStep(
+            self._steps, name, function, self._concurrent, self._depends, self._options
+        )
         register = self._steps._decorated
         register[name] = decorated
         register[str(getattr(function, "__name__", name))] = decorated
@@ -88,7 +92,8 @@ class DecoratedStep(Generic[T]):
     """A step made by ``@step.do("name")``: call it and await the result.
 
     Each call runs the step anew. A parameter named like another decorated step (its step name or its function's name)
-    receives that step's result: the one it already has, the one under way, or a new one.
+    receives that step's result: the one it already has, the one under way, or a new one. With ``depends=[…]`` its
+    parameters receive the results of these steps one by one, whatever they are named.
 
     Source: https://developers.cloudflare.com/workflows/python/python-workers-api/
     """
@@ -99,12 +104,14 @@ class DecoratedStep(Generic[T]):
         name: str,
         function: Callable[..., Any],
         concurrent: bool,
+        depends: Sequence[DecoratedStep[Any]] | None,
         options: Options,
     ) -> None:
         self.name = name
         self._steps = steps
         self._function = function
         self._concurrent = concurrent
+        self._depends = depends
         self._options = options
         self._latest: asyncio.Future[T] | None = None
 
@@ -121,14 +128,16 @@ class DecoratedStep(Generic[T]):
 
     def _dependencies(self) -> dict[str, DecoratedStep[Any]]:
         try:
-            parameters = inspect.signature(self._function).parameters.values()
+            parameters = list(inspect.signature(self._function).parameters.values())
         except (TypeError, ValueError):
             return {}
+        gathering = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = [one for one in parameters if one.name != CONTEXT_PARAMETER and one.kind not in gathering]
+        if self._depends is not None:
+            return self._in_turn([one.name for one in parameters], self._depends)
         found: dict[str, DecoratedStep[Any]] = {}
         for parameter in parameters:
             name = parameter.name
-            if name == CONTEXT_PARAMETER or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
             other = self._steps._decorated.get(name)
             if other is not None and other is not self:
                 found[name] = other
@@ -139,6 +148,14 @@ class DecoratedStep(Generic[T]):
                     f'step.do("{self.name}", function, argument).'
                 )
         return found
+
+    def _in_turn(self, parameters: list[str], depends: Sequence[DecoratedStep[Any]]) -> dict[str, DecoratedStep[Any]]:
+        if len(parameters) != len(depends) or not all(isinstance(one, DecoratedStep) for one in depends):
+            raise TypeError(
+                f'Step "{self.name}" depends on {len(depends)} and takes {len(parameters)} beside ctx: depends has one '
+                "step made by @step.do for each parameter, in their order."
+            )
+        return dict(zip(parameters, depends, strict=True))
 
     async def _after(self, dependencies: dict[str, DecoratedStep[Any]], function: Callable[..., Any]) -> T:
         results: list[Any]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeVar, overload
@@ -61,6 +61,7 @@ class WorkflowStep:
         /,
         *,
         concurrent: bool = False,
+        depends: Sequence[DecoratedStep[Any]] | None = None,
         config: Mapping[str, Any] | None = None,
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
@@ -77,6 +78,7 @@ class WorkflowStep:
         /,
         *,
         concurrent: bool = False,
+        depends: Sequence[DecoratedStep[Any]] | None = None,
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
@@ -154,6 +156,7 @@ class WorkflowStep:
         /,
         *args: Any,
         concurrent: bool = False,
+        depends: Sequence[DecoratedStep[Any]] | None = None,
         config: Mapping[str, Any] | None = None,
         retries: Any = None,
         timeout: Duration | None = None,
@@ -173,6 +176,7 @@ class WorkflowStep:
             config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …}``.
             args, kwargs: what the callback is called with. The names of the options below are taken.
             concurrent: decorator form: resolve the results it depends on side by side.
+            depends: decorator form: the steps whose results its parameters receive one by one.
             retries: ``Retry(limit=5, delay="10s", backoff="exponential")``, wins over ``config``.
             timeout: of one attempt; a bare number is milliseconds, as at Cloudflare.
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
@@ -192,21 +196,23 @@ class WorkflowStep:
             raise _unknown_options(name, kwargs)
         if not args:
             if name is None or isinstance(name, str):
-                return StepDecorator(self, name, concurrent, options)
+                return StepDecorator(self, name, concurrent, depends, options)
             if callable(name):
-                return StepDecorator(self, None, concurrent, options)(name)
+                return StepDecorator(self, None, concurrent, depends, options)(name)
         else:
             if has_config:
                 if config is not None:
                     raise BadStepConfig(f'Step "{name}" is given its config twice. Use one of the two.')
                 if len(args) == 1:
-                    return StepDecorator(self, name, concurrent, (args[0], *options[1:]))
+                    return StepDecorator(self, name, concurrent, depends, (args[0], *options[1:]))
                 options = (args[0], *options[1:])
                 args = args[1:]
             elif args[0] is None and len(args) > 1 and callable(args[1]):
                 args = args[1:]  # an optional config that is absent
         if concurrent:
             kwargs["concurrent"] = concurrent  # an argument of the callback, in this form
+        if depends is not None:
+            kwargs["depends"] = depends
         function = args[0] if args else None
         if not callable(function):
             raise no_callback(name)
@@ -572,5 +578,6 @@ def _unknown_options(name: object, given: Mapping[str, Any]) -> BadStepConfig:
     shown = f'Step "{name}"' if isinstance(name, str) else "A step"
     return BadStepConfig(
         f"{shown} is given the unknown option {unknown}={'' if close is None else f'. Did you mean {close}=?'}"
-        f"{'. The' if close is None else ' The'} options are {', '.join(OPTIONS)}, and concurrent for a decorated step."
+        f"{'. The' if close is None else ' The'} options are {', '.join(OPTIONS)}, and for a decorated step "
+        "concurrent and depends."
     )
