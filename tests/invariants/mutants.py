@@ -392,7 +392,7 @@ def mutants() -> list[Mutant]:
         Mutant(
             "terminate leaves what is held",
             "",
-            "    record.unlist(I, r)\n    record.answer",
+            "    if live then record.disarm(I, r) else record.unlist(I, r) end\n    record.answer",
             "    record.answer",
         ),
         Mutant("an outcome is delivered twice", "child_ended", "redis.call('HDEL', I.o, A.s)", ""),

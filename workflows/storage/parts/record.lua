@@ -36,8 +36,8 @@ end
 -- be read. For results, which need no more of it.
 function record.held(I, seq, worker, token)
   local ok, v = pcall(cmsgpack.unpack, redis.call('HGET', I.o, seq))
-  if ok and type(v) == 'table' and (v[1] == 'do' or v[1] == 'rb') and v[2] == seq and v[6] == 'held' and v[16] == token
-      and v[17] == worker then
+  local is_step = ok and type(v) == 'table' and (v[1] == 'do' or v[1] == 'rb')
+  if is_step and v[2] == seq and v[6] == 'held' and v[16] == token and v[17] == worker then
     return {kind = v[1], seq = seq, state = 'held', token = token, by = worker}
   end
 end
