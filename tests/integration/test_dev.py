@@ -38,10 +38,10 @@ def child(text: str) -> tuple[Supervised, queue.Queue[str]]:
 def lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):  # it may be collected at any point of that
         return False
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_what_does_not_end_politely_is_killed_with_all_it_started() -> None:

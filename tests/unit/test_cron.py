@@ -44,8 +44,11 @@ def by_walking(line: str, zone: str, after_ms: int, until_ms: int) -> Iterator[i
     def wall(at: int) -> datetime:
         return datetime.fromtimestamp(at / 1000, UTC).astimezone(place)
 
+    fields, _ = croniter.expand(line)
+
     def matches(shown: datetime) -> bool:
-        return bool(croniter.match(line, shown.replace(tzinfo=UTC, fold=0)))
+        values = (shown.minute, shown.hour, shown.day, shown.month, shown.isoweekday() % 7)
+        return all(field == ["*"] or value in field for field, value in zip(fields, values, strict=True))
 
     for at in range(after_ms // MINUTE * MINUTE + MINUTE, until_ms + 1, MINUTE):
         shown = wall(at)
