@@ -30,6 +30,7 @@ class InFlight:
         self._draining = draining
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
+        self._given_back: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -83,10 +84,11 @@ class InFlight:
         """The drain's grace is over: what still runs goes to others at once, and its late result is void. What has run
         to its end does not: its outcome is on its way, unless it is ``late``."""
         for attempt in self.attempts:
-            if attempt.dismissed:
+            if attempt.token in self._given_back:
                 round.release(attempt.instance, attempt.held, "drain")  # once more, if the round before has failed
-            elif attempt.take_outcome() or late:
+            elif not attempt.dismissed and (attempt.take_outcome() or late):
                 attempt.dismissed = True
+                self._given_back.add(attempt.token)
                 begun = self._cancel(attempt)
                 round.release(attempt.instance, attempt.held, "drain" if begun else "back")
 
