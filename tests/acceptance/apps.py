@@ -447,6 +447,23 @@ class Blocking(WorkflowEntrypoint[Any]):
                 pass
 
 
+@app.workflow
+class Undone(WorkflowEntrypoint[Any]):
+    """Steps a, b and c, each undone by a handler before a gate of its own (``undo-a``). Then it breaks, and before that
+    stands at ``params["gate"]`` in c."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        id = event.instance_id
+
+        async def undo(ctx: StepContext) -> None:
+            await gated_politely(f"{id}/undo {ctx.step.name}", f"undo-{ctx.step.name}")
+
+        for name in "ab":
+            await step.do(name, quick, f"{id}/{name}", rollback=undo)
+        await step.do("c", gated_politely, f"{id}/c", event.params.gate, rollback=undo)
+        raise Broken(7, "after c")
+
+
 # Other instances
 
 
