@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from pydantic.alias_generators import to_camel
 
 from orchestrator.loop import Orchestrator
+from tests.driving import end_waits
 from worker.engine import Engine
 from worker.settings import Settings
 from workflows import (
@@ -57,8 +58,11 @@ def running(app: App, url: str, grace_seconds: float = 10.0) -> Iterator[Client]
         with Client(app, url) as client:
             yield client
     finally:
-        engine.stop()
         orchestrator.stop()
+        engine.draining.set()
+        with connection(url) as asking:
+            end_waits(asking)
+        engine.stop()
         loop.join(PATIENCE_SECONDS)
 
 

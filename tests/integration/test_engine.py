@@ -12,6 +12,7 @@ import pytest
 import redis as redis_py
 
 from orchestrator.loop import Orchestrator
+from tests.driving import end_waits
 from worker.engine import Engine
 from worker.settings import Settings
 from workflows import App, Retry, WorkflowEntrypoint, WorkflowTimeoutError
@@ -79,9 +80,13 @@ class Deployment:
 
     def close(self) -> None:
         self.gate.open.set()
+        self._orchestrator.stop()
+        for engine in self.engines:
+            engine.draining.set()
+        with connection(self._url) as asking:
+            end_waits(asking)
         for engine in self.engines:
             engine.stop()
-        self._orchestrator.stop()
         self._loop.join(PATIENCE_SECONDS)
         self.client.close()
         for store in self._stores:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from orchestrator.loop import Orchestrator
-from tests.driving import store_of
+from tests.driving import end_waits, store_of
 from tests.spoiling import FIELDS, GARBAGE_BYTES, PLACES, SCORES, Spoilt, spoil
 from worker.engine import Engine
 from worker.settings import Settings
@@ -82,8 +82,11 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.engine.stop()
+        self.engine.draining.set()
         self.orchestrator.stop()
+        end_waits(self.redis)
+        self.redis.publish(Store(self.redis, self.keys).events_channel, "the end")
+        self.engine.stop()
         self.thread.join(timeout=10)
         for store in self._stores:
             store.close()
@@ -384,7 +387,7 @@ def test_whatever_stands_in_one_key_only_its_own_instance_suffers(running: Runni
     example = secrets.token_hex(4)
     listening = [running.orders.create(id=f"w{n}-{example}", params={"waits": True}) for n in range(2)]
     running.wait(lambda: all(one.status().status == "waiting" for one in listening))
-    sleeping = [running.orders.create(id=f"s{n}-{example}", params={"naps": "1 second"}) for n in range(2)]
+    sleeping = [running.orders.create(id=f"s{n}-{example}", params={"naps": "300 milliseconds"}) for n in range(2)]
     # On a busy machine the nap may be over before anybody has seen it.
     running.wait(lambda: all(one.status().status in ("waiting", "complete") for one in sleeping))
     keys_there = sorted(redis.keys("*"))
