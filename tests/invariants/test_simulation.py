@@ -19,8 +19,8 @@ import workflows
 from tests.invariants.mutants import Undecided, hunt, mutants
 from tests.invariants.simulation.run import play
 
-SECONDS = 15.0
-MUTANT_SECONDS = 20.0
+SECONDS = 6.0
+MUTANT_SECONDS = 10.0
 SEEDS_MIN = 20
 
 
