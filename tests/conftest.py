@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -24,12 +25,44 @@ for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
 hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.load_profile("ours")
 
+# Seconds to minutes each, the longest first; any other file takes less than twenty seconds.
+LONGEST = (
+    "acceptance/test_recovery.py",
+    "acceptance/test_semantics.py",
+    "test_docs.py",
+    "testing/test_plugin.py",
+    "integration/test_garbage.py",
+    "acceptance/test_full.py",
+    "integration/test_sentinels.py",
+    "acceptance/test_rules.py",
+    "integration/test_connecting.py",
+    "integration/test_stopping.py",
+    "acceptance/test_concurrency.py",
+    "acceptance/test_demo.py",
+    "acceptance/test_failover.py",
+    "integration/test_compose_sentinels.py",
+    "integration/test_health.py",
+    "invariants/test_simulation.py",
+    "integration/test_cli.py",
+    "acceptance/test_exactly_once.py",
+)
+_TESTS = Path(__file__).parent
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Use our own plugin, also where the package is not installed and pytest cannot find it."""
     plugin = importlib.import_module("workflows.testing.plugin")
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "workflows")
+    # Else xdist would begin with the files that have most tests, which take milliseconds each.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several test processes the longest files begin first: none of them is left alone at the end."""
+    if hasattr(config, "workerinput"):
+        rank = {_TESTS / name: number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
