@@ -161,15 +161,25 @@ class HandWorker:
                 value=None if error else codec.encode(outcome.get("value"), what="a result"),
                 error=failure.capture(error) if error else None,
                 failures=list(record.failures),
+                kind=record.kind,
+                rollback=record.rollback,
             )
         item = {"i": 1, **settlement.wire()}
         code: int = self.store.call(call_one(self.keys, SETTLE, instance, {"w": self.name, "items": [item]}))[0][0]
         return code
 
 
-def step(seq: int, name: str, *, count: int = 1, queue: str = "default", config: bytes = b"") -> Asked:
-    """What a decision says of a ``do`` step to open."""
-    return Asked(["do", seq, name, count, False, False, queue, 600_000, config])
+def step(
+    seq: int, name: str, *, count: int = 1, queue: str = "default", config: bytes = b"", handled: bool = False
+) -> Asked:
+    """What a decision says of a ``do`` step to open; ``handled``: a handler undoes it."""
+    values = ["do", seq, name, count, False, False, queue, 600_000, config]
+    return Asked([*values, *[False] * 10, True] if handled else values)
+
+
+def undo(seq: int, name: str) -> Asked:
+    """The same of the handler that undoes the step of this name."""
+    return Asked(["rb", *step(seq, name).values[1:]])
 
 
 def wait(seq: int, name: str, type: str, ms: int = 86_400_000) -> Asked:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import orchestrator
 from orchestrator import timers
-from tests.driving import SETTLE, HandClock, HandWorker, PublishedApp, dump, sleep, step, store_of, wait
+from tests.driving import SETTLE, HandClock, HandWorker, PublishedApp, dump, sleep, step, store_of, undo, wait
 from workflows.client import Client, WorkflowInstance
 from workflows.errors import InstanceEnded, InstanceError, InstanceNotFound, InvalidTransition
 from workflows.storage import journal, nonces
@@ -36,11 +36,18 @@ _CHILD_ENDED = script(Path(orchestrator.__file__).with_name("child_ended.lua"))
 
 OPEN = ("held", "back", "sleep", "wait", "child")
 """A step that a worker runs, one that waits for its next attempt, and what else there is."""
+UNDO = ("undo held", "undo back")
+"""It is being rolled back: a handler that a worker runs, and one that waits for its next attempt."""
 HOW = ("going", "paused", "complete", "errored", "terminated")
-SITUATIONS = [("", "queued"), *((open, how) for open in OPEN for how in HOW)]
-VERBS = ("pause", "resume", "terminate", "restart", "restart_from", "delete", "send_event")
+SITUATIONS = [
+    ("", "queued"),
+    *((open, how) for open in OPEN for how in HOW),
+    *((open, how) for open in UNDO for how in HOW if how != "complete"),
+]
+VERBS = ("pause", "resume", "terminate", "roll_back", "restart", "restart_from", "delete", "send_event")
 OTHERS = ("settle", "time", "child_ends")
 KIND = {"held": "do", "back": "do", "sleep": "sleep", "wait": "waitForEvent", "child": "child"}
+SHOWN = {**KIND, "wait": "wait"}
 NOTHING = "nothing happens"
 
 
@@ -54,6 +61,9 @@ class Model:
         undecided: somebody is to decide what follows from the last entries.
         has_it: ``it`` is in its history.
         is_known: what a worker, a timer or a child remembers of ``it`` belongs to this life.
+        steps: the kinds of what its history shows.
+        rolling: it is being rolled back; then a handler is open in the place of ``it``.
+        rollback: how that ended.
     """
 
     open: str = ""
@@ -66,19 +76,33 @@ class Model:
     there: bool = True
     has_it: bool = True
     is_known: bool = True
+    steps: tuple[str, ...] = ()
+    rolling: bool = False
+    rollback: str = ""
 
     @classmethod
     def of(cls, open: str, how: str) -> Model:
         if how == "queued":
             return cls(begun=False, journal="0", undecided=True, has_it=False, is_known=False)
+        if open in UNDO:
+            steps = ("do", "do", "rollback")
+            match how:
+                case "going" | "paused":
+                    return cls(open[5:], journal="0SWR", wanted=how == "paused", steps=steps, rolling=True)
+                case "terminated":
+                    return cls(journal="0SWRW", ended=how, steps=steps, rollback="failed")
+            rollback = "failed" if open == "undo back" else "complete"
+            return cls(journal="0SSWRB", ended=how, steps=("do", *steps), rollback=rollback)
+        steps = ("do", SHOWN[open])
         match how:
             case "going":
-                return cls(open)
+                return cls(open, steps=steps)
             case "paused":
-                return cls(open, wanted=True)
+                return cls(open, wanted=True, steps=steps)
             case "terminated":
-                return cls(journal="0SW", ended=how)
-        return cls(journal="0SSW", ended=how)  # it ended after a third step, without waiting for this one
+                return cls(journal="0SW", ended=how, steps=steps)
+        # It ended after a third step, without waiting for this one.
+        return cls(journal="0SSW", ended=how, steps=(*steps, "do"))
 
     @property
     def status(self) -> str:
@@ -109,6 +133,9 @@ class Model:
             "turns": int(self.undecided and not self.wanted and not self.ended),
             "retired": int(bool(self.ended)),
             "index": [self.status],
+            "steps": self.steps,
+            "rolling": self.rolling,
+            "rollback": self.rollback,
         }
 
     def move(self, name: str) -> Any:
@@ -132,17 +159,34 @@ class Model:
     def terminate(self) -> Any:
         if self.ended:
             return InvalidTransition
-        self.journal += "W" if self.open else ""
-        self.ended, self.open, self.mail, self.wanted = "terminated", "", 0, False
+        self.stop()
+        self.ended = "terminated"
+        self.rolling, self.rollback = False, "failed" if self.rolling else ""
         return None
 
-    def restart(self, journal: str = "0") -> Any:
+    def roll_back(self) -> Any:
+        if self.ended or self.journal == "0":
+            return self.terminate()  # nothing has begun
+        if self.rolling:
+            self.wanted = False
+            return None
+        self.stop()
+        self.journal += "R"
+        self.rolling = self.undecided = True
+        return None
+
+    def stop(self) -> None:
+        self.journal += "W" if self.open else ""
+        self.open, self.mail, self.wanted = "", 0, False
+
+    def restart(self, journal: str = "0", steps: tuple[str, ...] = ()) -> Any:
         self.begun, self.undecided, self.journal, self.open, self.mail = False, True, journal, "", 0
         self.ended, self.wanted, self.has_it, self.is_known = "", False, False, False
+        self.steps, self.rolling, self.rollback = steps, False, ""
         return None
 
     def restart_from(self) -> Any:
-        return self.restart(self.journal) if self.has_it else InstanceError
+        return self.restart(self.journal, ("do",)) if self.has_it else InstanceError
 
     def delete(self) -> Any:
         self.there, self.is_known = False, False
@@ -158,7 +202,7 @@ class Model:
         return "buffered"
 
     def settle(self) -> Any:
-        return self.answer("S") if self.is_known and self.open == "held" else NOTHING
+        return self.answer("B" if self.rolling else "S") if self.is_known and self.open == "held" else NOTHING
 
     def child_ends(self) -> Any:
         return self.answer("C") if self.is_known and self.open == "child" else NOTHING
@@ -185,7 +229,10 @@ class Real:
         self.instance: WorkflowInstance = client.workflow("order").create("a1")
         self.where, self.open = self.instance._instance, open
         self.generation = self.token = "none"
-        if how != "queued":
+        self.seq = 2
+        if open in UNDO:
+            self._begin_to_undo(how)
+        elif how != "queued":
             self._begin(how)
 
     def _begin(self, how: str) -> None:
@@ -211,8 +258,41 @@ class Real:
         elif how != "going":
             getattr(self.instance, {"paused": "pause", "terminated": "terminate"}[how])()
 
+    def _begin_to_undo(self, how: str) -> None:
+        """``it`` has a handler and is under way. What it does is withdrawn, then the handler is held or backs off."""
+        worker, where = self.worker, self.where
+        worker.turn(where, opened=[step(1, "done")])
+        assert worker.settle(where, 1, "done", worker.claim(where, "a", 1), value=1) == 1
+        last = [step(3, "last")] if how == "errored" else []
+        worker.turn(where, opened=[step(2, "it", handled=True), *last])
+        worker.claim(where, "a", 2)
+        bad = failure.capture(ValueError("bad"))
+        if how == "errored":
+            assert worker.settle(where, 3, "last", worker.claim(where, "a", 3), value=1) == 1
+            begin = End("errored", error=bad, asked=["2|do|1|it"], rollback="begin")
+            assert worker.turn(where, end=begin) == 1
+        else:
+            self.instance.terminate(rollback=True)
+        self.seq = 4 if how == "errored" else 3
+        worker.turn(where, opened=[undo(self.seq, "it")])
+        self.generation = worker.header(where, "gen")
+        self.token = worker.claim(where, "a", self.seq)
+        if how == "errored":
+            fails = self.open == "undo back"
+            came: dict[str, Any] = {"error": ValueError("bad")} if fails else {"value": None}
+            assert worker.settle(where, self.seq, "it", self.token, **came) == 1
+            end = End("errored", error=bad, asked=[], rollback=bad if fails else "complete")
+            assert worker.turn(where, end=end) == 2
+            return
+        if self.open == "undo back":
+            assert worker.settle(where, self.seq, "it", self.token, retry=(60_000, ValueError("bad"))) == 1
+        if how != "going":
+            getattr(self.instance, {"paused": "pause", "terminated": "terminate"}[how])()
+
     def move(self, name: str) -> Any:
         match name:
+            case "roll_back":
+                return self.instance.terminate(rollback=True)
             case "restart_from":
                 return self.instance.restart(from_={"name": "it", "type": KIND.get(self.open, "do")})
             case "send_event":
@@ -223,14 +303,15 @@ class Real:
 
     def _settle(self) -> Any:
         key: dict[str, Any] = {
-            "seq": 2,
+            "seq": self.seq,
             "name": "it",
+            "kind": "rb" if self.open in UNDO else "do",
             "count": 1,
             "at_ms": self.clock.ms,
             "started_at_ms": self.clock.ms,
         }
         entry = journal.encode_settled(nonce=nonces.entry(), attempts=1, value=codec.encode(2, what="x"), **key)
-        item = {"i": 1, **Settlement(self.generation, 2, self.token, entry).wire()}
+        item = {"i": 1, **Settlement(self.generation, self.seq, self.token, entry).wire()}
         ((code, _),) = self.store.call(
             call_one(self.keys, SETTLE, self.where, {"w": self.worker.name, "items": [item]})
         )
@@ -250,7 +331,8 @@ class Real:
         h, j, _, m, *_ = self.keys.of_instance(self.where)
         if not self.redis.exists(h):
             return {}
-        status = str(self.instance.status().status)
+        shown = self.instance.status()
+        status = str(shown.status)
         kinds = [blob[1:2].decode() for blob in self.redis.lrange(j, 0, -1)]
         records = list(self.store.open_records(self.where))
         intents = [member[0] for member in self.worker.intents(self.where)]
@@ -268,6 +350,9 @@ class Real:
                 member.partition(b"|")[0].decode()
                 for member in self.redis.zrange(self.keys.shard_key(self.where.shard, "index"), 0, -1)
             ],
+            "steps": tuple(one.kind for one in shown.steps),
+            "rolling": shown.is_rolling_back,
+            "rollback": shown.rollback.outcome if shown.rollback else "",
         }
 
     def _in_shard(self, name: str) -> int:
@@ -326,6 +411,8 @@ def test_a_verb_does_what_the_model_says(begin: Begin, open: str, how: str, verb
         both_move(model, real, late)
 
 
+@example(situation=("held", "going"), moves=["restart_from", "roll_back", "restart_from"])
+@example(situation=("undo held", "errored"), moves=["restart_from", "roll_back", "pause", "roll_back"])
 @given(situation=st.sampled_from(SITUATIONS), moves=st.lists(st.sampled_from(VERBS + OTHERS), min_size=2, max_size=8))
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 def test_so_does_any_row_of_them(begin: Begin, situation: tuple[str, str], moves: list[str]) -> None:

@@ -7,8 +7,8 @@ if not I then return reply(instance.absent(1)) end
 local before = command.remembered(I, A.cid)
 if before then return reply(before) end
 if FINAL[I.st] then return reply('cannot') end
--- Where nothing has begun there is nothing to undo.
-if A.rb and I.started ~= '' then
+-- Where nothing has begun, and no restart from a step has kept anything, there is nothing to undo.
+if A.rb and (I.started ~= '' or I.len > 1) then
   local is_rolling_back = redis.call('HEXISTS', I.h, 'rb') == 1
   if is_rolling_back and I.want ~= '' then
     pausing.release(I)
