@@ -25,6 +25,8 @@ for at, a in ipairs(A.items) do
     queue.straighten(I)
     local act, fixed = 0, false
     local found, more = record.some(I, a.c)
+    -- What is taken back before a rollback has left the queues for good.
+    local is_queued = not I.rest.clear
     answers[at][2] = more or ''
     instance.enlist(I)
     for _, r in ipairs(found) do
@@ -42,7 +44,7 @@ for at, a in ipairs(A.items) do
           record.give_back(I, r)
           fixed = true
         end
-      elseif r.state == 'due' then
+      elseif r.state == 'due' and is_queued then
         if redis.call('ZADD', I.q, 0, 'd|' .. queue.ordered(r.seq)) == 1 or not I.rest.due then fixed = true end
         I.rest.due = 1
       elseif r.kind == 'child' then
@@ -55,7 +57,7 @@ for at, a in ipairs(A.items) do
         record.arm(I, r)
         fixed = true
       end
-      if r.kind == 'wait' and not redis.call('ZSCORE', I.q, record.waiter(r)) then
+      if r.kind == 'wait' and is_queued and not redis.call('ZSCORE', I.q, record.waiter(r)) then
         queue.add(I, record.waiter(r))
         mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
         fixed = true
