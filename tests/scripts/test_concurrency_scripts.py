@@ -8,11 +8,12 @@ import pytest
 import redis as redis_py
 
 from orchestrator import relay, slots, sweep
+from tests.driving import undo
 from tests.scripts.world import STOPPED, World, do, sleep
 from workflows.storage.concurrency import Limits, clear_limit, in_force, set_limit
 from workflows.storage.intake import CreateItem, create_call, new_slot
 from workflows.storage.keys import Instance
-from workflows.storage.records import Slot
+from workflows.storage.records import Decision, Slot
 from workflows.values import codec
 from workflows.values.concurrency import Concurrency
 
@@ -354,3 +355,59 @@ def test_the_one_that_waits_longest_is_next_whatever_the_order_of_messages(world
         deliver(world)
         order += has_slot(world)
     assert order == list("cdefgh")
+
+
+def roll_back(world: World) -> Any:
+    answer = world.control("terminate", cid="undo", x=STOPPED, cut=STOPPED, rb=1)
+    deliver(world)
+    return answer
+
+
+def stand(world: World, how: str) -> None:
+    """``a`` stands like that, and ``b`` waits for a slot or has the only one."""
+    take_a_under(world)
+    create(world, "b")
+    deliver(world)
+    world.open(do(1) if how == "waitingForPause" else sleep(1, 1000))
+    if how == "waitingForPause":
+        world.held("a", 1)
+    deliver(world)
+    if how == "queued":
+        world.clock.ms += 1000
+        assert world.fire(*world.timers()) == 1
+    elif how != "waiting":
+        world.control("pause")
+    deliver(world)
+    assert world.header("st") == how
+
+
+@pytest.mark.parametrize("how", ["queued", "waiting", "paused", "waitingForPause"])
+def test_one_that_is_rolled_back_needs_a_slot_like_any_other_and_gives_it_back_at_the_end(
+    world: World, how: str
+) -> None:
+    stand(world, how)
+    roll_back(world)
+    if how != "waitingForPause":
+        assert (world.header("st"), has_slot(world), waits(world)) == ("queued", ["b"], ["a"])
+        assert not [member for member in world.intents() if "|a|" in member]
+        world.call("terminate", [world.keys.instance("job", "b")], cid="c", x=STOPPED)
+        deliver(world)
+    assert has_slot(world) == ["a"]
+    assert world.commit(world.held(), d=Decision(opened=[undo(9, "A")])) == 1
+    token = world.held("a", 9)
+    assert world.fail(9, token, 1000) == 1
+    deliver(world)
+    # Between the attempts of a handler it runs as little as between those of a step.
+    assert (world.header("st"), "a" in has_slot(world)) == ("waiting", False)
+    world.control("terminate", cid="c2", x=STOPPED, cut=STOPPED)
+    deliver(world)
+    assert "a" not in has_slot(world) + waits(world)
+
+
+def test_one_that_nobody_has_begun_has_nothing_to_undo_and_waits_for_no_slot(world: World) -> None:
+    create(world, "b")
+    deliver(world)
+    take_a_under(world)
+    assert waits(world) == ["a"]
+    assert roll_back(world) == b"terminated"
+    assert (world.header("st"), world.kinds(), waits(world)) == ("terminated", "0Z", [])
