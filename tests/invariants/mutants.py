@@ -21,7 +21,7 @@ from workflows.replay import replay as replay_module
 from workflows.replay.replay import Replay
 from workflows.replay.undoing import Undoing
 from workflows.storage import cuts, journal
-from workflows.storage.journal import Withdrawn
+from workflows.storage.journal import RollingBack, Withdrawn
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""
@@ -47,6 +47,11 @@ def _kept_with_what_was_given_up(entries: Sequence[Any]) -> Sequence[Any]:
         entry if isinstance(entry, Withdrawn) and all(entry.seq < cut.seq for cut in cuts.cuts_of(entries)) else found
         for entry, found in zip(entries, _kept(entries), strict=True)
     ]
+
+
+def _kept_with_what_was_undone(entries: Sequence[Any]) -> Sequence[Any]:
+    kept = _kept(entries)
+    return [entry if isinstance(entry, RollingBack) else one for entry, one in zip(entries, kept, strict=True)]
 
 
 _encode_settled = journal.encode_settled
@@ -464,6 +469,38 @@ def mutants() -> list[Mutant]:
             "",
             program="saga",
             controls=("pause", "rollback", "rollback"),
+        ),
+        Mutant(
+            "what a restart from a step has kept is not undone until somebody goes on with it",
+            "terminate",
+            "(I.started ~= '' or I.len > 1)",
+            "I.started ~= ''",
+            program="saga",
+            controls=("cut", "rollback") * 3,
+        ),
+        Mutant(
+            "a life that begins anew is still being rolled back",
+            "restart",
+            "'lost', 'stood', 'rb')",
+            "'lost', 'stood')",
+            program="saga",
+            controls=("rollback", "cut") * 3,
+        ),
+        CodeMutant(
+            "a restart from a step keeps that its instance was rolled back",
+            cuts,
+            "kept",
+            _kept_with_what_was_undone,
+            program="saga",
+            controls=("rollback", "cut") * 3,
+        ),
+        Mutant(
+            "the sweep puts back into queues what is taken back before handlers",
+            "sweep",
+            "local is_queued = not I.rest.clear",
+            "local is_queued = true",
+            program="saga",
+            controls=("rollback",) * 3,
         ),
         Mutant("an end does not say how handlers ended", "", "rb = outcome.rb, t = NOW", "t = NOW", program="saga"),
         Mutant(

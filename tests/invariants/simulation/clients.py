@@ -11,7 +11,7 @@ import redis as redis_py
 import workflows.client
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES
-from tests.invariants.simulation import reading
+from tests.invariants.simulation import reading, undone
 from tests.invariants.simulation.seen import Answer, events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -121,6 +121,8 @@ def roll_back(world: World, instance: Instance, cid: str) -> str:
         seen = None if world.is_spoilt(instance.workflow, instance.id) else reading.look_one(world, instance)
         if seen is not None and seen.generation == before.generation and answer == b"terminated":
             demand(seen.ended or seen.is_rolling_back, "it is to be rolled back, and is not")
+            is_undone = not seen.ended or b"rb" in seen.outcome
+            demand(is_undone or not undone.has_begun(seen), "it has ended, and what was begun is not undone")
 
     arguments = {"cid": cid, "x": STOPPED, "cut": STOPPED, "rb": 1}
     return f"{instance.id} {send(world, 'rollback', call_one(world.keys, TERMINATE, instance, arguments), answered)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.invariants import programs
 
@@ -41,4 +41,19 @@ def setup_of(rng: random.Random) -> Setup:
         rewind=rng.random() < 0.3,
         deadly=deadly,
         slice=rng.choice((2, 3, 200)),
+    )
+
+
+def meets(seed: int) -> bool:
+    """Whether rollbacks, cuts and limits are to meet in this run; a choice of its own, which changes no other run."""
+    return random.Random(f"meeting {seed}").random() < 0.15
+
+
+def meeting(setup: Setup, chance: random.Random) -> Setup:
+    """The same with what is needed for that: something to undo, and people who do not let it alone."""
+    kinds = ("rollback", "cut", "pause", "restart", "terminate")
+    return replace(
+        setup,
+        programs=tuple(chance.choice(("saga", "saga", "random")) for _ in setup.programs),
+        controls=tuple(chance.choices(kinds, (4, 4, 2, 1, 1), k=chance.choice((2, 3, 4, 6)))),
     )

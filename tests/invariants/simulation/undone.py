@@ -43,6 +43,14 @@ def check_what_was_begun_is_undone_in_reverse(seen: Seen, oracle: Oracle) -> Non
         check_the_end_says_how_that_ended(seen, bool(begun), left, failed)
     else:
         demand(left is None or seen.is_rolling_back, "it is rolled back, and its header does not say so")
+        is_it = left is not None or "clear" in seen.rest
+        demand(is_it or not seen.is_rolling_back, "its header says that it is rolled back, and nothing else does")
+
+
+def has_begun(seen: Seen) -> bool:
+    """Whether any step that counts was tried and has a handler."""
+    answers = [entry for entry in seen.counting if isinstance(entry, journal.Settled | journal.Withdrawn)]
+    return any(entry.rollback and entry.attempts for entry in answers)
 
 
 def check_the_end_says_how_that_ended(

@@ -20,11 +20,11 @@ from tests.invariants.simulation.node import Node
 from tests.invariants.simulation.oracle import Oracle
 from tests.invariants.simulation.scheduled import Scheduled, scheduled
 from tests.invariants.simulation.seen import Seen, State
-from tests.invariants.simulation.setup import setup_of
+from tests.invariants.simulation.setup import meeting, meets, setup_of
 from tests.invariants.simulation.violation import demand
 from worker.attempt import Attempt
 from workflows.storage.concurrency import Limits
-from workflows.storage.keys import Held, Instance, Keyspace
+from workflows.storage.keys import Held, Holder, Instance, Keyspace
 from workflows.storage.store import Call
 from workflows.values.concurrency import Concurrency
 
@@ -68,6 +68,9 @@ class World:
         if mutant is not None and mutant.program:
             aimed = (mutant.program,) * len(self.setup.programs)
             self.setup = dataclasses.replace(self.setup, programs=aimed, events=max(3, self.setup.events))
+        is_meeting = mutant is None and meets(seed)
+        if is_meeting:
+            self.setup = meeting(self.setup, random.Random(f"meeting of {seed}"))
         if mutant is not None and mutant.controls:
             self.setup = dataclasses.replace(self.setup, controls=mutant.controls, slice=2)
         # By a choice of its own, so that it changes nothing in the runs without.
@@ -77,7 +80,7 @@ class World:
         chance = random.Random(f"limit {seed}")
         self.limits: Limits = dict.fromkeys(programs.NAMES)
         self.limit_changes = 0
-        if chance.random() < 0.3 or (mutant is not None and mutant.limited):
+        if chance.random() < (0.7 if is_meeting else 0.3) or (mutant is not None and mutant.limited):
             program = chance.choice(self.setup.programs)
             self.setup = dataclasses.replace(self.setup, programs=(program,) * chance.choice((2, 3, 4)))
             if chance.random() < 0.8:
@@ -86,6 +89,7 @@ class World:
             self.limit_changes = chance.choice((0, 0, 1, 2)) if any(self.limits.values()) else 2
         self.is_limit_new = False
         self.overheard: tuple[int, dict[bytes, bytes]] | None = None
+        self.said_again: set[Holder] = set()
         self.garbage_done = False
         chance = random.Random(f"schedule {seed}")
         self.schedule: Scheduled | None = None
