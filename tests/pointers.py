@@ -12,6 +12,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from tests.paths import ROOT
@@ -59,10 +60,18 @@ def prose_of(path: Path) -> Iterator[tuple[int, str]]:
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
         # Texts that stand for themselves: those of modules, classes and functions, and those behind a variable.
-        for node in ast.walk(ast.parse(text)):
+        for node in _statements(ast.parse(text)):
             match node:
                 case ast.Expr(value=ast.Constant(value=str())):
                     yield from ((n, lines[n - 1]) for n in range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All of them, and no expression inside of one, which would be nearly everything."""
+    for below in ast.iter_child_nodes(tree):
+        if not isinstance(below, ast.expr):
+            yield below
+            yield from _statements(below)
 
 
 @cache
@@ -91,7 +100,16 @@ def files_called(pointer: str) -> tuple[Path, ...]:
     """What a pointer may mean: a path from the top, or the end of one."""
     if "/" in pointer and (ROOT / pointer.partition("/")[0]).is_dir():
         return tuple(ROOT.glob(pointer))
-    return tuple(path for path in (*ROOT.glob("*.*"), *sources()) if path.relative_to(ROOT).match(pointer))
+    candidates = _by_name().get(pointer.rpartition("/")[2], ()) if "*" not in pointer else chain(*_by_name().values())
+    return tuple(path for path in candidates if path.relative_to(ROOT).match(pointer))
+
+
+@cache
+def _by_name() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in (*ROOT.glob("*.*"), *sources()):
+        found.setdefault(path.name, []).append(path)
+    return found
 
 
 def numbers_in(text: str) -> Iterator[str]:

@@ -117,6 +117,10 @@ _LEAVES = (
 )
 
 
-@given(st.recursive(_LEAVES, lambda below: st.lists(below) | st.dictionaries(st.integers() | st.text(), below)))
+@given(
+    st.recursive(
+        _LEAVES, lambda below: st.lists(below) | st.dictionaries(st.integers() | st.text(), below), max_leaves=20
+    )
+)
 def test_whatever_can_be_stored_can_be_shown(value: Any) -> None:
     json.dumps(jsonable(value), allow_nan=False)
