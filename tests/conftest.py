@@ -32,6 +32,7 @@ LONGEST = (
     "test_docs.py",
     "testing/test_plugin.py",
     "integration/test_garbage.py",
+    "scripts/test_limits.py",
     "acceptance/test_full.py",
     "integration/test_sentinels.py",
     "acceptance/test_rules.py",
@@ -45,6 +46,7 @@ LONGEST = (
     "invariants/test_simulation.py",
     "integration/test_cli.py",
     "acceptance/test_exactly_once.py",
+    "integration/test_inbox.py",
 )
 _TESTS = Path(__file__).parent
 
