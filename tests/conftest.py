@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,10 @@ for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
 # How long an example takes is a matter of who else is busy on the machine; what hangs is seen by the tests' timeout.
 hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.load_profile("ours")
+
+# A shell has what it starts in its background ignore ctrl-c, and every process that a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Seconds to minutes each, the longest first; any other file takes less than twenty seconds.
 LONGEST = (
