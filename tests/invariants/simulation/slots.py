@@ -71,14 +71,19 @@ def check_i13_slots(world: World, kind: str, state: State) -> None:
         check_i13_who_runs_has_a_slot_and_nobody_else(seen)
         if not world.garbage_done:
             check_i13_the_home_knows(world, state, seen)
-    if not world.garbage_done:
-        # What was said of slots may be lost with the shard's messages, until the sweep comes by.
+    if are_mended(world):
         check_i13_every_slot_is_somebodys(world, state)
     if kind != "REWIND":
         check_i13_no_more_than_the_limit(world, state)
         check_i13_who_has_waited_longest_is_next(world, state)
     if not world.is_limit_new and not world.garbage_done:
         check_i13_what_is_free_is_given(world, state)
+
+
+def are_mended(world: World) -> bool:
+    """Whether nothing is lost that was said of slots. The sweep looks at them only where a limit is in force; elsewhere
+    a slot means nothing."""
+    return not world.garbage_done and (any(world.limits.values()) or not world.setup.garbage)
 
 
 def check_i13_who_runs_has_a_slot_and_nobody_else(seen: Seen) -> None:
