@@ -16,7 +16,9 @@ from tests.invariants.simulation.seen import Answer, events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage.intake import CreateItem, create_call, event_call, new_event, new_slot
+from workflows.storage.journal import Withdrawn
 from workflows.storage.keys import Instance
+from workflows.storage.records import OpenUndo
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
 from workflows.values import codec, failure
@@ -107,10 +109,12 @@ def next_control(world: World) -> str:
 
 
 def cut_of(world: World, instance: Instance) -> dict[str, Any]:
-    """The step to restart from: any it has asked for, in the life that asked for it; nothing if there is none."""
+    """The step to restart from: any that ``run`` has asked for, in the life that did; nothing if there is none."""
     seen = world.state.instances[instance.workflow, instance.id]
-    counting = [entry for entry in seen.counting if isinstance(entry, Answer)]
-    asked = sorted({*seen.records, *(entry.seq for entry in counting)})
+    answers = [entry for entry in seen.counting if isinstance(entry, Answer)]
+    kinds = {entry.seq: entry.command if isinstance(entry, Withdrawn) else entry.kind for entry in answers}
+    kinds |= {record.seq: record.kind for record in seen.records.values()}
+    asked = sorted(seq for seq, kind in kinds.items() if kind != OpenUndo.kind)
     return {"seq": world.rng.choice(asked), "of": seen.generation} if asked else {}
 
 
