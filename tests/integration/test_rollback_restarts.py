@@ -132,3 +132,24 @@ def test_what_a_restart_has_kept_is_undone_before_anybody_goes_on_with_it(shop: 
     status = ended(instance)
     assert shop.noted[6:] == ["no hotel", "no flight"]
     assert (status.status, status.rollback and status.rollback.outcome) == ("terminated", "complete")
+
+
+def test_a_subscriber_of_a_rollback_that_a_restart_drops_is_told_the_new_life(shop: Shop) -> None:
+    begun, release = threading.Event(), threading.Event()
+    trip = Trip(shop)
+
+    def hang(output: Any, ctx: Any) -> None:
+        begun.set()
+        release.wait(PATIENCE_SECONDS)
+
+    trip.undo = hang  # type: ignore[method-assign]
+    instance = start(shop, trip)
+    assert begun.wait(PATIENCE_SECONDS)
+    cursor = next(event.event_id for event in instance.subscribe() if event.type == "rollback_attempt_started")
+    trip.broken.clear()
+    instance.restart(from_="car")
+    release.set()
+    told = [(event.type, event.step_name) for event in instance.subscribe(cursor=cursor)]
+    assert not [type for type, _ in told if type.startswith("rollback")]
+    assert [name for type, name in told if type == "step_completed"] == ["flight", "hotel", "car"]
+    assert told[-1] == ("workflow_completed", None)
