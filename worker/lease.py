@@ -117,11 +117,14 @@ class Lease:
 
     def _run(self) -> None:
         renewals = failures = 0
+        pause = between = self._lease_ms / 1000 * 0.3
         while not self._stop.is_set():
             try:
                 self._announce()
                 # A connection that was cut ends the pause: while there is none, this worker looks dead.
-                cut = self._store.is_cut(self._lease_ms / 1000 * 0.3, self._wake[0])
+                cut = self._store.is_cut(pause, self._wake[0])
+                # Nobody knows how much is left of the lease by then: Redis may be back in the state of a while ago.
+                pause = 0.0 if cut else between
                 with suppress(BlockingIOError):
                     os.read(self._wake[0], 100)
                 if not cut and not self._stop.is_set():
@@ -132,6 +135,7 @@ class Lease:
                     self.beat()
                 failures = 0
             except redis.RedisError as error:
+                pause = 0.0
                 _log.warning("lease not renewed", extra={"error": str(error)})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1
