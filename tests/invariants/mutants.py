@@ -167,7 +167,10 @@ def mutants() -> list[Mutant]:
             program="shortened",
         ),
         Mutant(
-            "match: mail is not looked at when a wait opens", "", "  if I.rest.mail then mailbox.match(I) end\n", ""
+            "match: mail is not looked at when a wait opens",
+            "",
+            "      mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))\n    end",
+            "    end",
         ),
         Mutant(
             "match: of several types, the one with the smaller name goes first",
