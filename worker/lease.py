@@ -66,6 +66,7 @@ class Lease:
         self._reconcile = reconcile
         self._former: set[str] = set()
         self._announced = ("", 0)
+        self._registered = False
         self._stop = threading.Event()
         self._wake = os.pipe()
         os.set_blocking(self._wake[0], False)
@@ -78,11 +79,18 @@ class Lease:
         """The worker's id, and former ones under which something is still in flight."""
         return (self.worker, *self._former)
 
-    def start(self) -> None:
-        """Register in every shard, then renew until stopped. Raises: redis.RedisError."""
+    def register(self) -> None:
+        """Register in every shard; once is enough. Raises: redis.RedisError."""
+        if self._registered:
+            return
         self._renew(self.worker, born=True)
         # Before anything is claimed, so that a parent can say who has died of it; the thread adds its connection.
         processes.register(self._store, self.worker, Whereabouts.of(os.getpid(), "", 0))
+        self._registered = True
+
+    def start(self) -> None:
+        """Register, then renew until stopped. Raises: redis.RedisError."""
+        self.register()
         self._store.release()  # from now on it is the lease's own thread that calls
         self._thread.start()
 

@@ -30,11 +30,12 @@ from workflows.authoring.app import App
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
+from workflows.process.parent import patiently
 from workflows.process.stop import Stop
 from workflows.storage import manifest
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
-from workflows.storage.outage import is_full
+from workflows.storage.outage import is_full, server_errors
 from workflows.storage.store import Store
 
 _log = logging.getLogger("workflows.worker")
@@ -117,7 +118,7 @@ class WorkflowWorker(rq.Worker):
         sys.setswitchinterval(SWITCH_SECONDS)
         _search_less_garbage()
         self._drain.on_signals()
-        self._renew_manifest()
+        patiently(self._register, self._parent, _log.warning)
         self._say_birth()
         self.engine.lease.beat = self._beat
         hearing = Hearing(
@@ -138,6 +139,11 @@ class WorkflowWorker(rq.Worker):
         if not within(DEATH_SECONDS, self._say_death):
             _log.info("registration left to expire")
         return True
+
+    def _register(self) -> None:
+        with server_errors(self.connection):
+            self._renew_manifest()
+            self.engine.lease.register()
 
     def _say_birth(self) -> None:
         """For RQ's tools only: where Redis has no room for it (F45) or goes away, the beat makes up for it."""
