@@ -68,11 +68,24 @@ def addresses(services: dict[str, dict[str, Any]], tmp_path: Path) -> Iterator[d
         yield {name: f"127.0.0.1:{port}" for name, port in ports.items()}
 
 
+def is_known(sentinel: str) -> bool:
+    """Whether a Sentinel knows whom it may elect, and with whom. It asks a primary for its replicas every ten seconds,
+    and one that has ended not at all."""
+    host, port = sentinel.split(":")
+    try:
+        with redis_py.Redis(host, int(port), password=PASSWORD) as client:
+            state = client.sentinel_master("main")
+    except redis_py.RedisError:
+        return False
+    return (state["num-slaves"], state["num-other-sentinels"], state["flags"]) == (2, 2, "master")
+
+
 def test_another_primary_is_elected_and_found(addresses: dict[str, str], services: dict[str, dict[str, Any]]) -> None:
     url = services["worker"]["environment"]["WORKFLOWS_REDIS_URL"]
     assert url == services["orchestrator"]["environment"]["WORKFLOWS_REDIS_URL"]
     url = url.replace("${REDIS_PASSWORD:?set REDIS_PASSWORD to a random word}", PASSWORD)
-    for name in ("sentinel-1", "sentinel-2", "sentinel-3"):
+    sentinels = [name for name in services if name.startswith("sentinel-")]
+    for name in sentinels:
         url = url.replace(name, addresses[name])
     with connection(url) as client, Client("shop", url) as workflows:
 
@@ -83,6 +96,7 @@ def test_another_primary_is_elected_and_found(addresses: dict[str, str], service
                 return {}
 
         wait_until(lambda: info().get("connected_slaves") == 2, "two replicas follow")
+        wait_until(lambda: all(is_known(addresses[name]) for name in sentinels), "all Sentinels know all servers")
         former = info()["tcp_port"]
         assert workflows.workflows() == []
         client.shutdown(nosave=True, force=True)
