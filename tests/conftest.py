@@ -14,10 +14,6 @@ import redis as redis_py
 
 from workflows.dev.embedded import EmbeddedRedis
 
-# How long one example takes is a matter of who else is on the machine; pytest's own timeout bounds each test.
-hypothesis.settings.register_profile("no clock", deadline=None)
-hypothesis.settings.load_profile("no clock")
-
 # Before any test imports something that reads them.
 for _name in ("REDIS_URL", "WORKFLOWS_REDIS_URL", "WORKFLOWS_NAMESPACE"):
     os.environ.pop(_name, None)

@@ -9,9 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.driving import HandClock
 from workflows.clock import monotonic
 
 PATIENCE_SECONDS = 10.0
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
+from tests.commands import Run, run_in
 from tests.driving import HandWorker, PublishedApp, step, wait
 from tests.paths import packages
 from workflows import App, Retry, StepConfig
@@ -44,8 +45,6 @@ class Order(WorkflowEntrypoint):
         return await step.do("add", lambda: event.payload["n"] + 1)
 """
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -65,12 +64,7 @@ def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
 def run(client: Client, folder: Path, redis_url: str) -> Run:
     """Runs the command on the namespace of the tests."""
 
-    def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--redis-url", redis_url, "--namespace", "shop", *arguments])
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "shop")
 
 
 def process(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

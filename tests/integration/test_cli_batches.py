@@ -7,20 +7,17 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
 
+from tests.commands import Run, run_in
 from tests.driving import PublishedApp
 from tests.paths import packages
-from workflows.cli.main import cli
 from workflows.client import Client
 from workflows.storage.manifest import publish_manifest
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -35,13 +32,7 @@ def run(client: Client, tmp_path: Path, redis_url: str, monkeypatch: pytest.Monk
     """Runs the command, nobody being there to be asked."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, code: int = 0, input: str | bytes | None = None) -> Result:
-        command = ["--redis-url", redis_url, "--namespace", "shop", *arguments]
-        result = CliRunner().invoke(cli, command, input=input)
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "shop")
 
 
 def statuses(client: Client) -> dict[str, str]:

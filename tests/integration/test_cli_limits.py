@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
 
 from orchestrator.loop import Orchestrator
+from tests.commands import Run, run_in
 from workflows import App, Client, Concurrency, WorkflowEntrypoint
-from workflows.cli.main import cli
 from workflows.storage.manifest import publish_manifest
-
-Run = Callable[..., Result]
 
 
 class Job(WorkflowEntrypoint):
@@ -37,12 +34,7 @@ def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
 
 @pytest.fixture
 def run(client: Client, redis_url: str) -> Run:
-    def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--redis-url", redis_url, "--namespace", "shop", *arguments])
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "shop")
 
 
 def look(client: Client) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
 
+from tests.commands import Run, run_in
 from workflows import App, CronSchedule, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.cli.main import cli
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.store import Store, open_keyspace
-
-Run = Callable[..., Result]
 
 app = App("reports")
 
@@ -32,12 +28,7 @@ def run(redis: redis_py.Redis, redis_url: str) -> Run:
     """Runs the command in the namespace of the app."""
     publish_manifest(Store(redis, open_keyspace(redis, "reports", 2)), app)
 
-    def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--redis-url", redis_url, "--namespace", "reports", *arguments])
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "reports")
 
 
 def test_a_list_says_when_each_schedule_fires_next_and_in_which_zone(run: Run) -> None:

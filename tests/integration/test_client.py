@@ -60,11 +60,6 @@ class PublishedApp:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def client(redis: redis_py.Redis, redis_url: str, clock: HandClock) -> Iterator[Client]:
     """A client that knows the app by name only."""
     with Client("shop", redis_url, clock=clock) as client:

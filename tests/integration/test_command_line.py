@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
 
+from tests.commands import Run, run_in
 from tests.driving import PublishedApp
 from tests.paths import packages
 from workflows import limits
-from workflows.cli.main import cli
 from workflows.client import Client
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import publish_manifest
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -36,13 +33,7 @@ def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
 def run(client: Client, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, code: int = 0, input: str | None = None) -> Result:
-        command = ["--redis-url", redis_url, "--namespace", "shop", *arguments]
-        result = CliRunner().invoke(cli, command, input=input)
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "shop")
 
 
 @pytest.mark.parametrize(

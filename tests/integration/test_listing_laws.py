@@ -25,11 +25,6 @@ QUERIES = 25
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def orders(redis: redis_py.Redis, redis_url: str, clock: HandClock) -> Iterator[WorkflowHandle]:
     app = App("shop")
 

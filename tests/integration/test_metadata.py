@@ -36,11 +36,6 @@ def shop(*declared: str) -> App:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def client(redis: redis_py.Redis, redis_url: str, clock: HandClock) -> Iterator[Client]:
     with Client("shop", redis_url, clock=clock) as client:
         publish_manifest(client.store, shop("customer", "region"))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
-from click.testing import CliRunner, Result
 
+from tests.commands import Run, run_in
 from tests.driving import HandWorker, PublishedApp, dump, step
-from workflows.cli.main import cli
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, reading, subscription
 from workflows.client.aio import AsyncClient
 from workflows.errors import InstanceError
 from workflows.storage.manifest import publish_manifest
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -39,14 +36,7 @@ def worker(client: Client) -> HandWorker:
 
 @pytest.fixture
 def run(client: Client, redis_url: str) -> Run:
-    def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(
-            cli, ["--redis-url", redis_url, "--namespace", "shop", "instances", "restart", *arguments]
-        )
-        assert result.exit_code == code, (result.output, result.stderr, result.exception)
-        return result
-
-    return run
+    return run_in(redis_url, "shop", "instances", "restart")
 
 
 def failed(orders: WorkflowHandle, worker: HandWorker, id: str, *names: str) -> WorkflowInstance:

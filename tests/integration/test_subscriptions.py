@@ -33,11 +33,6 @@ CONFIG = to_wire(StepConfig(Retry(limit=3, delay=200, backoff="constant"), timeo
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def store(redis: redis_py.Redis, clock: HandClock) -> Store:
     store = store_of(redis, clock=clock)
     publish_manifest(store, PublishedApp())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
+from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, wait
 from workflows.client import creation, requests
 from workflows.client.requests import Request
 from workflows.storage.intake import event_call, new_event
@@ -18,21 +18,6 @@ from workflows.storage.records import End
 from workflows.storage.removal import delete_call
 from workflows.storage.store import Call, Store
 from workflows.values import codec, failure
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def store(redis: redis_py.Redis, clock: HandClock) -> Store:
-    return store_of(redis, shards=1, clock=clock)
-
-
-@pytest.fixture
-def worker(store: Store) -> HandWorker:
-    return HandWorker(store)
 
 
 @pytest.fixture

@@ -46,11 +46,6 @@ CROWD = limits.STEPS_MAX
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def store(redis: redis_py.Redis, clock: HandClock) -> TouchingStore:
     return TouchingStore(redis, Keyspace("shop", 1), clock)
 

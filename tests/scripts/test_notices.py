@@ -21,18 +21,8 @@ Told = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
 def store(redis: redis_py.Redis, clock: HandClock) -> Store:
     return store_of(redis, clock=clock)
-
-
-@pytest.fixture
-def worker(store: Store) -> HandWorker:
-    return HandWorker(store)
 
 
 @pytest.fixture

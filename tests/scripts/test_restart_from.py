@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.driving import HandClock, HandWorker, dump, keys_of, sleep, step, store_of, wait
+from tests.driving import HandWorker, dump, keys_of, sleep, step, wait
 from worker.claim import claim
 from workflows import limits
 from workflows.client import creation, requests
@@ -20,21 +20,6 @@ from workflows.storage.keys import Instance, Intent
 from workflows.storage.manifest import KnownWorkflow
 from workflows.storage.records import End
 from workflows.storage.store import Store
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def store(redis: redis_py.Redis, clock: HandClock) -> Store:
-    return store_of(redis, shards=1, clock=clock)
-
-
-@pytest.fixture
-def worker(store: Store) -> HandWorker:
-    return HandWorker(store)
 
 
 @pytest.fixture
