@@ -22,13 +22,11 @@ from workflows import limits
 from workflows.client import requests
 from workflows.storage import aside
 from workflows.storage.aside import note, shown
-from workflows.storage.intake import create_call, new_instance
+from workflows.storage.intake import create_call
 from workflows.storage.manifest import read_manifest
-from workflows.storage.records import Firing
 from workflows.storage.schedules import KnownSchedule, ScheduleState, schedule_call, schedules_of
 from workflows.storage.status import FINAL
 from workflows.storage.store import Store
-from workflows.values import codec
 from workflows.values.cron import firings, last_firing, next_firing
 from workflows.values.schedules import CronSchedule
 
@@ -187,8 +185,6 @@ def _runs(store: Store, known: KnownSchedule, at_ms: int) -> bool:
 
 
 def _create(store: Store, known: KnownSchedule, at_ms: int) -> None:
-    params = codec.encode(known.target.validate_params(None), what="the params of a scheduled instance")
-    firing = Firing(known.schedule.cron, at_ms, known.schedule.timezone)
-    item = new_instance(known.target, known.schedule.instance_id(at_ms), params, firing=firing)
+    item = known.item(at_ms)
     store.call(create_call(store.keys, item))
     _log.info("schedule fired", extra={"workflow": item.workflow, "instance": item.id})

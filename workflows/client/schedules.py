@@ -14,13 +14,11 @@ from workflows.client.creation import batches_of
 from workflows.client.requests import Request
 from workflows.errors import BadSchedule, ConfigError
 from workflows.storage import nonces
-from workflows.storage.intake import CreateItem, create_call, new_instance
+from workflows.storage.intake import create_call
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import Manifest, read_manifest
-from workflows.storage.records import Firing
 from workflows.storage.schedules import KnownSchedule, ScheduleState, schedules_of, states_of
 from workflows.storage.store import Call, script
-from workflows.values import codec
 from workflows.values.cron import firings
 from workflows.values.schedules import Overlap
 
@@ -161,7 +159,7 @@ def trigger(keys: Keyspace, workflow: str, line: str | None) -> Plan[str]:
     """Create an instance as if the schedule had fired now. Returns: its id. Raises: as ``_Seen.find``."""
     seen = yield from _look(keys)
     known, token = seen.find(workflow, line), nonces.token()
-    item = _item(known, seen.now_ms, f"{known.schedule.instance_id(seen.now_ms)}-{token}", token)
+    item = known.item(seen.now_ms, f"{known.schedule.instance_id(seen.now_ms)}-{token}", token)
     yield [Request(create_call(keys, item), lambda answer: answer)]
     return item.id
 
@@ -190,7 +188,7 @@ def backfill(
     created: set[str] = set()
     for begin in range(0, len(moments), limits.BATCH):
         some = moments[begin : begin + limits.BATCH]
-        items = {known.instance(keys, at): _item(known, at, schedule.instance_id(at), nonces.token()) for at in some}
+        items = {known.instance(keys, at): known.item(at, command=nonces.token()) for at in some}
         for answer in (yield list(batches_of(keys, items))):
             created.update(answer)
     return [id for id in map(schedule.instance_id, moments) if id in created]
@@ -200,9 +198,3 @@ def _moment_ms(moment: datetime, place: ZoneInfo) -> int:
     """Without a zone of its own it is meant as the schedule's clock shows it."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=place)
     return round(aware.timestamp() * 1000)
-
-
-def _item(known: KnownSchedule, at_ms: int, id: str, command: str) -> CreateItem:
-    params = codec.encode(known.target.validate_params(None), what="the params of a scheduled instance")
-    firing = Firing(known.schedule.cron, at_ms, known.schedule.timezone)
-    return new_instance(known.target, id, params, command=command, firing=firing)

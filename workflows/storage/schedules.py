@@ -13,9 +13,12 @@ from pathlib import Path
 
 from workflows import limits
 from workflows.errors import ConfigError
+from workflows.storage.intake import CreateItem, new_instance
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import KnownWorkflow, Manifest
+from workflows.storage.records import Firing
 from workflows.storage.store import Call, packb, script, unpackb
+from workflows.values import codec
 from workflows.values.cron import next_firing
 from workflows.values.schedules import CronSchedule
 
@@ -80,6 +83,12 @@ class KnownSchedule:
     def instance(self, keys: Keyspace, at_ms: int) -> Instance:
         """The one that a firing creates."""
         return keys.instance(self.target.name, self.schedule.instance_id(at_ms))
+
+    def item(self, at_ms: int, id: str | None = None, command: str | None = None) -> CreateItem:
+        """What creates the instance of a firing; under its own id, unless another is given."""
+        params = codec.encode(self.target.validate_params(None), what="the params of a scheduled instance")
+        firing = Firing(self.schedule.cron, at_ms, self.schedule.timezone)
+        return new_instance(self.target, id or self.schedule.instance_id(at_ms), params, command=command, firing=firing)
 
     def next_due(self, state: ScheduleState | None, now_ms: int) -> tuple[int, int] | None:
         """The next firing, by what its line says, and when it will be created; None: it is paused.
