@@ -18,7 +18,7 @@ $(installed): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + \
 		": make PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
 	test -x $(python) || $(PYTHON) -m venv .venv
-	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[dev-redis,examples,test,lint,release]'
+	$(python) -m pip install --quiet --disable-pip-version-check --editable '.[ui,dev-redis,examples,test,lint,release]'
 	touch $@
 
 install: $(installed)  ## create or update .venv

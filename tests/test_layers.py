@@ -27,8 +27,12 @@ FLOORS = (
     {"values", "sandbox"},
     {"storage"},
     {"authoring"},
-    {"replay", "client", "health", "process"},
-    {"worker", "orchestrator", "dev"},
+    {"insight"},
+    {"replay", "client", "process"},
+    {"health"},
+    {"telemetry"},
+    {"worker", "orchestrator", "ui"},
+    {"dev"},
     {"cli", "testing"},
 )
 """The rooms of ``workflows/`` and the two processes, from the ground up. A room knows its own modules and those of

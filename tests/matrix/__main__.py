@@ -141,7 +141,7 @@ def environment_of(version: str, program: Path) -> Path:
             "--quiet",
             "--disable-pip-version-check",
             "--editable",
-            f"{ROOT}[dev-redis,examples,test]",
+            f"{ROOT}[ui,dev-redis,examples,test]",
         ]
         subprocess.run([python, "-m", "pip", *install], check=True)
         shutil.copy(project, mark)

@@ -1,0 +1,1 @@
+"""What there is to say about one instance, made of what was read of it; pure."""

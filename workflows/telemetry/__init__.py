@@ -1,0 +1,1 @@
+"""Figures and log lines of the processes, for machines that watch them."""
