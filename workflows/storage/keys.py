@@ -327,6 +327,10 @@ class Timer:
         kind, workflow, id, generation, seq = _parts(_TIMER, member, "a timer")
         return cls(kind, workflow, id, generation, int(seq))
 
+    @property
+    def member(self) -> str:
+        return "|".join((self.kind, self.workflow, self.id, self.generation, str(self.seq)))
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:

@@ -335,7 +335,11 @@ class Store:
 
     def commands(self, commands: Sequence[list[Any]]) -> list[Any]:
         """Several of them in one round trip."""
-        return _checked(self._exchange(commands, shaped=True) if self._hot else self._send(list(commands)))
+        return _checked(self.answers(commands))
+
+    def answers(self, commands: Sequence[list[Any]]) -> list[Any]:
+        """The same; the answer to one of several may be an exception of its own."""
+        return self._exchange(commands, shaped=True) if self._hot else self._send(list(commands))
 
     def pop_first(self, lists: Sequence[str], seconds: float, *, alarm: str | None = None) -> str | None:
         """Block until one of these lists has an element, and take it.
@@ -590,6 +594,13 @@ class AsyncStore:
             await self.redis.script_load(call.script.text)
             answer = await self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
         return unpackb(answer)
+
+    async def answers(self, commands: Sequence[list[Any]]) -> list[Any]:
+        """See ``Store.answers``."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
 
     @asynccontextmanager
     async def listening(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[Any]]]:
