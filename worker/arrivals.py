@@ -7,6 +7,7 @@ lease and those who listen. Answers of a round trip that ask for another one wai
 from __future__ import annotations
 
 import queue
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,7 @@ class Compare:
     task: Task
     warm: WarmReplay
     decision: Decision
+    entries: Sequence[bytes]
     wire: dict[str, Any]
 
 

@@ -70,6 +70,7 @@ class Callbacks:
         concurrency: how many attempts may run at once; also the number of threads.
         deliver: called with each attempt and its outcome, from any thread.
         freed: called whenever an attempt's code has really ended, even if its outcome came earlier.
+        begun: called when an attempt's callback is about to be called, where it is.
         overrides: what a test puts in the place of callbacks and delays.
         on_death: called with the reason when the loop or a thread has ended that should not.
     """
@@ -79,11 +80,13 @@ class Callbacks:
         concurrency: int,
         deliver: Callable[[Attempt, Outcome], None],
         freed: Callable[[Attempt], None],
+        begun: Callable[[Attempt], None],
         overrides: Overrides | None,
         on_death: Callable[[str], None],
     ) -> None:
         self._deliver = deliver
         self._freed = freed
+        self._begun = begun
         self._overrides = overrides
         self._on_death = on_death
         self._loop = asyncio.new_event_loop()
@@ -175,6 +178,7 @@ class Callbacks:
         if replacement is None:
             return False
         if attempt.take_start() and attempt.take_outcome():
+            self._begun(attempt)
             if replacement.error is not None:
                 self._fail(attempt, replacement.error)
             else:
@@ -248,6 +252,7 @@ class Callbacks:
         if not attempt.take_start():
             return
         attempt.begin()
+        self._begun(attempt)
         handed_on = False
         try:
             found = attempt.scope.run(self._call_plain, attempt)
@@ -281,6 +286,7 @@ class Callbacks:
             if not attempt.take_start():
                 return
             attempt.begin()
+            self._begun(attempt)
         if attempt.context.cancelled.is_set():
             task.cancel()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from worker.attempt import Attempt
 from worker.claim import Task
@@ -30,8 +31,8 @@ class Deciding:
         self._replays = replays
         self._overrides = overrides
 
-    def of_turn(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision]:
-        """Feed the journal up to where it stood at the claim.
+    def of_turn(self, task: Task, *, live: bool = True) -> tuple[WarmReplay, Decision, Sequence[bytes]]:
+        """Feed the journal up to where it stood at the claim. Returns, behind the decision, the entries it is over.
 
         Raises:
             Gone, CorruptPayload, NonDeterminismError, RunStalled.
@@ -42,7 +43,7 @@ class Deciding:
         self._replays.feed(task.instance, warm, blobs, live=live)
         decision = decide(warm.replay, before, self._app, task.instance, task.generation, self._overrides)
         decision.events = events_among(blobs, task.position, decision)
-        return warm, decision
+        return warm, decision, blobs
 
     def ahead(self, attempt: Attempt, entry: bytes) -> tuple[WarmReplay, Decision] | None:
         """Feed an outcome that is not in the journal yet, hoping that nothing comes before it; the script decides.

@@ -45,11 +45,13 @@ from worker.holdings import give_back_unknown, rescue
 from worker.in_flight import InFlight
 from worker.lease import Lease
 from worker.replays import Gone, Replays
+from worker.reports import Reports
 from worker.rounds import Round
 from worker.settings import Settings
 from worker.settling import Settling
 from worker.slots import Slots
 from worker.suspects import Suspects
+from worker.transitions import Transitions
 from worker.turns import Turns
 from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache
@@ -114,10 +116,22 @@ class Engine:
         self._killed = False
         self._bindings: dict[str, Any] = {}
         self._grace_over: float | None = None
+        self._transitions = Transitions([Reports()])
         self.in_flight = InFlight(
-            self.slots, self.arrivals, lambda attempt: self.callbacks.cancel(attempt), self.draining
+            self.slots,
+            self.arrivals,
+            lambda attempt: self.callbacks.cancel(attempt),
+            self._transitions.attempt_void,
+            self.draining,
         )
-        self.callbacks = Callbacks(settings.concurrency, self._deliver, self.in_flight.ended, overrides, on_hopeless)
+        self.callbacks = Callbacks(
+            settings.concurrency,
+            self._deliver,
+            self.in_flight.ended,
+            self._transitions.attempt_begun,
+            overrides,
+            on_hopeless,
+        )
         self.lease = Lease(
             connect(),
             settings.lease_ms,
@@ -134,7 +148,13 @@ class Engine:
         deciding = Deciding(app, self._replays, overrides)
         # What is decided ahead could not be rechecked: the entry is not in the journal yet.
         self._settling = Settling(
-            deciding, self._replays, self.slots, self.in_flight, self._beginnings, ahead=not settings.recheck
+            deciding,
+            self._replays,
+            self.slots,
+            self.in_flight,
+            self._beginnings,
+            self._transitions,
+            ahead=not settings.recheck,
         )
         self._turns = Turns(
             self.store,
@@ -144,6 +164,7 @@ class Engine:
             self.in_flight,
             self._beginnings,
             self.arrivals,
+            self._transitions,
             recheck=settings.recheck,
         )
         self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
@@ -331,7 +352,7 @@ class Engine:
                     self._grace_over = item.until
                 continue
             per_instance[instance] = per_instance.get(instance, 0) + 1
-        round = Round(tokens=frozenset([task.token for task in tasks]))
+        round = Round(frozenset([task.token for task in tasks]), self._transitions.parked)
         stop = self._grace_over is not None
         # Turns last: each has its replay to itself until the round trip is over, and an attempt of the same instance
         # would need another one, from the start.

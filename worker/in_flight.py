@@ -9,6 +9,7 @@ from worker.arrivals import Arrivals, Lost
 from worker.attempt import Attempt
 from worker.rounds import Round
 from worker.slots import Slots
+from worker.transitions import Void
 from workflows.storage.keys import Instance
 from workflows.storage.records import Decision
 
@@ -18,15 +19,22 @@ class InFlight:
 
     Args:
         cancel: cancels the callback of an attempt; answers whether it had begun.
+        void: called with an attempt that had begun when it was taken away, and why.
         draining: set when nothing new begins.
     """
 
     def __init__(
-        self, slots: Slots, arrivals: Arrivals, cancel: Callable[[Attempt], bool], draining: threading.Event
+        self,
+        slots: Slots,
+        arrivals: Arrivals,
+        cancel: Callable[[Attempt], bool],
+        void: Callable[[Attempt, Void], None],
+        draining: threading.Event,
     ) -> None:
         self._slots = slots
         self._arrivals = arrivals
         self._cancel = cancel
+        self._void = void
         self._draining = draining
         self._attempts: dict[str, Attempt] = {}
         self._starting: list[Attempt] = []
@@ -90,6 +98,8 @@ class InFlight:
                 attempt.dismissed = True
                 self._given_back.add(attempt.token)
                 begun = self._cancel(attempt)
+                if begun:
+                    self._void(attempt, "drained")
                 round.release(attempt.instance, attempt.held, "drain" if begun else "back")
 
     # Taken away -------------------------------------------------------------------------------------------------------
@@ -114,5 +124,5 @@ class InFlight:
         """Once only: a callback that is cleaning up must not be cancelled again whenever Redis says the same."""
         # In this order: the callback may end right now, and sees that it was dismissed if it has no say any more.
         attempt.dismissed = True
-        if attempt.take_outcome():
-            self._cancel(attempt)
+        if attempt.take_outcome() and self._cancel(attempt):
+            self._void(attempt, "withdrawn")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -16,8 +15,6 @@ from workflows.storage.keys import Held, Instance
 from workflows.storage.records import Asked, Decision, GivenUp, Settlement
 from workflows.storage.store import Store, call_on, packb, script
 from workflows.values import failure
-
-_log = logging.getLogger("workflows.worker")
 
 _HERE = Path(__file__).parent
 # In the order in which they are sent: settles first, so that a commit of the same instance sees them.
@@ -80,15 +77,21 @@ def _no_answer(answer: Any) -> None:
     """For items whose answer changes nothing here."""
 
 
+def _nobody(instance: Instance, generation: str, reason: str) -> None:
+    """For rounds that park nothing."""
+
+
 @dataclass(slots=True)
 class Round:
     """What goes into the next round trip.
 
     Attributes:
         tokens: tokens of the tasks it was made from; not to be given back while it is under way.
+        parked: called with each life that was parked, and the reason.
     """
 
     tokens: frozenset[str] = frozenset()
+    parked: Callable[[Instance, str, str], None] = _nobody
     # By script, shard and the identity the worker had when it claimed: a script call speaks for one of each.
     _items: dict[tuple[int, int, str], list[_Addressed]] = field(default_factory=dict)
 
@@ -134,8 +137,7 @@ class Round:
         def answered(parked: int) -> None:
             # Not where the task was void: a rewound Redis has other entries than were promised, and nothing is parked.
             if parked:
-                where = {"workflow": instance.workflow, "instance": instance.id}
-                _log.error("parked", extra={**where, "reason": reason})
+                self.parked(instance, held.generation, reason)
 
         self.release(instance, held, "park", reason, answered)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker import reports
 from worker.arrivals import Finished
 from worker.beginnings import Beginnings
 from worker.deciding import Deciding
@@ -12,6 +11,7 @@ from worker.in_flight import InFlight
 from worker.replays import Replays
 from worker.rounds import Round, is_large
 from worker.slots import Slots
+from worker.transitions import Committed, Transitions
 from worker.warm import WarmReplay
 from workflows.storage.records import Decision
 
@@ -33,6 +33,7 @@ class Settling:
         slots: Slots,
         in_flight: InFlight,
         beginnings: Beginnings,
+        transitions: Transitions,
         *,
         ahead: bool,
     ) -> None:
@@ -41,6 +42,7 @@ class Settling:
         self._slots = slots
         self._in_flight = in_flight
         self._beginnings = beginnings
+        self._transitions = transitions
         self._ahead = ahead
 
     def settle(self, item: Finished, round: Round, *, lone: bool) -> None:
@@ -49,7 +51,7 @@ class Settling:
         Args:
             lone: whether it is the only item of its instance in this round: at most one may carry a decision.
         """
-        attempt = item.attempt
+        attempt, transitions = item.attempt, self._transitions
         settlement = attempt.settlement(item.outcome, item.ended_ms)
         fused: tuple[WarmReplay, Decision] | None = None
         token = ""
@@ -66,8 +68,10 @@ class Settling:
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
-            if code != STALE:
-                reports.attempt_ended(attempt, item.outcome)
+            if code == STALE:
+                transitions.attempt_void(attempt, "late")
+            else:
+                transitions.attempt_ended(attempt, item.outcome, item.ended_ms)
             if fused is not None and code == FUSED_EAGER:
                 # First: in between, a fetcher would see the slot that goes from one to the other.
                 self._beginnings.born(
@@ -78,7 +82,18 @@ class Settling:
                 return
             warm, decision = fused
             if code in (FUSED, FUSED_EAGER):
-                reports.turn_committed(attempt.instance, decision, warm.replay.end, first=False)
+                assert settlement.entry is not None
+                transitions.turn_committed(
+                    Committed(
+                        attempt.instance,
+                        attempt.generation,
+                        warm,
+                        decision,
+                        settlement.base,
+                        (settlement.entry,),
+                        int(answer[1]),
+                    )
+                )
                 self._in_flight.withdraw(attempt.instance, attempt.generation, decision)
                 self._replays.keep(attempt.instance, warm)
             else:

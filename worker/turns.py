@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
 
-from worker import reports
 from worker.arrivals import Arrivals, Compare, Contradicted, GiveBack
 from worker.beginnings import Beginnings
 from worker.claim import Task
@@ -15,6 +15,7 @@ from worker.in_flight import InFlight
 from worker.replays import Replays
 from worker.rounds import Round
 from worker.slots import Slots
+from worker.transitions import Committed, Transitions
 from worker.warm import WarmReplay
 from workflows import limits
 from workflows.replay.decision import contradiction, told, told_by_entry, told_by_record
@@ -42,6 +43,7 @@ class Turns:
         in_flight: InFlight,
         beginnings: Beginnings,
         arrivals: Arrivals,
+        transitions: Transitions,
         *,
         recheck: bool,
     ) -> None:
@@ -52,6 +54,7 @@ class Turns:
         self._in_flight = in_flight
         self._beginnings = beginnings
         self._arrivals = arrivals
+        self._transitions = transitions
         self._recheck = recheck
 
     def take(self, task: Task, round: Round) -> None:
@@ -60,10 +63,10 @@ class Turns:
         Raises:
             Gone, CorruptPayload, NonDeterminismError, RunStalled.
         """
-        warm, decision = self._deciding.of_turn(task)
+        warm, decision, entries = self._deciding.of_turn(task)
         if self._recheck and warm.resumed and decision.end is not None:
             warm.replay.close()
-            warm, decision = self._deciding.of_turn(task, live=False)
+            warm, decision, entries = self._deciding.of_turn(task, live=False)
         warm.streak = 0
         token = self._slots.eager_token(warm, decision)
         wire: dict[str, Any] = {
@@ -77,9 +80,17 @@ class Turns:
         if token:
             wire["ea"] = token
 
-        self._commit(task, warm, decision, wire, round)
+        self._commit(task, warm, decision, entries, wire, round)
 
-    def _commit(self, task: Task, warm: WarmReplay, decision: Decision, wire: dict[str, Any], round: Round) -> None:
+    def _commit(
+        self,
+        task: Task,
+        warm: WarmReplay,
+        decision: Decision,
+        entries: Sequence[bytes],
+        wire: dict[str, Any],
+        round: Round,
+    ) -> None:
         token = wire.get("ea", "")
 
         def answered(answer: list[Any]) -> None:
@@ -96,9 +107,11 @@ class Turns:
                 warm.replay.close()
                 return
             if code == LOOK:
-                self._arrivals.put(Compare(task, warm, decision, wire))
+                self._arrivals.put(Compare(task, warm, decision, entries, wire))
                 return
-            reports.turn_committed(task.instance, decision, warm.replay.end, first=task.position == 0)
+            self._transitions.turn_committed(
+                Committed(task.instance, task.generation, warm, decision, task.position, entries, int(answer[1]))
+            )
             self._in_flight.withdraw(task.instance, task.generation, decision)
             if code == COMMITTED_EAGER:
                 self._beginnings.born(
@@ -133,4 +146,4 @@ class Turns:
         decision = item.decision
         assert decision.end is not None
         decision.end.asked, decision.end.compared = None, at
-        self._commit(task, item.warm, decision, item.wire, round)
+        self._commit(task, item.warm, decision, item.entries, item.wire, round)

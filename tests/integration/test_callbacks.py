@@ -35,10 +35,12 @@ class Hand:
         self.outcomes: queue.SimpleQueue[tuple[Attempt, Outcome]] = queue.SimpleQueue()
         self.freed: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self.deaths: list[str] = []
+        self.begun: list[Attempt] = []
         self.callbacks = Callbacks(
             concurrency,
             lambda attempt, outcome: self.outcomes.put((attempt, outcome)),
             self.freed.put,
+            self.begun.append,
             None,
             self.deaths.append,
         )

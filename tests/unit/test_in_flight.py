@@ -18,6 +18,9 @@ from workflows.authoring.retries import StepConfig
 from workflows.storage.keys import Instance
 
 
+def _unheard(attempt: Attempt, why: str) -> None: ...
+
+
 @pytest.fixture
 def attempt() -> Attempt:
     config = StepConfig()
@@ -40,7 +43,7 @@ def attempt() -> Attempt:
 @pytest.fixture
 def in_flight(attempt: Attempt) -> InFlight:
     draining = threading.Event()
-    made = InFlight(Slots(Settings(), draining, lambda: False), Arrivals(), lambda attempt: True, draining)
+    made = InFlight(Slots(Settings(), draining, lambda: False), Arrivals(), lambda attempt: True, _unheard, draining)
     made.add(attempt)
     return made
 
