@@ -1,0 +1,1 @@
+"""What programs see: a function per address, from a ``Context`` to a value or an answer."""
