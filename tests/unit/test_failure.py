@@ -797,3 +797,20 @@ def test_any_bytes_are_read_or_refused(body: bytes, args: bytes) -> None:
     Failure.from_blob(b"\x01" + msgpack.packb(stored)).to_exception()
     with pytest.raises(CorruptPayload):
         Failure.from_blob(b"\x01" + body)
+
+
+@given(st.text(max_size=300), st.integers(0, 2_000))
+def test_the_first_bytes_of_an_error_tell_its_name_and_the_beginning_of_its_message(message: str, size: int) -> None:
+    blob = capture(ValueError(message))
+    whole = Failure.from_blob(blob)
+    name, beginning = Failure.name_and_message(blob[:size])
+    assert (name, beginning) == ("", "") or (name == whole.name and whole.message.startswith(beginning))
+    if size >= len(blob):
+        assert (name, beginning) == (whole.name, whole.message)
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\x02\x81\xa1n\xa1x", b"\x01", b"\x01\xc1", b"\x01\x93\x01\x02\x03", b"\x01\x81\x01\x02"]
+)
+def test_what_is_no_error_has_neither_name_nor_message(head: bytes) -> None:
+    assert Failure.name_and_message(head) == ("", "")

@@ -190,6 +190,26 @@ class Failure:
             raise CorruptPayload("Stored error has fields of a wrong type")
         return failure
 
+    @staticmethod
+    def name_and_message(head: bytes) -> tuple[str, str]:
+        """What a stored error begins with, for lists of many: its first bytes are enough, and the message is cut where
+        they end. Two empty texts where they are something else.
+        """
+        unpacker = msgpack.Unpacker(raw=True, max_str_len=len(head), max_map_len=len(head))
+        unpacker.feed(head[1:])
+        found: dict[bytes, bytes] = {}
+        try:
+            if head[:1] != FORMAT:
+                return "", ""
+            for _ in range(unpacker.read_map_header()):
+                key, at = unpacker.unpack(), unpacker.tell()
+                found[key] = _rest_of_text(head[1 + at :]) if key == b"s" else unpacker.unpack()
+                if key == b"s":
+                    break
+            return found[b"n"].decode(errors="ignore"), found[b"s"].decode(errors="ignore")
+        except Exception:  # msgpack has no common root of what it raises
+            return "", ""
+
     def to_exception(self, place: Place | None = None) -> Exception:
         """The exception to raise: of the original class if it is loaded here, else ``StepFailed``. Never raises.
 
@@ -272,6 +292,14 @@ class Failure:
                 what = f"{self.qualname}.{key if type(key) is str else f'args[{key}]'}"
                 result[key] = NotStored(what, kind, facts, text)
         return result
+
+
+def _rest_of_text(packed: bytes) -> bytes:
+    """The text that begins here, as much of it as there is."""
+    first = packed[0]
+    wide = {0xD9: 1, 0xDA: 2, 0xDB: 4}.get(first, 0)
+    length = int.from_bytes(packed[1 : 1 + wide]) if wide else first & 0x1F
+    return packed[1 + wide :][:length]
 
 
 def locate(exception: Exception, place: Place) -> None:
