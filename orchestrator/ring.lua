@@ -2,24 +2,26 @@
 -- KEYS   queue, set of queues, then the job keys
 -- ARGV   items: list of {id, data}, queue = queue name, created = RQ's timestamp text, ttl = seconds, old = ms
 -- A job that is still there is in the queue, or the queue lost it: pushed again when the queue is empty, or,
--- after `old` ms, when it is really not in it.
+-- after `old` ms, when it is really not in it. `rung`: since when it rings; `looked`: when it was last looked for.
 -- Reply  how many were pushed
 local waiting, known = KEYS[1], KEYS[2]
 local pushed = 0
 local length = redis.call('LLEN', waiting)
 for at, item in ipairs(A.items) do
   local job = KEYS[2 + at]
-  local rung = redis.call('HGET', job, 'rung')
+  local found = redis.call('HMGET', job, 'rung', 'looked')
+  local rung = found[1]
+  local is_old = rung and REAL - math.max(tonumber(rung) or 0, tonumber(found[2]) or 0) > A.old
   local push = not rung or length == 0
-  if rung and not push and REAL - (tonumber(rung) or 0) > A.old then push = not redis.call('LPOS', waiting, item.id) end
+  if is_old and not push then push = not redis.call('LPOS', waiting, item.id) end
   if push then
     redis.call('HSET', job, 'data', item.data, 'status', 'queued', 'origin', A.queue, 'description', item.what,
       'created_at', A.created, 'enqueued_at', A.created, 'timeout', 180, 'rung', REAL)
     redis.call('EXPIRE', job, A.ttl)
     redis.call('RPUSH', waiting, item.id)
     pushed = pushed + 1
-  elseif rung and REAL - (tonumber(rung) or 0) > A.old then
-    redis.call('HSET', job, 'rung', REAL)
+  elseif is_old then
+    redis.call('HSET', job, 'looked', REAL)
     redis.call('EXPIRE', job, A.ttl)
   end
 end

@@ -30,6 +30,7 @@ from workflows.authoring.app import App
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
+from workflows.health.queues import load_of
 from workflows.process.parent import patiently
 from workflows.process.stop import Stop
 from workflows.storage import manifest
@@ -150,10 +151,16 @@ class WorkflowWorker(rq.Worker):
         try:
             self.register_birth()  # type: ignore[no-untyped-call]
             self.set_state(WorkerStatus.IDLE)
+            self.connection.hset(self.key, mapping=self._load())
         except redis.RedisError as error:
             if isinstance(error, redis.ResponseError) and not is_full(error):
                 raise
             _log.info("registration left to the beat", extra={"error": str(error)})
+
+    def _load(self) -> dict[Any, Any]:
+        engine = self.engine
+        slots = engine.settings.concurrency
+        return load_of(slots, 0 if engine.draining.is_set() else max(0, slots - len(engine.slots)))
 
     def _say_death(self) -> None:
         try:
@@ -167,7 +174,7 @@ class WorkflowWorker(rq.Worker):
             if not self.connection.exists(self.key):
                 pipeline.hset(self.key, mapping=self.serialize())
                 worker_registration.register(self, pipeline)
-            pipeline.hset(self.key, "state", state.value)
+            pipeline.hset(self.key, mapping={"state": state.value, **self._load()})
             self.heartbeat(pipeline=pipeline)
             pipeline.hexists(self._keys.manifest, self.app.name)
             pipeline.info("server")

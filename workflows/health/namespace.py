@@ -1,19 +1,19 @@
 """What moves the instances of a namespace, and what stands in their way: the second half of ``workflows doctor``.
 
-Reads only. RQ's own look-ups of workers and registries tidy up while they look, so its sets are read directly.
+Reads only. RQ's own look-ups of workers and registries tidy up while they look, so its sets are read directly
+(``queues.py``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import redis
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from workflows.health.queues import QueueState, queue_states
 from workflows.health.server import Finding, Level
 from workflows.storage import aside
 from workflows.storage.keys import (
@@ -35,7 +35,6 @@ from workflows.storage.store import Store
 from workflows.values.durations import format_ms
 
 # Looked at per shard: enough to see what is wrong, bounded on a shard with a million of them.
-INTENTS_PER_SHARD: Final = 1000
 PAUSED_PER_SHARD: Final = 100
 PAUSED_SHOWN: Final = 20
 NOTES_PER_SHARD: Final = 100
@@ -56,14 +55,6 @@ PARTS: Final[Mapping[str, Callable[[bytes], object]]] = {
 }
 # An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
 OVERDUE_MS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """Work on one queue that no worker has taken yet."""
-
-    count: int
-    overdue_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +88,12 @@ class Report:
     Attributes:
         orchestrators: names of those alive.
         shards, owned_shards: how many there are, and how many some orchestrator tends.
-        workers: names of the RQ workers by queue, without the namespace.
+        queues: what waits on each queue, and who serves it; without the namespace.
         code: code version by app.
         other_code: code that is at work although another version of its app is published.
         unreadable: apps whose manifest this version cannot read.
         instances: how many there are in each status.
         orphans: the same by workflow, for workflows that no registered app has.
-        unclaimed: work that waits for a worker, by queue.
         inboxes: the shared stream of requests and those of the producers, by key.
         parked: instances that are paused with a reason, some of them when there are many.
         notes: what could not be read, the newest of each shard.
@@ -115,13 +105,12 @@ class Report:
     orchestrators: tuple[str, ...]
     shards: int
     owned_shards: int
-    workers: Mapping[str, tuple[str, ...]]
+    queues: Mapping[str, QueueState]
     code: Mapping[str, str]
     other_code: tuple[OtherCode, ...]
     unreadable: tuple[str, ...]
     instances: Mapping[str, int]
     orphans: Mapping[str, Mapping[str, int]]
-    unclaimed: Mapping[str, Unclaimed]
     inboxes: Mapping[str, Requests]
     parked: tuple[Parked, ...]
     notes: tuple[aside.Note, ...]
@@ -196,11 +185,11 @@ class Report:
 
     def _workers(self) -> list[Finding]:
         found = []
-        for queue, names in sorted(self.workers.items()):
-            if names:
-                found.append(Finding("ok", f"queue {queue}: served by {', '.join(names)}"))
+        for queue, state in sorted(self.queues.items()):
+            if state.workers:
+                found.append(Finding("ok", f"queue {queue}: served by {', '.join(state.workers)}"))
             else:
-                level: Level = "error" if queue in self.unclaimed else "warning"
+                level: Level = "error" if state.unclaimed else "warning"
                 found.append(Finding(level, f"no worker serves queue {queue}: start `workflows worker APP -q {queue}`"))
         return found
 
@@ -215,11 +204,13 @@ class Report:
 
     def _unclaimed(self) -> list[Finding]:
         found = []
-        for queue, work in sorted(self.unclaimed.items()):
-            late = work.overdue_ms > OVERDUE_MS
-            text = f"queue {queue}: {work.count} unclaimed"
+        for queue, state in sorted(self.queues.items()):
+            if not state.unclaimed:
+                continue
+            late = state.overdue_ms > OVERDUE_MS
+            text = f"queue {queue}: {state.unclaimed} unclaimed"
             if late:
-                text += f", not handed out for {format_ms(work.overdue_ms // 1000 * 1000)}"
+                text += f", not handed out for {format_ms(state.overdue_ms // 1000 * 1000)}"
             found.append(Finding("warning" if late else "ok", text))
         return found
 
@@ -255,26 +246,21 @@ def report(store: Store) -> Report:
     streams = store.keys.inboxes(manifest.producers)
     keys = {key: "stream" for stream in streams for key in (stream.key, stream.refused)}
     notes = (*kept, *_unreadable(store), *_displaced(store, keys))
-    seconds, microseconds = store.redis.time()
-    now_ms = seconds * 1000 + microseconds // 1000
-    orchestrators: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
-    unclaimed = _unclaimed(store, now_ms)
-    queues = sorted({*manifest.queues(), *unclaimed})
+    now_ms = server_ms(store)
     return Report(
         namespace=store.keys.namespace,
-        orchestrators=tuple(name.decode(errors="backslashreplace") for name in orchestrators),
+        orchestrators=orchestrators(store, now_ms),
         notes=notes,
         shards=store.keys.shards,
-        owned_shards=_owned(store, now_ms),
-        workers={queue: worker_names(store, queue) for queue in queues},
+        owned_shards=owned_shards(store, now_ms),
+        queues=queue_states(store, manifest.queues(), now_ms),
         code=_code(manifest),
         other_code=tuple(other_code(store, now_ms)),
         unreadable=manifest.unreadable,
         instances=count_instances(store),
         orphans=orphans(store, manifest),
-        unclaimed=unclaimed,
         inboxes={stream.key: _requests(store, stream) for stream in streams},
-        parked=tuple(_parked(store)),
+        parked=tuple(parked(store)),
         channel=store.events_channel,
         listeners=_listeners(store),
     )
@@ -325,13 +311,12 @@ def _only(store: Store, notes: tuple[aside.Note, ...]) -> Report:
         orchestrators=(),
         shards=store.keys.shards,
         owned_shards=0,
-        workers=nothing,
+        queues=nothing,
         code=nothing,
         other_code=(),
         unreadable=(),
         instances=nothing,
         orphans=nothing,
-        unclaimed=nothing,
         inboxes=nothing,
         parked=(),
         channel=store.events_channel,
@@ -355,13 +340,6 @@ def _requests(store: Store, stream: Stream) -> Requests:
 def _listeners(store: Store) -> int:
     answer: Any = store.redis.pubsub_numsub(store.events_channel)
     return int(answer[0][1])
-
-
-def worker_names(store: Store, queue: str) -> tuple[str, ...]:
-    """The RQ workers that serve a queue, given without the namespace, and still have their record."""
-    members: Any = store.redis.smembers(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue))
-    alive = [key.decode() for key in sorted(members) if store.redis.exists(key)]
-    return tuple(key.rpartition(":")[2] for key in alive)
 
 
 def count_instances(store: Store, workflow: str | None = None) -> dict[str, int]:
@@ -407,22 +385,20 @@ def _workflows_with_instances(store: Store) -> set[str]:
     return found
 
 
-def _unclaimed(store: Store, now_ms: int) -> dict[str, Unclaimed]:
-    counts: Counter[str] = Counter()
-    overdue: dict[str, int] = {}
-    for shard in range(store.keys.shards):
-        intents: Any = store.redis.zrange(
-            store.keys.shard_key(shard, "intents"), 0, INTENTS_PER_SHARD - 1, withscores=True
-        )
-        for member, due_ms in intents:
-            with suppress(ValueError):  # an orchestrator sets it aside
-                queue = Intent.parse(member).queue
-                counts[queue] += 1
-                overdue[queue] = max(overdue.get(queue, 0), now_ms - int(max(-1e15, min(due_ms, 1e15))))
-    return {queue: Unclaimed(count, overdue[queue]) for queue, count in counts.items()}
+def server_ms(store: Store) -> int:
+    """The server's time, by which leases are counted."""
+    seconds, microseconds = store.redis.time()
+    return int(seconds * 1000 + microseconds // 1000)
 
 
-def _owned(store: Store, now_ms: int) -> int:
+def orchestrators(store: Store, now_ms: int) -> tuple[str, ...]:
+    """Names of those alive."""
+    found: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
+    return tuple(name.decode(errors="backslashreplace") for name in found)
+
+
+def owned_shards(store: Store, now_ms: int) -> int:
+    """How many shards some orchestrator tends."""
     expiries = [store.redis.hget(store.keys.shard_key(shard, "owner"), "expiry") for shard in range(store.keys.shards)]
     return sum(1 for expiry in expiries if expiry is not None and _number(cast(bytes, expiry)) > now_ms)
 
@@ -437,7 +413,8 @@ def _code(manifest: Manifest) -> dict[str, str]:
     return {app: str(body.get("code", "unknown")) for app, body in manifest.apps.items()}
 
 
-def _parked(store: Store) -> list[Parked]:
+def parked(store: Store) -> list[Parked]:
+    """Those that are paused with a reason, among the first hundred paused ones of each shard."""
     found = []
     prefix = f"{Status.PAUSED}|".encode()
     for shard in range(store.keys.shards):
