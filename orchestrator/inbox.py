@@ -2,6 +2,7 @@
 
     XADD {media/inbox}:shop * op create workflow approval id a1 params '{"user": 7}'
     XADD {media/inbox}:shop * op event  workflow approval id a1 type approved payload '{"by": "ann"}'
+    XADD {media/inbox}:shop * op event  workflow approval id a1 type approved error 'not this week'
 
 The app declares its producers; those that trust each other may share ``media:inbox``. Redis has no narrower right than
 XADD on a stream, and with it goes the one to trim it.
@@ -31,6 +32,7 @@ from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, load_manifest
 from workflows.storage.store import Call, Store, script
 from workflows.values import codec, names
+from workflows.values.rejection import Rejection
 
 _INBOX = script(Path(__file__).with_name("inbox.lua"))
 _APPLIED = script(Path(__file__).with_name("applied.lua"))
@@ -41,9 +43,9 @@ BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
 REQUEST_FIELDS = {
     "create": frozenset({"op", "workflow", "id", "params", "metadata"}),
-    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id"}),
+    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name"}),
 }
-MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload"})
+MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload", "error"})
 
 
 class Refused(Exception):
@@ -152,7 +154,12 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
         answer = store.call(create_call(store.keys, item))
     else:
         instance = address(store.keys, workflow, request.get("id", ""))
-        event = new_event(request.get("type", ""), _value(request, "payload"), id=request.get("event_id", request_id))
+        event = new_event(
+            request.get("type", ""),
+            _value(request, "payload"),
+            id=request.get("event_id", request_id),
+            error=_rejection(request),
+        )
         answer = store.call(event_call(store.keys, instance, event))
     if answer[0] not in (b"created", b"delivered", b"buffered"):
         raise Refused(f"{operation} of {instance.workflow}/{instance.id}: {answer[0].decode()}")
@@ -173,6 +180,13 @@ def _value(request: Mapping[str, str], field: str) -> Any:
         raise Refused(f"{field} is not JSON: {error}") from error
 
 
+def _rejection(request: Mapping[str, str]) -> Rejection | None:
+    error, name = request.get("error"), request.get("error_name")
+    if name is not None and error is None:
+        raise Refused("error_name is the name of an error, and there is none")
+    return None if error is None else {"message": error} | ({} if name is None else {"name": name})
+
+
 def event_of_message(keyspace: Keyspace, data: bytes) -> tuple[Instance, EventItem]:
     """For whom a message published on the events channel is, and the event.
 
@@ -187,7 +201,7 @@ def event_of_message(keyspace: Keyspace, data: bytes) -> tuple[Instance, EventIt
         raise Refused(f"not JSON: {error}") from error
     _expect(message, MESSAGE_FIELDS)
     instance = address(keyspace, message.get("workflow", ""), message.get("instance", ""))
-    return instance, new_event(message.get("type", ""), message.get("payload"))
+    return instance, new_event(message.get("type", ""), message.get("payload"), error=message.get("error"))
 
 
 def bridge(store: Store, token: str, data: bytes) -> str:

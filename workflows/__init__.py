@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         BadStepConfig,
         ConfigError,
         CorruptPayload,
+        EventError,
         EventTimeout,
         ForbiddenInRun,
         InstanceAlreadyExists,
@@ -74,7 +75,7 @@ _NAMES = {
     "values.concurrency": "Concurrency",
     "authoring.context": "StepContext",
     "errors": (
-        "BadDuration BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload EventTimeout "
+        "BadDuration BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload EventError EventTimeout "
         "ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError InstanceNotFound InstanceTerminated "
         "InvalidTransition NonDeterminismError NonRetryableError PayloadError PayloadNotSerializable "
         "PayloadTooLarge PoisonError ResultTimeout ServerError ServerUnavailable ServerUnsuitable "
@@ -152,6 +153,7 @@ __all__ = [
     "BadSchedule",
     "BadStepConfig",
     "CorruptPayload",
+    "EventError",
     "EventTimeout",
     "ForbiddenInRun",
     "InstanceAlreadyExists",

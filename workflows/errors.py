@@ -8,6 +8,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     ├─ StepError            StepFailed · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
     ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
+    ├─ EventError
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
     ├─ ConfigError          UnknownWorkflow · UnknownQueue · BadName · BadDuration · BadSchedule · BadStepConfig · BadParams
@@ -122,6 +123,26 @@ class StepTimeout(_Placed, WorkflowTimeoutError):
 
 class EventTimeout(_Placed, WorkflowTimeoutError):
     """No event of the awaited type came in time."""
+
+
+class EventError(_Placed, WorkflowError):
+    """An event says that what was waited for has failed.
+
+    Attributes:
+        name: what the sender calls the error.
+        message: what the sender says, without where it came in.
+        payload: of the event.
+        type: of the event.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, name: str = "EventError", payload: object = None, type: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = str(self)
+        self.payload = payload
+        self.type = type
 
 
 class ResultTimeout(WorkflowTimeoutError):

@@ -286,6 +286,18 @@ def test_publishing_says_delivered_buffered_or_no_such_instance(run: Run, client
     assert run("publish", "order", "a2", "approved", code=1).output == "no such instance\n"
 
 
+@pytest.mark.parametrize("verb", [("publish",), ("instances", "send-event")])
+def test_an_event_may_be_an_error_with_a_name(run: Run, client: Client, verb: tuple[str, ...]) -> None:
+    at = client.workflow("order").create("a1")._instance
+    type = ("approved",) if len(verb) == 1 else ("--type", "approved")
+    HandWorker(client.store).turn(at, opened=[wait(1, "first", "approved")])
+    assert "there is none" in run(*verb, "order", "a1", *type, "--error-name", "No", code=2).stderr
+    assert run(*verb, "order", "a1", *type, "--error", "too dear", "--error-name", "No").output == "delivered\n"
+    (step,) = client.workflow("order").get("a1").status().steps
+    assert step.error is not None
+    assert (step.status, step.error.name, step.error.message) == ("failed", "No", "too dear")
+
+
 def test_an_event_has_a_type(run: Run, client: Client) -> None:
     client.workflow("order").create("a1")
     assert run("instances", "send-event", "order", "a1", "--type", "approved").output == "buffered\n"

@@ -20,7 +20,8 @@ from workflows.storage import aside
 from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.outage import is_full
-from workflows.storage.store import Store
+from workflows.storage.store import Store, unpackb
+from workflows.values.failure import Failure
 
 app = App("shop", producers=("front", "partner"))
 
@@ -86,6 +87,31 @@ def probe(running: Running, n: int) -> None:
     order = running.orders.create(id=f"probe-{n}", params={"naps": naps})
     assert order.result(timeout="20 seconds") == 2
     assert time.monotonic() - begin < 2 + naps
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("fields", "stored"), [({"error": "no"}, ("EventError", "no")), ({"error": "no", "error_name": "N"}, ("N", "no"))]
+)
+def test_a_request_may_say_that_what_was_waited_for_has_failed(
+    store: Store, redis: redis_py.Redis, fields: dict[str, str], stored: tuple[str, str]
+) -> None:
+    instance = store.keys.instance("listener", "a1")
+    redis.xadd(FRONT, {"op": "create", "workflow": "listener", "id": "a1"})
+    redis.xadd(FRONT, {**event("a1"), **fields})
+    inbox.Inbox(store).apply()
+    mailed = unpackb(redis.hget(store.keys.of_instance(instance)[3], "e:1"))
+    failed = Failure.from_blob(mailed[b"x"])
+    assert (failed.name, failed.message) == stored
+
+
+def test_a_name_of_no_error_is_refused(store: Store, redis: redis_py.Redis) -> None:
+    redis.xadd(FRONT, {**event("a1"), "error_name": "N"})
+    inbox.Inbox(store).apply()
+    ((_, refused),) = redis.xrange(FRONT_REFUSED)
+    assert refused[b"reason"] == b"error_name is the name of an error, and there is none"
 
 
 # One instance

@@ -90,6 +90,7 @@ def test_a_request_with_a_field_nobody_reads_is_refused(store: Store, request_: 
         {"instance": "-a"},
         {"workflow": ""},
         {"payload": "x" * 1_100_000},
+        {"error": {"name": "No"}},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )

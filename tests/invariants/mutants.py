@@ -186,6 +186,13 @@ def mutants() -> list[Mutant]:
             "nil",
         ),
         Mutant(
+            "an event that is put back is no error any more",
+            "",
+            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x})",
+            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})",
+            program="race-wait",
+        ),
+        Mutant(
             "an event is put back once more when its entry is fed",
             "",
             "      redis.call('ZREM', I.q, member)\n      mailbox.keep",

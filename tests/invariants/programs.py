@@ -12,7 +12,7 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventTimeout
+from workflows.errors import EventError, EventTimeout
 
 app = App("sim")
 
@@ -22,6 +22,11 @@ FLAKY = "flaky"
 """A step of this name may fail."""
 
 EVENT_TYPES = ("e", "f")
+
+
+def fault_of(event: str) -> dict[str, str] | None:
+    """What an event of this id says has failed, if anything."""
+    return {"message": event, "name": "Refused"} if int(event.removeprefix("ev")) % 3 == 0 else None
 
 
 def work(*inputs: object) -> Any:
@@ -38,6 +43,8 @@ async def wait(step: WorkflowStep, name: str, timeout: str = "60 s", type: str =
         return seen(await step.wait_for_event(name, type=type, timeout=timeout))
     except EventTimeout:
         return "late"
+    except EventError as error:
+        return f"{error.name} {error.message} {seen(error)}"
 
 
 @app.workflow(name="sequential")

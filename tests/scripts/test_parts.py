@@ -97,7 +97,8 @@ ENDED = replace(HELD, entry=b"entry", retry=(5, [1, 0, 0, b"failed"]), base=1, d
 
 
 @pytest.mark.parametrize(
-    ("script_name", "least", "whole"), [("create", LEAST, WHOLE), ("send_event", EVENT, EVENT), ("settle", HELD, ENDED)]
+    ("script_name", "least", "whole"),
+    [("create", LEAST, WHOLE), ("send_event", EVENT, replace(EVENT, error=b"failed")), ("settle", HELD, ENDED)],
 )
 def test_an_item_has_the_fields_at_the_head_of_its_script(script_name: str, least: Any, whole: Any) -> None:
     (path,) = [path for path in SCRIPTS if path.stem == script_name]

@@ -19,6 +19,7 @@ from tests.replaying import CREATED_MS, Driver, workflow_of
 from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.errors import (
     CorruptPayload,
+    EventError,
     EventTimeout,
     ForbiddenInRun,
     NonDeterminismError,
@@ -30,7 +31,7 @@ from workflows.errors import (
 )
 from workflows.replay.replay import Delta, Raised, Returned, RunStalled, Snapshot, delta
 from workflows.storage.journal import ChildEnded, EventReceived, Settled, Slept, Start, TimedOut, Withdrawn
-from workflows.values import codec
+from workflows.values import codec, rejection
 
 
 async def two_steps(self: Any, event: Any, step: Any) -> Any:
@@ -174,6 +175,26 @@ def test_wait_that_timed_out_raises_the_models_text() -> None:
     assert driver.feed(driver.timeout("approval")).result == (
         'Execution timed out after 172800000ms (wait "approval", instance "one" of workflow "flow")'
     )
+
+
+def test_event_that_is_an_error_raises_it_and_so_does_every_replay() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        try:
+            await step.wait_for_event("approval", type="approved")
+        except EventError as error:
+            return [str(error), error.name, error.message, error.payload, error.type, error.step]
+
+    driver = Driver(run).start()
+    entry = driver.answer("approval", {"by": "Ann"})
+    entry.error = rejection.encode({"message": "too dear", "name": "Rejected"})
+    expected = [
+        *('too dear (wait "approval", instance "one" of workflow "flow")', "Rejected", "too dear"),
+        *({"by": "Ann"}, "approved", 'wait "approval"'),
+    ]
+    assert driver.feed(entry).result == expected
+    cold = driver.new_replay()
+    cold.feed(driver.journal)
+    assert cold.end == Returned(expected)
 
 
 def test_timeout_that_a_bare_number_has_caused_says_so() -> None:

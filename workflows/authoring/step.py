@@ -318,7 +318,7 @@ class WorkflowStep:
             timeout: 1 second to 365 days, default 24 hours; a bare number is milliseconds.
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
-        Raises (at the await): EventTimeout.
+        Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
         """
         self._replay.enter(name)
         names.check_step_name(name)

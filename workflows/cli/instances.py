@@ -1,4 +1,4 @@
-"""Verbs on instances: look at them, steer them, send them events, remove them."""
+"""Verbs on instances: look at them, steer them, remove them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from workflows import limits
 from workflows.cli.bulk import bulk_options, give_all, meant_for_all
 from workflows.cli.choosing import where_options
-from workflows.cli.frame import CommandSettings, Family, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.frame import CommandSettings, Family, json_option, manifest_of, pass_settings
 from workflows.cli.showing import moment_text, pairs_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk, restarting
@@ -137,51 +137,6 @@ def describe_instance(
             click.echo(json.dumps(shape, indent=None if follow else 2))
         else:
             show_status(status, step_output, truncate_output_limit)
-
-
-@instances.command("send-event")
-@click.argument("name")
-@click.argument("id")
-@click.option("--type", required=True, help="What the workflow waits for.")
-@click.option("--payload", default="{}", show_default=True, help="JSON.")
-@click.option("--event-id", help="The same event id is accepted once.")
-@json_option
-@pass_settings
-def send_event(
-    settings: CommandSettings, name: str, id: str, type: str, payload: str, event_id: str | None, as_json: bool
-) -> None:
-    """Send an event to an instance."""
-    value = json_argument(payload, "--payload")
-    with closing(settings.client()) as client:
-        instance = find_instance(client, name, id)
-        answer = instance.send_event(type, value, id=event_id)
-    reply(as_json, {"workflow": name, "id": instance.id, "type": type, "answer": answer}, answer)
-
-
-@click.command(cls=Verb)
-@click.argument("name")
-@click.argument("id")
-@click.argument("type")
-@click.argument("payload", required=False)
-@click.option("--event-id", help="The same event id is accepted once.")
-@json_option
-@pass_settings
-def publish(
-    settings: CommandSettings, name: str, id: str, type: str, payload: str | None, event_id: str | None, as_json: bool
-) -> None:
-    """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
-    value = json_argument(payload, "PAYLOAD")
-    names.check_event_type(type)
-    with closing(settings.client()) as client:
-        try:
-            instance = find_instance(client, name, id)
-            answer = instance.send_event(type, value, id=event_id)
-            id = instance.id
-        except InstanceNotFound:
-            answer = "no such instance"
-    reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
-    if answer == "no such instance":
-        raise click.exceptions.Exit(1)
 
 
 def _steering(verb: BulkVerb, help: str, act: Callable[..., None], idle: Mapping[Status, str]) -> None:

@@ -15,8 +15,9 @@ import click
 import redis
 
 from workflows.cli.doctor import doctor
+from workflows.cli.events import publish
 from workflows.cli.frame import CommandSettings
-from workflows.cli.instances import instances, publish
+from workflows.cli.instances import instances
 from workflows.cli.limits import limits
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.schedules import schedules

@@ -44,6 +44,7 @@ from workflows.storage.removal import unring_calls
 from workflows.storage.store import AsyncStore, Call, Home
 from workflows.values import durations, names
 from workflows.values.codec import InstanceRef
+from workflows.values.rejection import Rejection
 
 if TYPE_CHECKING:
     from workflows.authoring.app import App
@@ -398,9 +399,12 @@ class AsyncWorkflowInstance:
         for call in unring_calls(self._store.keys, self._instance.shard, doorbells):
             await _call(self._store, call)
 
-    async def send_event(self, type: str, payload: Any = None, *, id: str | None = None) -> str:
+    async def send_event(
+        self, type: str, payload: Any = None, *, id: str | None = None, error: Rejection | None = None
+    ) -> str:
         """Send an event; see ``WorkflowInstance.send_event``. Returns: ``"delivered"`` or ``"buffered"``."""
-        return await send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
+        request = requests.send_event(self._store.keys, self._instance, type, payload, id=id, error=error)
+        return await send(self._store, request)
 
     def subscribe(
         self, cursor: str | None = None, filter: str | Iterable[str] | None = None

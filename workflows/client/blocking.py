@@ -44,6 +44,7 @@ from workflows.storage.removal import unring_calls
 from workflows.storage.store import Store
 from workflows.values import durations, names
 from workflows.values.codec import InstanceRef
+from workflows.values.rejection import Rejection
 
 if TYPE_CHECKING:
     from workflows.authoring.app import App
@@ -472,18 +473,23 @@ class WorkflowInstance:
             with server_errors(self._store.redis):
                 self._store.execute(calls)
 
-    def send_event(self, type: str, payload: Any = None, *, id: str | None = None) -> str:
+    def send_event(
+        self, type: str, payload: Any = None, *, id: str | None = None, error: Rejection | None = None
+    ) -> str:
         """Send an event: stored first, then handed to the oldest wait for its type.
 
         Args:
             type: what ``step.wait_for_event`` names; letters, digits, ``-`` and ``_``.
             payload: up to 1 MiB.
             id: an event with an id that was sent before is not accepted again. None: a random one.
+            error: what has failed: a text, an exception, or a mapping with ``message`` and ``name``. The wait raises it
+                as EventError; None: it returns.
         Returns: ``"delivered"`` when a wait has it, ``"buffered"`` when it is kept for a later one.
         Raises:
             InstanceEnded: it has ended.
         """
-        return send(self._store, requests.send_event(self._store.keys, self._instance, type, payload, id=id))
+        request = requests.send_event(self._store.keys, self._instance, type, payload, id=id, error=error)
+        return send(self._store, request)
 
     def subscribe(
         self, cursor: str | None = None, filter: str | Iterable[str] | None = None

@@ -100,7 +100,10 @@ def of_entry(entry: Answer) -> Iterator[Fact]:
             yield fact("wait_timed_out")
         case EventReceived():
             yield fact("wait_started", 0, began, event_type=entry.type)
-            yield fact("wait_completed", value=entry.payload)
+            if entry.error is None:
+                yield fact("wait_completed", value=entry.payload)
+            else:
+                yield fact("wait_errored", value=entry.payload, error=ErrorInfo.from_blob(entry.error))
         case ChildEnded():
             child = InstanceRef(entry.workflow, entry.id)
             yield fact("step_started", 0, began, child=child)

@@ -303,7 +303,9 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
         case TimedOut():
             return dataclasses.replace(step, status="timed out")
         case EventReceived():
-            return dataclasses.replace(step, event_type=entry.type, value=entry.payload)
+            failed = None if entry.error is None else ErrorInfo.from_blob(entry.error)
+            step = dataclasses.replace(step, event_type=entry.type, value=entry.payload)
+            return step if failed is None else dataclasses.replace(step, status="failed", error=failed)
         case ChildEnded():
             return dataclasses.replace(
                 step,

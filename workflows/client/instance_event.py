@@ -33,15 +33,17 @@ TYPES: Final = (
     *(f"{what}_{state}" for what in ("step", "attempt") for state in ("started", "completed", "errored")),
     *("sleep_started", "sleep_completed", "wait_started", "wait_completed", "wait_timed_out"),
     *(f"{what}_{state}" for what in _ROLLBACK for state in ("started", "completed", "errored")),
+    "wait_errored",
     *("step_withdrawn", "sleep_withdrawn", "wait_withdrawn", "rollback_step_withdrawn"),
 )
-"""All there are. The last four are ours: given up by ``run``, or open at the end."""
+"""All there are. The last five are ours: an event that is an error; given up by ``run``, or open at the end."""
 
 _VALUES = {
     "workflow_started": "params",
     "workflow_completed": "output",
     "step_completed": "output",
     "wait_completed": "output",
+    "wait_errored": "output",
 }
 
 
@@ -75,8 +77,8 @@ class InstanceEvent(Dumped):
         child: the instance that a step waits for.
         value: params, output or payload as stored.
         params: of ``workflow_started``.
-        output: of ``workflow_completed`` and ``step_completed``, and the payload of ``wait_completed``. Looking at it
-            raises CorruptPayload when it cannot be read; so does ``params``.
+        output: of ``workflow_completed`` and ``step_completed``, and the payload of ``wait_completed`` and
+            ``wait_errored``. Looking at it raises CorruptPayload when it cannot be read; so does ``params``.
     """
 
     type: str

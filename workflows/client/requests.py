@@ -31,6 +31,7 @@ from workflows.storage.store import Call, call_one, keyspace_call, keyspace_of, 
 from workflows.values import codec, failure, names
 from workflows.values.codec import InstanceRef
 from workflows.values.failure import Failure, Place
+from workflows.values.rejection import Rejection
 
 if TYPE_CHECKING:
     from workflows.authoring.app import App
@@ -69,18 +70,25 @@ def keyspace(namespace: str, shards: int | None = None) -> Request[Keyspace]:
 
 
 def send_event(
-    keys: Keyspace, instance: Instance, type: str, payload: Any = None, *, id: str | None = None
+    keys: Keyspace,
+    instance: Instance,
+    type: str,
+    payload: Any = None,
+    *,
+    id: str | None = None,
+    error: Rejection | None = None,
 ) -> Request[str]:
     """Send an event. The answer is ``"delivered"`` (a wait has it) or ``"buffered"`` (kept for a later wait).
 
     Args:
         id: the same id is accepted once; give one to make a sender that repeats itself safe. None: a random one.
+        error: a text, an exception, or a mapping with ``message`` and ``name``, as which the wait raises EventError.
 
     Raises:
         BadName, PayloadError: nothing has been sent.
         InstanceNotFound, InstanceEnded, InstanceError: from the answer; the last when its mailbox is full.
     """
-    item = new_event(type, payload, id=id)
+    item = new_event(type, payload, id=id, error=error)
 
     def parse(answers: list[bytes]) -> str:
         answer = answers[0].decode()

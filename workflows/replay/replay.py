@@ -56,7 +56,7 @@ from workflows.storage.journal import (
     Undone,
     Withdrawn,
 )
-from workflows.values import codec
+from workflows.values import codec, rejection
 from workflows.values.failure import Failure, Place, locate
 from workflows.values.models import named
 
@@ -481,10 +481,14 @@ class Replay:
                 return None, late
             case EventReceived():
                 payload = codec.decode(entry.payload) if entry.payload else None
+                if entry.error is not None:
+                    failed = rejection.decode(entry.error, entry.type, payload)
+                    locate(failed, self._place(entry, asked))
+                    return None, failed
                 return ReceivedEvent(payload, type=entry.type, timestamp=moment(entry.sent_at_ms)), None
         return None, None
 
-    def _place(self, entry: Settled | TimedOut | ChildEnded, asked: _Asked) -> Place:
+    def _place(self, entry: Settled | TimedOut | EventReceived | ChildEnded, asked: _Asked) -> Place:
         if isinstance(entry, ChildEnded):
             return Place(entry.workflow, entry.id)
         command: Any = asked.command

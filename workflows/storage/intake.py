@@ -19,9 +19,10 @@ from workflows.storage.batches import numbered
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
-from workflows.values import codec, names
+from workflows.values import codec, names, rejection
 from workflows.values.concurrency import Concurrency
 from workflows.values.metadata import metadata_of
+from workflows.values.rejection import Rejection
 
 _CREATE = script(Path(__file__).with_name("create.lua"))
 _SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
@@ -134,6 +135,7 @@ class EventItem:
     Attributes:
         id: the same one is accepted once.
         payload: a codec blob.
+        error: a failure blob, with which the wait raises; None: it returns.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -142,6 +144,7 @@ class EventItem:
     id: str
     type: str
     payload: bytes
+    error: bytes | None = None
 
     def __post_init__(self) -> None:
         names.check_event_type(self.type)
@@ -151,7 +154,10 @@ class EventItem:
 
     def wire(self) -> dict[str, Any]:
         """As ``send_event.lua`` reads it, without its place."""
-        return {"ev": self.id, "ty": self.type, "p": self.payload}
+        wire = {"ev": self.id, "ty": self.type, "p": self.payload}
+        if self.error is not None:
+            wire["x"] = self.error
+        return wire
 
 
 @lru_cache(maxsize=1024)
@@ -199,17 +205,19 @@ def new_slot(limit: Concurrency, params: bytes) -> Slot:
     return Slot("-", 0, "", limit.tag, limit.key_of(params))
 
 
-def new_event(type: str, payload: Any, *, id: str | None = None) -> EventItem:
+def new_event(type: str, payload: Any, *, id: str | None = None, error: Rejection | None = None) -> EventItem:
     """An event that carries a value.
 
     Args:
         id: None: a random one.
+        error: with which the wait raises, see ``rejection.encode``; None: it returns.
 
     Raises:
         BadName, PayloadError: it cannot be one.
     """
     blob = codec.encode(payload, what=f'the payload of event "{names.check_event_type(type)}"')
-    return EventItem(nonces.token() if id is None else id, type, blob)
+    failed = None if error is None else rejection.encode(error)
+    return EventItem(nonces.token() if id is None else id, type, blob, failed)
 
 
 def address(keys: Keyspace, workflow: object, id: object) -> Instance:

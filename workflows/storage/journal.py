@@ -128,10 +128,15 @@ class TimedOut(_Answer):
 
 @dataclass(slots=True)
 class EventReceived(_Answer):
-    """A wait received its event."""
+    """A wait received its event.
+
+    Attributes:
+        error: the failure blob of one with which the wait raises.
+    """
 
     type: str = ""
     payload: bytes = b""
+    error: bytes | None = None
     sent_at_ms: int = 0
     event_id: str = ""
     number: int = 0
@@ -276,6 +281,7 @@ def decode(blob: bytes) -> Entry:
                     *key,
                     type=body[b"ty"].decode(),
                     payload=body[b"p"],
+                    error=body.get(b"x"),
                     sent_at_ms=int(body[b"et"]),
                     event_id=body[b"ev"].decode(),
                     number=int(body.get(b"ac") or 0),

@@ -2,7 +2,7 @@
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of these (EventItem in intake.py); max: events kept per mailbox; [owner]: only act while this owner
 --        holds the shard for at least a second (the pub/sub bridge)
---   ITEM     {i, ev, ty, p}   which instance of KEYS, event id, type, payload blob
+--   ITEM     {i, ev, ty, p, [x]}   which instance of KEYS, event id, type, payload blob, failure blob
 -- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then
@@ -28,7 +28,7 @@ for at, a in ipairs(A.items) do
       answers[at] = 'full'
     else
       local number = redis.call('HINCRBY', I.m, 'n', 1)
-      local e = {p = a.p, et = NOW, ev = a.ev}
+      local e = {p = a.p, et = NOW, ev = a.ev, x = a.x}
       if is_next then
         mailbox.give(I, r, a.ty, number, e)
       else

@@ -178,7 +178,7 @@ class WorkflowEngine:
         self.app = app
         self.server = server
         self.watch = Watch()
-        self.mocks = Mocks(self._send_from_worker)
+        self.mocks = Mocks(self._send)
         self._in_process = not processes
         self._clock = TestClock() if self._in_process else None
         self._extra = dict(bindings or {})
@@ -613,18 +613,17 @@ class WorkflowEngine:
 
         return self.wait_until(ended, key, "the end of the instance", seconds, end=True).unwrap(instance)
 
-    def send_mocked_event(self, key: Key, scope: str, number: int, type: str, payload: bytes) -> None:
+    def send_mocked_event(
+        self, key: Key, scope: str, number: int, type: str, payload: bytes, error: bytes | None
+    ) -> None:
         """Put a mocked event into a mailbox, if there is one yet."""
         self.mocks_only_in_process()
         generation = self.generation_of(key)
         if generation is not None:
-            self._send(self.store, self.keys.instance(*key), type, payload, event_id(generation, scope, number))
+            self._send(self.keys.instance(*key), EventItem(event_id(generation, scope, number), type, payload, error))
 
-    def _send_from_worker(self, instance: Instance, type: str, payload: bytes, id: str) -> None:
-        self._send(self.store, instance, type, payload, id)
-
-    def _send(self, store: Store, instance: Instance, type: str, payload: bytes, id: str) -> None:
-        store.call(event_call(self.keys, instance, EventItem(id, type, payload)))
+    def _send(self, instance: Instance, event: EventItem) -> None:
+        self.store.call(event_call(self.keys, instance, event))
 
     def introspected(self, introspector: Any) -> None:
         """Keep an introspector, to say at the end what it found."""

@@ -27,8 +27,9 @@ from workflows.testing.calls import TIMEOUT_SECONDS, AwaitsItself, at_once, run_
 from workflows.testing.mocks import IntrospectionError, MockTooLate, Rules, Step
 from workflows.testing.timeline import Look, timeline
 from workflows.testing.watch import Key
-from workflows.values import codec, names
+from workflows.values import codec, names, rejection
 from workflows.values.failure import Failure
+from workflows.values.rejection import Rejection
 
 if TYPE_CHECKING:
     from workflows.testing.engine import WorkflowEngine
@@ -208,10 +209,17 @@ class InstanceModifier:
         return at_once(lambda: self._fail(_selected(step, name, index), None, times))
 
     def mock_event(
-        self, event: str | Mapping[str, Any] | None = None, payload: Any = None, *, type: str | None = None
+        self,
+        event: str | Mapping[str, Any] | None = None,
+        payload: Any = None,
+        *,
+        type: str | None = None,
+        error: Rejection | None = None,
     ) -> Any:
         """Put an event into the mailbox, and again after a restart: ``mock_event({"type": …, "payload": …})``.
 
+        Args:
+            error: as for ``send_event``: the wait raises EventError.
         Raises: BadName, PayloadError, ConfigError (no type).
         """
         if isinstance(event, Mapping):
@@ -223,11 +231,13 @@ class InstanceModifier:
         checked = names.check_event_type(type)
         blob = codec.encode(payload, what=f'the payload of the mocked event "{checked}"')
 
+        failed = None if error is None else rejection.encode(error)
+
         def add() -> None:
             number = len(self._rules.events)
-            self._rules.events.append((checked, blob))
+            self._rules.events.append((checked, blob, failed))
             for key in self._keys():
-                self._engine.send_mocked_event(key, self._scope, number, checked, blob)
+                self._engine.send_mocked_event(key, self._scope, number, checked, blob, failed)
 
         return at_once(add)
 

@@ -19,6 +19,7 @@ from typing import Final
 from workflows.authoring.commands import Command, Sleep, Wait
 from workflows.errors import ConfigError, StepTimeout, WorkflowError
 from workflows.replay.overrides import Occurrence, Replacement
+from workflows.storage.intake import EventItem
 from workflows.storage.keys import Instance
 from workflows.testing.watch import Key
 
@@ -89,7 +90,7 @@ class Rules:
     """What holds for one instance, or for all new instances of one workflow.
 
     Attributes:
-        events: mocked events in their order, type and encoded payload.
+        events: mocked events in their order: type, encoded payload, failure blob of one that is an error.
         used: steps that a mock has had an effect on.
     """
 
@@ -97,7 +98,7 @@ class Rules:
     sleeps: Choice = field(default_factory=Choice)
     delays: Choice = field(default_factory=Choice)
     waits: set[Step] = field(default_factory=set)
-    events: list[tuple[str, bytes]] = field(default_factory=list)
+    events: list[tuple[str, bytes, bytes | None]] = field(default_factory=list)
     used: set[Step] = field(default_factory=set)
 
     def mocks(self, step: Step) -> StepMocks:
@@ -121,12 +122,12 @@ class Mocks:
     """All mocks of one test engine; what its workers ask (``overrides.Overrides``).
 
     Args:
-        send: puts a mocked event into an instance's mailbox: type, payload blob and event id.
+        send: puts a mocked event into an instance's mailbox.
     Attributes:
         runs: how often attempts of each step began, by workflow, step name and count.
     """
 
-    def __init__(self, send: Callable[[Instance, str, bytes, str], None]) -> None:
+    def __init__(self, send: Callable[[Instance, EventItem], None]) -> None:
         self.runs: Counter[tuple[str, str, int]] = Counter()
         self._send = send
         self._lock = threading.RLock()
@@ -200,7 +201,7 @@ class Mocks:
     def opening(self, instance: Instance, generation: str, command: Command) -> Command:
         """Shorten sleeps, end waits, and put mocked events where a wait will find them."""
         key, step = (instance.workflow, instance.id), (command.name, command.count)
-        send: list[tuple[str, bytes, str]] = []
+        send: list[EventItem] = []
         with self._lock:
             if command.kind != "do":
                 self._note(key, generation, command.kind, *step)
@@ -213,12 +214,12 @@ class Mocks:
                     return dataclasses.replace(command, type=_NO_EVENT, timeout_ms=0)
                 if isinstance(command, Wait):
                     send += [
-                        (type, payload, event_id(generation, scope, number))
-                        for number, (type, payload) in enumerate(rules.events)
+                        EventItem(event_id(generation, scope, number), type, payload, error)
+                        for number, (type, payload, error) in enumerate(rules.events)
                         if type == command.type
                     ]
-        for type, payload, id in send:
-            self._send(instance, type, payload, id)
+        for event in send:
+            self._send(instance, event)
         return command
 
     def attempt(self, step: Occurrence, failed: int) -> Replacement | None:

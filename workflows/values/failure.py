@@ -24,6 +24,7 @@ import msgpack
 from workflows import errors, limits
 from workflows.errors import (
     CorruptPayload,
+    EventError,
     EventTimeout,
     NonRetryableError,
     PayloadNotSerializable,
@@ -43,7 +44,7 @@ ENGINE: Final = tuple(f"{_ROOT / package}/" for package in ("workflows", "worker
 _FRAMES = 40  # the innermost calls; a RecursionError has a thousand that say the same
 _EMPTY_BYTES = 256  # the map's own bytes: keys, headers, the flag
 _FINAL = (NonRetryableError, PayloadNotSerializable)
-_PLACED = (StepFailed, PoisonError, StepTimeout, EventTimeout)
+_PLACED = (StepFailed, PoisonError, StepTimeout, EventTimeout, EventError)
 _NESTED = 8  # groups within groups
 _LEAVES = 1000  # members of all groups of one error that are looked at
 _MEMBER_BYTES = 512
@@ -218,7 +219,7 @@ class Failure:
 
         Args:
             place: where it comes from, for errors that name it in their text and attributes: ``StepFailed``,
-                ``PoisonError``, ``StepTimeout`` and ``EventTimeout``.
+                ``PoisonError``, ``StepTimeout``, ``EventTimeout`` and ``EventError``.
         """
         return self._made(place, 0)
 

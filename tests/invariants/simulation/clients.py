@@ -10,7 +10,7 @@ import redis as redis_py
 
 import workflows.client
 from tests.invariants import programs
-from tests.invariants.programs import EVENT_TYPES
+from tests.invariants.programs import EVENT_TYPES, fault_of
 from tests.invariants.simulation import reading, undone
 from tests.invariants.simulation.seen import Answer, events_of
 from tests.invariants.simulation.violation import demand
@@ -61,7 +61,7 @@ def event(world: World, instance: Instance) -> str:
     world.events_left -= 1
     ev = f"ev{world.events_left}"
     kind = world.rng.choice(EVENT_TYPES if instance.workflow == "types" else EVENT_TYPES[:1])
-    call = event_call(world.keys, instance, new_event(kind, {"event": ev}, id=ev))
+    call = event_call(world.keys, instance, new_event(kind, {"event": ev}, id=ev, error=fault_of(ev)))
 
     def answered(answer: Any) -> None:
         if world.is_spoilt(instance.workflow, instance.id):

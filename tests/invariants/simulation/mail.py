@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.invariants.programs import EVENT_TYPES
+from tests.invariants.programs import EVENT_TYPES, fault_of
 from tests.invariants.simulation.oracle import Oracle
 from tests.invariants.simulation.seen import Seen, ordered
 from tests.invariants.simulation.violation import demand
@@ -10,6 +10,7 @@ from tests.invariants.simulation.world import World
 from workflows.storage import journal
 from workflows.storage.records import OpenWait
 from workflows.storage.store import unpackb
+from workflows.values import rejection
 
 
 def check_i6_events_come_in_order(before: Seen, seen: Seen) -> None:
@@ -43,6 +44,7 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
             continue
         delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
         names.append(entry.event_id)
+        check_i6_an_event_is_what_was_sent(entry.event_id, entry.error)
     box = sorted(number for kind in EVENT_TYPES for number in seen.queue("m", kind))
     kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
     demand(box == kept, f"the mailbox lists {box} and keeps {kept}")
@@ -55,7 +57,9 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
     if seen.instance.workflow not in ("random", "types"):
         demand(delivered == sorted(delivered), f"events were delivered in the order {delivered}")
     for number in box:
-        names.append(unpackb(seen.mail[f"e:{number}"])[b"ev"].decode())
+        kept_event = unpackb(seen.mail[f"e:{number}"])
+        names.append(kept_event[b"ev"].decode())
+        check_i6_an_event_is_what_was_sent(names[-1], kept_event.get(b"x"))
     demand(len(names) == len(set(names)), f"an event was accepted twice: {names}")
     for ev in world.answered.get((seen.instance.workflow, seen.instance.id, seen.generation), ()):
         demand(ev in names, f"{ev} was acknowledged and is gone")
@@ -68,6 +72,11 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
             demand("mail" in seen.rest, "mail beside an open wait")
             looked_for = {member.rpartition("|")[2] for member in seen.queues if member.startswith("c|")}
             demand(kind in looked_for, f"nobody will look for the mail of {kind}")
+
+
+def check_i6_an_event_is_what_was_sent(name: str, error: bytes | None) -> None:
+    fault = fault_of(name)
+    demand(error == (None if fault is None else rejection.encode(fault)), f"{name} says that {error!r} has failed")
 
 
 def check_i6_it_is_known_where_an_event_went(seen: Seen, box: set[int], withdrawn: set[int]) -> None:

@@ -24,7 +24,7 @@ function mailbox.give(I, r, ty, number, e)
   record.disarm(I, r)
   redis.call('HDEL', I.o, r.seq)
   queue.add(I, 'g|' .. queue.ordered(r.seq) .. '|' .. I.len)
-  record.answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number})
+  record.answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number, x = e.x})
 end
 
 function mailbox.keep(I, ty, number, e)
@@ -89,7 +89,7 @@ function mailbox.put_back(I, seq, limit)
     local e = index and index < limit and journal.body_of(I.j, index)
     if e and e.ty and e.ac then
       redis.call('ZREM', I.q, member)
-      mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})
+      mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x})
       mailbox.returned = mailbox.returned + #e.p
       charge_bytes(#e.p)
       mailbox.look_for(I, e.ty, e.ac)

@@ -1,0 +1,96 @@
+"""The verbs that send events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import click
+
+from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, pass_settings
+from workflows.cli.instances import find_instance, instances
+from workflows.cli.showing import reply
+from workflows.errors import InstanceNotFound
+from workflows.values import names
+from workflows.values.rejection import Rejection
+
+
+def event_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What both verbs that send an event know."""
+    for option in (
+        click.option("--error-name", help="What the error is called; default EventError."),
+        click.option("--error", metavar="TEXT", help="The wait raises EventError with this text, and the payload."),
+        click.option("--event-id", help="The same event id is accepted once."),
+    ):
+        command = option(command)
+    return command
+
+
+def rejection_of(error: str | None, name: str | None) -> Rejection | None:
+    """Raises: click.UsageError."""
+    if name is not None and error is None:
+        raise click.UsageError("--error-name is the name of an --error, and there is none.")
+    return None if error is None else {"message": error} | ({} if name is None else {"name": name})
+
+
+@instances.command("send-event")
+@click.argument("name")
+@click.argument("id")
+@click.option("--type", required=True, help="What the workflow waits for.")
+@click.option("--payload", default="{}", show_default=True, help="JSON.")
+@event_options
+@json_option
+@pass_settings
+def send_event(
+    settings: CommandSettings,
+    name: str,
+    id: str,
+    type: str,
+    payload: str,
+    event_id: str | None,
+    error: str | None,
+    error_name: str | None,
+    as_json: bool,
+) -> None:
+    """Send an event to an instance."""
+    value = json_argument(payload, "--payload")
+    rejection = rejection_of(error, error_name)
+    with closing(settings.client()) as client:
+        instance = find_instance(client, name, id)
+        answer = instance.send_event(type, value, id=event_id, error=rejection)
+    reply(as_json, {"workflow": name, "id": instance.id, "type": type, "answer": answer}, answer)
+
+
+@click.command(cls=Verb)
+@click.argument("name")
+@click.argument("id")
+@click.argument("type")
+@click.argument("payload", required=False)
+@event_options
+@json_option
+@pass_settings
+def publish(
+    settings: CommandSettings,
+    name: str,
+    id: str,
+    type: str,
+    payload: str | None,
+    event_id: str | None,
+    error: str | None,
+    error_name: str | None,
+    as_json: bool,
+) -> None:
+    """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
+    value = json_argument(payload, "PAYLOAD")
+    rejection = rejection_of(error, error_name)
+    names.check_event_type(type)
+    with closing(settings.client()) as client:
+        try:
+            instance = find_instance(client, name, id)
+            answer = instance.send_event(type, value, id=event_id, error=rejection)
+            id = instance.id
+        except InstanceNotFound:
+            answer = "no such instance"
+    reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
+    if answer == "no such instance":
+        raise click.exceptions.Exit(1)
