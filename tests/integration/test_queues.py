@@ -49,7 +49,7 @@ def enrol(store: Store, name: str, *queues: str, **fields: int) -> None:
     for queue in queues:
         store.redis.sadd(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue), f"rq:worker:{name}")
     if fields:
-        store.redis.hset(f"rq:worker:{name}", mapping={"birth": "2026-01-01", **load_of(**fields)})
+        store.redis.hset(f"rq:worker:{name}", mapping=load_of(**fields))
 
 
 def test_nothing_waits_on_a_quiet_queue(store: Store) -> None:

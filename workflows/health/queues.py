@@ -148,14 +148,16 @@ def _looked_up(
     records = sorted({key for keys in workers.values() for key in keys})
     jobs = sorted({bell for found in bells.values() for bell in found})
     prefix = rq_job_prefix().encode()
-    commands: list[list[Any]] = [["HMGET", key, "birth", SLOTS, SLOTS_FREE] for key in records]
+    commands: list[list[Any]] = [["EXISTS", key] for key in records]
+    commands += [["HMGET", key, SLOTS, SLOTS_FREE] for key in records]
     commands += [["HMGET", prefix + job, "data", "rung"] for job in jobs]
     answers = _ask(store, commands)
+    there, said = answers[: len(records)], answers[len(records) : 2 * len(records)]
     loads = {
-        key: None if not answer or answer[0] is None else (_number(answer[1]), _number(answer[2]))
-        for key, answer in zip(records, answers, strict=False)
+        key: (_number(load[0]), _number(load[1])) if is_there and load else None
+        for key, is_there, load in zip(records, there, said, strict=True)
     }
-    return loads, dict(zip(jobs, answers[len(records) :], strict=True))
+    return loads, dict(zip(jobs, answers[2 * len(records) :], strict=True))
 
 
 def _age(job: Any, keys: Keyspace, seen: set[str], now_ms: int) -> int:
