@@ -146,6 +146,8 @@ class StepStatus(Dumped):
         child: the instance a ``child`` step waits for. While the step is ``starting`` it may not be there yet: creating
             it is on its way to another shard.
         queue: where an open ``do`` runs, without the namespace.
+        asked_at: when ``run`` asked for it; None for a ``do`` that has been answered: that is not kept.
+        begun_at: when the last attempt of a ``do`` began; None before the first.
         output: the step's result, an event's payload or a child's output; None while there is none. Looking at it
             raises CorruptPayload when it cannot be read.
         value: the same as it is stored.
@@ -165,6 +167,8 @@ class StepStatus(Dumped):
     event_type: str | None = None
     child: InstanceRef | None = None
     queue: str | None = None
+    asked_at: datetime | None = None
+    begun_at: datetime | None = None
     value: dataclasses.InitVar[bytes | None] = None
     output: Any = decoded("output", lambda step: codec.decode(step.value) if step.has_output else None)  # noqa: RUF009
 
@@ -197,6 +201,8 @@ class StepStatus(Dumped):
             "event_type": self.event_type,
             "child": None if self.child is None else jsonable(self.child),
             "queue": self.queue,
+            "asked_at": iso(self.asked_at),
+            "begun_at": iso(self.begun_at),
         }
         if outputs:
             shape["output"] = readable(lambda: self.output)
@@ -284,13 +290,17 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
     kind = _shown_kind(entry.command if isinstance(entry, Withdrawn) else entry.kind)
     step = StepStatus(entry.seq, kind, entry.name, entry.count, "complete", ended_at=moment(entry.at_ms))
     if entry.started_at_ms:
-        step = dataclasses.replace(step, started_at=moment(entry.started_at_ms))
+        began = moment(entry.started_at_ms)
+        is_do = kind in ("do", "rollback")
+        step = dataclasses.replace(
+            step, started_at=began, asked_at=None if is_do else began, begun_at=began if is_do else None
+        )
     match entry:
         case Settled():
             failures = _failures(entry.failures)
             started = [failure.started_at for failure in failures]
-            if entry.started_at_ms:
-                started.append(datetime.fromtimestamp(entry.started_at_ms / 1000, UTC))
+            if step.begun_at:
+                started.append(step.begun_at)
             return dataclasses.replace(
                 step,
                 status="complete" if entry.error is None else "failed",
@@ -315,12 +325,14 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
                 value=entry.value,
             )
         case Withdrawn():
-            return dataclasses.replace(step, status="withdrawn", attempts=entry.attempts)
+            begun = step.begun_at if entry.attempts else None
+            return dataclasses.replace(step, status="withdrawn", attempts=entry.attempts, begun_at=begun)
     return step
 
 
 def _open(record: Open, stood_ms: int | None) -> StepStatus:
-    step = StepStatus(record.seq, record.kind, record.name, record.count, "waiting", started_at=moment(record.asked))
+    asked = moment(record.asked)
+    step = StepStatus(record.seq, record.kind, record.name, record.count, "waiting", started_at=asked, asked_at=asked)
     match record:
         case OpenStep():
             return _open_step(record, stood_ms)
@@ -352,6 +364,8 @@ def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
         error=failures[-1].error if failures else None,
         failures=failures,
         queue=record.queue,
+        asked_at=moment(record.asked or None),
+        begun_at=moment(record.begun or None),
     )
 
 
