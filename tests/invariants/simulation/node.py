@@ -29,6 +29,7 @@ class HandCallbacks:
         concurrency: int,
         deliver: Callable[[Attempt, Outcome], None],
         freed: Callable[[Attempt], None],
+        begun: Callable[[Attempt], None],
         overrides: object,
         on_death: Callable[[str], None],
     ) -> None:
