@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 
+from workflows.health.counts import count_by_workflow, counted
 from workflows.health.queues import QueueState, queue_states
 from workflows.health.server import Finding, Level
 from workflows.storage import aside
@@ -26,7 +27,6 @@ from workflows.storage.keys import (
     Unfinished,
     checked_name,
     index_line,
-    index_prefix,
     relay_parent,
 )
 from workflows.storage.manifest import Manifest, OtherCode, load_manifest, other_code
@@ -344,16 +344,8 @@ def _listeners(store: Store) -> int:
 
 def count_instances(store: Store, workflow: str | None = None) -> dict[str, int]:
     """How many instances there are in each status, of one workflow or of all."""
-    with store.redis.pipeline(transaction=False) as pipeline:
-        for status in Status:
-            prefix = f"{status}|" if workflow is None else index_prefix(status, workflow)
-            for shard in range(store.keys.shards):
-                # Names are ASCII, so the highest byte ends every prefix.
-                end = b"(" + prefix.encode() + b"\xff"
-                pipeline.zlexcount(store.keys.shard_key(shard, "index"), f"[{prefix}", end)
-        counts = pipeline.execute()
-    shards = store.keys.shards
-    return {str(status): sum(counts[n * shards : (n + 1) * shards]) for n, status in enumerate(Status)}
+    (counts,) = counted(store, [workflow])
+    return counts
 
 
 def orphans(store: Store, manifest: Manifest) -> dict[str, dict[str, int]]:
@@ -361,7 +353,7 @@ def orphans(store: Store, manifest: Manifest) -> dict[str, dict[str, int]]:
     if manifest.unreadable:
         return {}  # they may be in what cannot be read
     strange = sorted(_workflows_with_instances(store) - set(manifest.workflows))
-    return {name: count_instances(store, name) for name in strange}
+    return count_by_workflow(store, strange)
 
 
 def _workflows_with_instances(store: Store) -> set[str]:
@@ -399,8 +391,11 @@ def orchestrators(store: Store, now_ms: int) -> tuple[str, ...]:
 
 def owned_shards(store: Store, now_ms: int) -> int:
     """How many shards some orchestrator tends."""
-    expiries = [store.redis.hget(store.keys.shard_key(shard, "owner"), "expiry") for shard in range(store.keys.shards)]
-    return sum(1 for expiry in expiries if expiry is not None and _number(cast(bytes, expiry)) > now_ms)
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for shard in range(store.keys.shards):
+            pipeline.hget(store.keys.shard_key(shard, "owner"), "expiry")
+        expiries = pipeline.execute()
+    return sum(1 for expiry in expiries if expiry is not None and _number(expiry) > now_ms)
 
 
 def _number(text: bytes | str) -> float:
@@ -415,19 +410,24 @@ def _code(manifest: Manifest) -> dict[str, str]:
 
 def parked(store: Store) -> list[Parked]:
     """Those that are paused with a reason, among the first hundred paused ones of each shard."""
-    found = []
     prefix = f"{Status.PAUSED}|".encode()
-    for shard in range(store.keys.shards):
-        index = store.keys.shard_key(shard, "index")
-        members: Any = store.redis.zrangebylex(index, b"[" + prefix, b"(" + prefix + b"\xff", 0, PAUSED_PER_SHARD)
-        for member in members:
-            try:
-                _, workflow, _, id = Listed.parse(member)
-                header = store.keys.header(store.keys.instance(workflow, id))
-                values: Any = store.redis.hmget(header, "want", "reason")
-            except (ValueError, redis.ResponseError):
-                continue  # the notes say what is wrong with it
-            want, reason = values
-            if want == b"park":
-                found.append(Parked(workflow, id, reason.decode(errors="backslashreplace") if reason else "parked"))
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for shard in range(store.keys.shards):
+            index = store.keys.shard_key(shard, "index")
+            pipeline.zrangebylex(index, b"[" + prefix, b"(" + prefix + b"\xff", 0, PAUSED_PER_SHARD)
+        members = [member for found in pipeline.execute() for member in found]
+    paused = []
+    for member in members:
+        with suppress(ValueError):  # the notes say what is wrong with it
+            _, workflow, _, id = Listed.parse(member)
+            paused.append(store.keys.instance(workflow, id))
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for instance in paused:
+            pipeline.hmget(store.keys.header(instance), "want", "reason")
+        headers: Any = pipeline.execute(raise_on_error=False) if paused else []
+    found = []
+    for instance, header in zip(paused, headers, strict=True):
+        if not isinstance(header, Exception) and header[0] == b"park":
+            reason = header[1].decode(errors="backslashreplace") if header[1] else "parked"
+            found.append(Parked(instance.workflow, instance.id, reason))
     return found
