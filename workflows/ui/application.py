@@ -28,6 +28,7 @@ from workflows.client import Client
 from workflows.ui import answers
 from workflows.ui.access import Access, Decide, nobody_writes
 from workflows.ui.assets import asset
+from workflows.ui.bulk import Jobs
 from workflows.ui.context import Context
 from workflows.ui.mounting import below
 from workflows.ui.refusals import Refusal, RequestRefused
@@ -68,6 +69,7 @@ class Dashboard:
         self._hosts = hosts
         self._challenge = challenge
         self._lock = threading.Lock()
+        self._jobs = Jobs(self.client)
         self._client: Client | None = app if isinstance(app, Client) else None
         self._paths = {route.name: route.path for route in ROUTES} | {"static": "/static/{name}"}
         self._starlette = Starlette(
@@ -110,7 +112,9 @@ class Dashboard:
             return self._client
 
     def close(self) -> None:
-        """Close the connections to Redis, unless they were given. The next request opens new ones."""
+        """Stop what is being done to many, and close the connections to Redis, unless they were given. The next request
+        opens new ones."""
+        self._jobs.close()
         with self._lock:
             if self._client is not None and self._client is not self._app:
                 self._client.close()
@@ -120,7 +124,7 @@ class Dashboard:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Of an application that stands alone; nobody tells a mounted one when its process ends."""
         yield
-        self.close()
+        await run_in_threadpool(self.close)
 
     def _routed(self, routes: tuple[Route, ...]) -> StarletteRoute:
         by_method = {route.method: route for route in routes}
@@ -170,6 +174,7 @@ class Dashboard:
             access,
             self.client,
             self._path_of,
+            self._jobs,
             body=body,
             namespace=self.namespace,
             hide_values=self._hide_values,

@@ -19,6 +19,7 @@ from workflows.client.blocking import WorkflowHandle, WorkflowInstance
 from workflows.storage.store import Store
 from workflows.ui.access import Access
 from workflows.ui.assets import assets
+from workflows.ui.bulk import Jobs
 from workflows.ui.refusals import Refusal, RequestRefused
 from workflows.ui.rendering import rendered
 
@@ -36,6 +37,7 @@ class Context:
         namespace: whose instances these are.
         hide_values: params, outputs and payloads are shown as sizes only.
         is_read_only: nobody may write here, because nobody has said who may.
+        jobs: what this process does to many instances at once.
         acted: what has been done on the way, whether or not it succeeded.
     """
 
@@ -45,6 +47,7 @@ class Context:
         access: Access,
         client: Callable[[], Client],
         path_of: Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]],
+        jobs: Jobs,
         *,
         body: bytes = b"",
         namespace: str = "",
@@ -56,6 +59,7 @@ class Context:
         self.namespace = namespace
         self.hide_values = hide_values
         self.is_read_only = is_read_only
+        self.jobs = jobs
         self.acted: list[str] = []
         self._client = client
         self._path_of = path_of

@@ -29,6 +29,7 @@ TITLES: Final = {
     409: "Not possible now",
     413: "Too large",
     422: "Something in it is wrong",
+    429: "Too much at once",
     500: "An error of this page",
     503: "Redis does not answer",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from workflows.ui import pages
+from workflows.ui.api import bulk
 
 Face = Literal["page", "json", "stream", "file"]
 
@@ -37,7 +38,12 @@ class Route:
 PAGES: Final = (Route("GET", "/", "overview", pages.overview),)
 """What people see."""
 
-API: Final[tuple[Route, ...]] = ()
+API: Final = (
+    Route("POST", "/api/bulk", "bulk", bulk.start, face="json"),
+    Route("GET", "/api/bulk", "bulk", bulk.jobs, face="json"),
+    Route("GET", "/api/bulk/{job}", "job", bulk.job, face="json"),
+    Route("DELETE", "/api/bulk/{job}", "job", bulk.stop, face="json"),
+)
 """What programs see."""
 
 LIVE: Final[tuple[Route, ...]] = ()
