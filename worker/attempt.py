@@ -36,6 +36,7 @@ class Attempt:
         number: the attempt's number, from 1; a worker's crash uses one up.
         failed: how many attempts failed before, held against the retry limit.
         failures: the last of them: [number, started ms, ended ms, failure blob].
+        queue: through which it goes, by its name without the namespace.
         deadline: when it times out; never before its callback has begun, which something else may hold up.
         queued: since when it waits for its thread or for the loop.
         scope: the context variables its callback sees: none that another attempt has set.
@@ -61,6 +62,7 @@ class Attempt:
     number: int = 1
     failed: int = 0
     failures: list[list[Any]] = field(default_factory=list)
+    queue: str = "default"
     deadline: float = float("inf")
     queued: float = 0.0
     scope: Context = field(default_factory=Context)

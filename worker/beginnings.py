@@ -70,6 +70,7 @@ class Beginnings:
             number=record.attempts,
             failed=record.failed,
             failures=[list(one) for one in record.failures],
+            queue=record.queue,
         )
         warm.streak = 0
         self._replays.keep(task.instance, warm)
@@ -108,6 +109,7 @@ class Beginnings:
             callback=callback,
             context=_context(instance, generation, command, command.config, 1),
             started_ms=now_ms,
+            queue=asked.queue,
         )
         self._slots.born(token)
         self._in_flight.add(attempt)

@@ -44,6 +44,7 @@ from worker.guardian import Guardian
 from worker.holdings import give_back_unknown, rescue
 from worker.in_flight import InFlight
 from worker.lease import Lease
+from worker.observing import Observing
 from worker.replays import Gone, Replays
 from worker.reports import Reports
 from worker.rounds import Round
@@ -116,7 +117,9 @@ class Engine:
         self._killed = False
         self._bindings: dict[str, Any] = {}
         self._grace_over: float | None = None
-        self._transitions = Transitions([Reports()])
+        self._observation = app.observation
+        observing = [Observing(app.name, app.observation, self.store.clock)] if app.observation is not None else []
+        self._transitions = Transitions([Reports(), *observing])
         self.in_flight = InFlight(
             self.slots,
             self.arrivals,
@@ -177,6 +180,8 @@ class Engine:
     def start(self) -> None:
         """Make the bindings, register the lease and begin to work."""
         self._bindings = self.callbacks.start(self.app, self._given_bindings)
+        if self._observation is not None:
+            self._observation.start()
         self.lease.start()
         self._thread.start()
         self.guardian.start()
@@ -202,6 +207,8 @@ class Engine:
         self._stopped.set()
         self.guardian.stop()
         self.lease.stop(min(LEAVING_SECONDS / 2, _until(closed)))
+        if self._observation is not None:
+            self._observation.drain(min(limits.OBSERVER_SECONDS, _until(closed)))
         self.callbacks.stop(_until(closed))
         self._drop_replays()
 

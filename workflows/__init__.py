@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workflows.authoring.context import StepContext
     from workflows.authoring.event import ReceivedEvent, WorkflowEvent
     from workflows.authoring.logger import get_logger
+    from workflows.authoring.observer import Observer, Transition
     from workflows.authoring.retries import Retry, StepConfig
     from workflows.authoring.step import WorkflowStep
     from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
@@ -91,6 +92,7 @@ _NAMES = {
     "client.batches": "BatchError CreatedBatch DeletedBatch",
     "client.bulk": "BulkResult",
     "client.creation": "CreateOptions",
+    "authoring.observer": "Observer Transition",
     "authoring.retries": "Retry StepConfig",
     "authoring.step": "WorkflowStep",
     "authoring.workflow": "ExecutionContext WorkflowEntrypoint",
@@ -117,6 +119,7 @@ __all__ = [
     "CronSchedule",
     "ExecutionContext",
     "InstanceRef",
+    "Observer",
     "ReceivedEvent",
     "Retry",
     "StepConfig",
@@ -124,6 +127,7 @@ __all__ = [
     "WorkflowEvent",
     "WorkflowStep",
     "StepContext",
+    "Transition",
     "get_logger",
     # Producing and operating
     "AsyncClient",

@@ -116,6 +116,10 @@ CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (als
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)
 SUBSCRIPTION_SECONDS: Final = 0.1  # longest pause of subscribe() between two looks at an instance
 
+# Observers
+OBSERVER_TRANSITIONS: Final = 10_000  # that wait for one observer of a process; what comes then is not told
+OBSERVER_SECONDS: Final = 2.0  # for what is not told yet when a worker process ends
+
 # Connections
 SOCKET_TIMEOUT_SECONDS: Final = 10.0  # one that has said nothing for this long is taken for dead (F48); blocking reads
 # stay well below it (also ?socket_timeout= in the URL)

@@ -33,6 +33,8 @@ from workflows.authoring.declarations import (
     step_limit,
 )
 from workflows.authoring.env import BindingReference
+from workflows.authoring.observation import Observation
+from workflows.authoring.observer import Observer, checked_observers
 from workflows.authoring.retries import StepConfig
 from workflows.authoring.workflow import Definition, WorkflowEntrypoint, params_model_of
 from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, UnknownWorkflow
@@ -59,10 +61,13 @@ class App:
         retry_delay: the default delay before the first retry (10 seconds), for tests say.
         notifications: publish on a channel when its instances are queued, start, pause and end: see
             ``docs/subscriptions.md``. Those created from then on; those created before stay as they are.
+        observers: told what becomes of instances, steps and attempts in each worker process: see
+            ``docs/observers.md``.
         version: of the code, shown with instances; default ``WORKFLOWS_CODE_VERSION``, or a hash of the sources of its
             workflows.
     Attributes:
         findings: what ``lint`` has to say about its workflows.
+        observation: how its observers are told; None: it has none.
     Raises: BadName, BadStepConfig, ConfigError.
     """
 
@@ -75,6 +80,7 @@ class App:
         defaults: StepConfig | Mapping[str, Any] | None = None,
         retry_delay: Duration | None = None,
         notifications: bool = False,
+        observers: Iterable[Observer] = (),
         version: str | None = None,
     ) -> None:
         self.name = names.check_namespace(name)
@@ -83,6 +89,8 @@ class App:
         self.defaults = step_defaults(defaults, retry_delay)
         self.findings: list[lint.LintFinding] = []
         self.notifications = notifications
+        named = checked_observers(observers)
+        self.observation = Observation(named) if named else None
         self._version = version
         self._definitions: dict[str, Definition] = {}
         self._bindings: Callable[[], Any] | None = None

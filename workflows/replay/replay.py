@@ -20,6 +20,7 @@ import contextvars
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
 from workflows import limits
@@ -197,6 +198,16 @@ class Replay:
     def cost(self) -> int:
         """What another replay up to here would take: entries taken in, and commands asked for."""
         return self._position + self._asked
+
+    @property
+    def kept(self) -> int:
+        """How many of the first entries were there before its life began, kept by a restart from a step."""
+        return self._cuts[-1].upto if self._cuts else 0
+
+    @property
+    def created_at(self) -> datetime:
+        """When its instance was created."""
+        return self._event.timestamp
 
     @property
     def end(self) -> Returned | Raised | None:
