@@ -16,8 +16,9 @@ import redis
 
 from benchmarks.app import app
 from benchmarks.machine import Meter, children
-from workflows.client import Client, live_workers
+from workflows.client import Client
 from workflows.dev.embedded import EmbeddedRedis
+from workflows.health.namespace import worker_names
 
 WORKERS = 2
 WAIT_SECONDS = 60.0
@@ -120,7 +121,7 @@ def open_stage(server: EmbeddedRedis, folder: Path) -> Iterator[Stage]:
             assert server.pid is not None
             roles = {"Redis": [server.pid], "orchestrator": [processes[0].pid], "client": [os.getpid()]}
             stage = Stage(client, roles, processes, logs)
-            stage.wait_until(lambda: live_workers(client.store, app.queues[0]) == WORKERS)
+            stage.wait_until(lambda: len(worker_names(client.store, app.queues[0])) == WORKERS)
             roles["workers"] = children(processes[1].pid) or [processes[1].pid]
             _warm_up(stage)
             yield stage

@@ -128,7 +128,7 @@ class HandWorker:
     def fail(self, instance: Instance, error: BaseException) -> None:
         assert self.turn(instance, end=End("errored", error=failure.capture(error), asked=[])) == 2
 
-    def park(self, instance: Instance, reason: str) -> None:
+    def park(self, instance: Instance, reason: str, fault: str = "mismatch") -> None:
         item = {
             "i": 1,
             "k": "t",
@@ -137,6 +137,7 @@ class HandWorker:
             "t": self.claim(instance),
             "how": "park",
             "reason": reason,
+            "fault": fault,
         }
         assert self.store.call(call_one(self.keys, RELEASE, instance, {"w": self.name, "items": [item]})) == [1]
 

@@ -383,7 +383,7 @@ class Engine:
                 case GiveBack():
                     round.release(item.task.instance, item.task.held)
                 case Contradicted():
-                    round.park(item.task.instance, item.task.held, item.reason)
+                    round.park(item.task.instance, item.task.held, item.reason, "mismatch")
                 case Compare():
                     self._turns.compare(item, round)
         for task in self._suspects.tasks if stop else ():
@@ -421,12 +421,12 @@ class Engine:
         except RunStalled:
             round.strike(task.instance, task.held)
         except (NonDeterminismError, CorruptPayload) as error:
-            round.park(task.instance, task.held, str(error))
+            round.park_for(task.instance, task.held, error)
         except redis.RedisError:
             raise
         except Exception as error:
             _log.exception("cannot replay", extra={"workflow": task.instance.workflow, "instance": task.instance.id})
-            round.park(task.instance, task.held, f"{type(error).__name__}: {error}")
+            round.park_for(task.instance, task.held, error)
         if task.kind == "a" and not begun:
             self.slots.free(task.token)
 

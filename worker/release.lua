@@ -1,7 +1,7 @@
 -- uses: pump undoing room
 -- Gives back what a worker holds without a result.
 -- ARGV   w worker; x failure blob of a stalled instance;
---        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason]} with how =
+--        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason], [fault]} with how =
 --          'back'   somebody else shall do it (lost reply); the attempt never ran, so its number is given back
 --          'drain'  the same for an attempt that did run
 --          'park'   run() and the journal disagree: pause the instance with the reason, resumable after a code fix
@@ -27,6 +27,7 @@ for at, a in ipairs(A.items) do
     if a.how == 'park' and I.want == '' then
       pausing.hold(I, 'park')
       instance.set(I, 'reason', a.reason)
+      instance.set(I, 'fault', a.fault)
     elseif a.how == 'strike' then
       instance.set(I, 'strikes', I.strikes + 1)
       instance.set(I, 'reason', a.reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workflows import limits
-from workflows.errors import StalledError
+from workflows.errors import BadParams, CorruptPayload, NonDeterminismError, StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
 from workflows.storage.records import Asked, Decision, GivenUp, Settlement
@@ -117,7 +117,14 @@ class Round:
         self._add(_COMMIT, worker, _Addressed(instance, item, answered, elements, weight))
 
     def release(
-        self, instance: Instance, held: Held, how: str = "back", reason: str = "", answered: Answered = _no_answer
+        self,
+        instance: Instance,
+        held: Held,
+        how: str = "back",
+        reason: str = "",
+        answered: Answered = _no_answer,
+        *,
+        fault: str = "",
     ) -> None:
         """Give an attempt or turn back: ``how`` is ``back``, ``drain``, ``park`` or ``strike``; answered with whether
         it was still held."""
@@ -128,18 +135,34 @@ class Round:
             "t": held.token,
             "how": how,
             "reason": reason[:4_000],
+            "fault": fault,
         }
         self._add(_RELEASE, held.worker, _Addressed(instance, item, answered))
 
-    def park(self, instance: Instance, held: Held, reason: str) -> None:
-        """Stop an instance that cannot be replayed here, and say why. Never failed: other code may replay it."""
+    def park(self, instance: Instance, held: Held, reason: str, fault: str) -> None:
+        """Stop an instance that cannot be replayed here, and say why. Never failed: other code may replay it.
+
+        Args:
+            fault: what kind of reason it is, as ``insight.stopped.FAULTS`` has it.
+        """
 
         def answered(parked: int) -> None:
             # Not where the task was void: a rewound Redis has other entries than were promised, and nothing is parked.
             if parked:
                 self.parked(instance, held.generation, reason)
 
-        self.release(instance, held, "park", reason, answered)
+        self.release(instance, held, "park", reason, answered, fault=fault)
+
+    def park_for(self, instance: Instance, held: Held, error: Exception) -> None:
+        """The same because of an error that a replay has come to."""
+        match error:
+            case NonDeterminismError():
+                self.park(instance, held, str(error), "mismatch")
+            case CorruptPayload():
+                self.park(instance, held, str(error), "corrupt")
+            case _:
+                fault = "params" if isinstance(error, BadParams) else "other"
+                self.park(instance, held, f"{type(error).__name__}: {error}", fault)
 
     def strike(self, instance: Instance, held: Held) -> None:
         """Give back a turn whose ``run`` blocked: each time counts against the instance."""

@@ -137,10 +137,10 @@ class Turns:
         except redis.RedisError:
             raise
         except Exception as error:  # what cannot be read
-            round.park(task.instance, task.held, f"{type(error).__name__}: {error}")
+            round.park_for(task.instance, task.held, error)
             return
         if found:
-            round.park(task.instance, task.held, contradiction(found))
+            round.park(task.instance, task.held, contradiction(found), "mismatch")
             item.warm.replay.close()
             return
         decision = item.decision

@@ -75,7 +75,8 @@ def test_a_limit_is_listed_with_how_many_run_and_wait_under_each_key(run: Run, c
 def test_who_waits_for_a_slot_says_so(run: Run, client: Client) -> None:
     create(client, "keyed", "acme", "acme")
     reason = client.workflow("keyed").get("keyed-1").status().reason
-    assert reason == "waits for a slot: as many instances of workflow keyed with the key 'acme' run as may at a time"
+    among = "instances of workflow keyed with the key 'acme'"
+    assert reason == f"keyed-1 waits for a slot: as many {among} run as may at a time."
     assert "waits for a slot" in run("instances", "describe", "keyed", "keyed-1").output
     assert client.workflow("keyed").get("keyed-0").status().reason is None
 

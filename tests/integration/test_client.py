@@ -532,7 +532,8 @@ def test_a_parked_instance_says_why(client: Client, worker: HandWorker) -> None:
     instance = client.workflow("order").create()
     worker.park(of(instance), "run() asked for step b where the journal has step a")
     status = instance.status()
-    assert (status.status, status.reason) == ("paused", "run() asked for step b where the journal has step a")
+    assert status.status == "paused"
+    assert "code and journal disagree: run() asked for step b where the journal has step a." in str(status.reason)
     instance.resume()
     assert instance.status().reason is None
 
@@ -543,10 +544,12 @@ def test_work_that_nobody_takes_is_explained_after_ten_seconds(
     instance = client.workflow("parcel").create()
     assert instance.status().reason is None
     clock.ms += 10_001
-    assert instance.status().reason == "no worker serves queue shop.gpu; no orchestrator is running"
+    assert "No orchestrator is running" in str(instance.status().reason)
+    redis.zadd(client.store.keys.orchestrators, {"o1": 2**45})
+    redis.hset(client.store.keys.shard_key(of(instance).shard, "owner"), mapping={"token": "o1", "expiry": 2**45})
+    assert "No worker serves queue gpu" in str(instance.status().reason)
     redis.sadd("rq:workers:shop.gpu", "rq:worker:w1")
     redis.hset("rq:worker:w1", "state", "busy")
-    redis.zadd(client.store.keys.orchestrators, {"o1": 2**45})
     assert instance.status().reason is None
 
 

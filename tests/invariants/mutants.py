@@ -17,6 +17,7 @@ from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_schedule
 from tests.invariants.simulation.run import play
 from worker import beginnings, engine
 from workflows.authoring.context import StepContext
+from workflows.insight import running, why
 from workflows.replay import replay as replay_module
 from workflows.replay.replay import Replay
 from workflows.replay.undoing import Undoing
@@ -659,6 +660,8 @@ def mutants() -> list[Mutant]:
             "",
             garbage=True,
         ),
+        CodeMutant("why: what waits is no reason", why, "waiting", lambda *_: iter(())),
+        CodeMutant("why: what a worker has to take is no reason", running, "unclaimed", lambda _: []),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

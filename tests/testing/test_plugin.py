@@ -53,7 +53,7 @@ def test_it(env):
             "small/s: waiting",
             r"  +1 \+0ms +do +\"one\" +complete  → 1",
             r"  +2 \+0ms +sleep +\"rest\" +sleeping  due in 7d",
-            r'  waits: sleep "rest" ends in 7d: clock.advance\("7d"\), or m.disable_sleeps\(\)',
+            r'  waits: s sleeps in "rest" until .* UTC: clock.advance\("7d"\), or m.disable_sleeps\(\)',
             'mocked, but never reached: "tow"',
         ]
     )

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 import redis
 import redis.asyncio
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, listing, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
+from workflows.client.explaining import explain_async
 from workflows.client.history import StepStatus
 from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
@@ -31,10 +31,11 @@ from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
 from workflows.client.restarting import FromStep, Wanted, restart_from
 from workflows.client.selection import Where, selection
-from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
+from workflows.client.status import InstanceStatus, status_of
 from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable, UnknownWorkflow
+from workflows.insight.reason import Reason
 from workflows.storage.connection import async_producer, checked, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
@@ -343,7 +344,11 @@ class AsyncWorkflowInstance:
         """How it is now."""
         seen = await self._read(0)
         steps = AsyncSteps(self._store, self._instance, seen)
-        return status_of(seen, steps, await self._reason(seen))
+        return status_of(seen, steps, await explain_async(self._store, explaining.remark(self._store.keys, seen)))
+
+    async def why(self) -> list[Reason]:
+        """Why it stands where it stands; see ``WorkflowInstance.why``."""
+        return await explain_async(self._store, explaining.reasons(self._store.keys, self._instance))
 
     async def result(self, timeout: durations.Duration | None = None) -> Any:
         """Wait for its end and return what ``run`` returned; see ``WorkflowInstance.result``.
@@ -454,21 +459,6 @@ class AsyncWorkflowInstance:
                     if isinstance(found, Ended) or left <= 0:
                         return found
                     await heard(left)
-
-    async def _reason(self, seen: Reading) -> str | None:
-        reason = known_reason(seen)
-        queues = unclaimed_queues(seen)
-        if reason or not queues:
-            return reason
-        client, keys = self._store.redis, self._store.keys
-        with server_errors(client):
-            workers = {}
-            for queue in queues:
-                members: Any = await client.smembers(WORKERS_BY_QUEUE_KEY % keys.queue(queue))
-                workers[queue] = int(await client.exists(*members)) if members else 0
-            seconds, microseconds = await client.time()
-            alive = await client.zcount(keys.orchestrators, seconds * 1000 + microseconds // 1000, "+inf")
-        return nobody_there(keys, workers, int(alive))
 
 
 class AsyncSteps:

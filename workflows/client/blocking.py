@@ -17,13 +17,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import redis
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, listing, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
+from workflows.client.explaining import explain
 from workflows.client.history import StepStatus
 from workflows.client.instance_event import InstanceEvent
 from workflows.client.listing import InstancePage
@@ -31,10 +31,11 @@ from workflows.client.reading import History, Reading
 from workflows.client.requests import Ended, Request
 from workflows.client.restarting import FromStep, Wanted, restart_from
 from workflows.client.selection import Where, selection
-from workflows.client.status import InstanceStatus, known_reason, nobody_there, status_of, unclaimed_queues
+from workflows.client.status import InstanceStatus, status_of
 from workflows.client.subscription import Subscription
 from workflows.clock import Clock, monotonic
 from workflows.errors import InstanceNotFound, ResultTimeout, ServerUnavailable, UnknownWorkflow
+from workflows.insight.reason import Reason
 from workflows.storage.connection import checked, producer, redis_url
 from workflows.storage.intake import Target
 from workflows.storage.keys import Instance, Keyspace
@@ -395,7 +396,15 @@ class WorkflowInstance:
         """How it is now."""
         seen = self._read(0)
         steps = LazySteps(self._store, self._instance, seen)
-        return status_of(seen, steps, self._reason(seen))
+        return status_of(seen, steps, explain(self._store, explaining.remark(self._store.keys, seen)))
+
+    def why(self) -> list[Reason]:
+        """Why it stands where it stands; what blocks most comes first, and there is at least one reason.
+
+        Each has a sentence and, where something can be done, a way out (``docs/why.md``). That it is not there, or
+        cannot be read, is a reason too.
+        """
+        return explain(self._store, explaining.reasons(self._store.keys, self._instance))
 
     def result(self, timeout: durations.Duration | None = None) -> Any:
         """Wait for its end and return what ``run`` returned. A restart in between is waited for as well.
@@ -552,15 +561,6 @@ class WorkflowInstance:
                     return found
                 heard(left)
 
-    def _reason(self, seen: Reading) -> str | None:
-        reason = known_reason(seen)
-        queues = unclaimed_queues(seen)
-        if reason or not queues:
-            return reason
-        with server_errors(self._store.redis):
-            workers = {queue: live_workers(self._store, queue) for queue in queues}
-            return nobody_there(self._store.keys, workers, live_orchestrators(self._store))
-
 
 class LazySteps(Sequence[StepStatus]):
     """The steps of an instance, in the order ``run`` asked for them; read when they are looked at.
@@ -611,15 +611,3 @@ class LazySteps(Sequence[StepStatus]):
 
     def __repr__(self) -> str:
         return repr(self._all)
-
-
-def live_workers(store: Store, queue: str) -> int:
-    """How many RQ workers serve a queue, given without the namespace. Reads only: RQ's own look-up tidies up."""
-    members: Any = store.redis.smembers(WORKERS_BY_QUEUE_KEY % store.keys.queue(queue))
-    return int(store.redis.exists(*members)) if members else 0
-
-
-def live_orchestrators(store: Store) -> int:
-    """How many orchestrators have a lease that has not expired."""
-    seconds, microseconds = store.redis.time()
-    return int(store.redis.zcount(store.keys.orchestrators, seconds * 1000 + microseconds // 1000, "+inf"))

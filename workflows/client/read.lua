@@ -2,9 +2,10 @@
 -- Reads an instance in one moment; writes nothing.
 -- ARGV   fields = names of header fields, and params, sched, out, err, warn, undone, which the first and last element of the
 --        journal hold; [from] = first journal entry wanted, page = most entries, bytes = no further entries once there
---        are so many bytes, records = most open records (the same bytes), cursor = where to go on among them
+--        are so many bytes, records = most open records (the same bytes), cursor = where to go on among them; below
+--        zero it is counted from the end; [mail] = most types of kept events
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, length of the journal, entries, open
---        records, seqs of those whose message to another shard is still on its way}
+--        records, seqs of those whose message to another shard is still on its way, cursor, kept events as {type, number}}
 -- Open records come with the end of the journal only: then no step is missing from both and none is in both. Where they
 -- are too many for one reply, they come in pages with a cursor ('' behind the last), each with what was appended meanwhile.
 local relay, header, list, open = KEYS[6], KEYS[12], KEYS[13], KEYS[14]
@@ -29,9 +30,10 @@ for n, name in ipairs(A.fields) do
 end
 local entries, records, cursor = {}, {}, ''
 if A.from then
-  entries = journal.page(list, A.from, length, A.page, A.bytes)
+  local from = A.from < 0 and math.max(0, length + A.from) or A.from
+  entries = journal.page(list, from, length, A.page, A.bytes)
   cursor = A.cursor
-  if A.from + #entries >= length and cursor ~= '' then
+  if from + #entries >= length and cursor ~= '' then
     -- Of another type, it is removed by the next script that changes the instance, which says so (`aside.lua`).
     local count = redis.pcall('HLEN', open)
     if type(count) == 'table' then
@@ -51,4 +53,14 @@ if #records > 0 and type(waiting) == 'number' and waiting > 0 and waiting <= 200
     if string.sub(id, 1, #prefix) == prefix then starting[#starting + 1] = tonumber(string.sub(id, #prefix + 1)) end
   end
 end
-return reply({NOW, values, length, entries, records, starting, cursor})
+-- From the queues of the instance, which are read by prefix (queue.lua): two look-ups for each type, however many events
+-- there are.
+local mail, queues, after = {}, KEYS[17], '[m|'
+while A.mail and #mail < A.mail do
+  local first = redis.pcall('ZRANGEBYLEX', queues, after, '(m}', 'LIMIT', 0, 1)
+  local kind = not first.err and first[1] and string.match(first[1], '^m|([^|]*)|')
+  if not kind then break end
+  mail[#mail + 1] = {kind, redis.call('ZLEXCOUNT', queues, '[m|' .. kind .. '|', '(m|' .. kind .. '}')}
+  after = '[m|' .. kind .. '}'
+end
+return reply({NOW, values, length, entries, records, starting, cursor, mail})

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 from workflows.client import history
 from workflows.client.history import StepStatus
 from workflows.client.requests import READ, Request, check_known, unreadable
+from workflows.errors import CorruptPayload
+from workflows.insight.standing import Standing
 from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Open, open_record
@@ -19,10 +21,11 @@ from workflows.storage.store import call_one, unpackb
 
 PAGE_ENTRIES: Final = 200
 PAGE_BYTES: Final = 1024 * 1024
+MAIL_TYPES: Final = 20
 
 _FIELDS: Final = (
     *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
-    *("warn", "reason", "paused_at", "declined", "stood", "slot", "meta", "rb", "undone"),
+    *("warn", "reason", "paused_at", "declined", "stood", "slot", "meta", "rb", "undone", "pos", "rest", "fault"),
 )
 
 
@@ -39,6 +42,25 @@ class Reading:
     records: Sequence[bytes]
     starting: Sequence[int] = ()
     cursor: str = ""
+    mail: Mapping[str, int] | None = None
+
+    def standing(self) -> Standing:
+        """As far as it takes to say why it stands where it stands."""
+        newest = None
+        if self.end >= self.journal_length and self.entries:
+            with suppress(CorruptPayload):
+                newest = journal.decode(self.entries[-1])
+        return Standing(
+            self.instance,
+            self.now_ms,
+            {field: value for field, value in self.header.items() if value is not None},
+            self.journal_length,
+            newest,
+            readable_records(self.records),
+            frozenset(self.starting),
+            self.mail,
+            is_partial=self.end < self.journal_length,
+        )
 
     def text(self, field: str) -> str:
         value = self.header.get(field)
@@ -124,9 +146,13 @@ class History:
         )
 
 
-def read(keys: Keyspace, instance: Instance, *, page: Mark | int | None = 0) -> Request[Reading]:
-    """Read header and a page of the journal, which begins with entry ``page``; None: no journal.
+def read(
+    keys: Keyspace, instance: Instance, *, page: Mark | int | None = 0, with_mail: bool = False
+) -> Request[Reading]:
+    """Read header and a page of the journal, which begins with entry ``page``; -1: with the last one; None: no journal.
 
+    Args:
+        with_mail: and how many events of each type are kept, of the first of them by name.
     Raises, from the answer:
         InstanceNotFound.
     """
@@ -135,15 +161,29 @@ def read(keys: Keyspace, instance: Instance, *, page: Mark | int | None = 0) -> 
     if page is not None:
         arguments |= {"from": mark.entry, "page": PAGE_ENTRIES, "bytes": PAGE_BYTES}
         arguments |= {"cursor": mark.cursor, "records": PAGE_ENTRIES}
+    if with_mail:
+        arguments["mail"] = MAIL_TYPES
 
     def parse(answer: Any) -> Reading:
         check_known(instance, answer)
-        now, values, length, entries, records, starting, cursor = answer
+        now, values, length, entries, records, starting, cursor, mail = answer
         header = {field: value or None for field, value in zip(_FIELDS, values, strict=True)}
         _check_header(instance, header)
-        return Reading(instance, int(now), header, length, mark.entry, entries, records, starting, cursor.decode())
+        start = mark.entry if mark.entry >= 0 else max(0, length + mark.entry)
+        kept = {type.decode(errors="backslashreplace"): count for type, count in mail} if with_mail else None
+        return Reading(instance, int(now), header, length, start, entries, records, starting, cursor.decode(), kept)
 
     return Request(call_one(keys, READ, instance, arguments), parse)
+
+
+def read_standing(keys: Keyspace, instance: Instance) -> Request[Standing]:
+    """Read what it takes to say why an instance stands where it stands, however long its journal is.
+
+    Raises, from the answer:
+        InstanceNotFound; InstanceError: its header cannot be read.
+    """
+    found = read(keys, instance, page=-1, with_mail=True)
+    return Request(found.call, lambda answer: found.parse(answer).standing())
 
 
 def readable_records(blobs: Iterable[bytes]) -> list[Open]:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from workflows.client import history
 from workflows.client.history import Dumped, ErrorInfo, StepStatus, decoded, iso, readable
-from workflows.client.reading import Reading, readable_records
-from workflows.errors import CorruptPayload
-from workflows.storage import journal
-from workflows.storage.keys import Keyspace
-from workflows.storage.records import Firing, OpenStep, Slot
-from workflows.storage.status import FINAL, Status
+from workflows.client.reading import Reading
+from workflows.storage.records import Firing
+from workflows.storage.status import Status
 from workflows.values import codec
-from workflows.values.concurrency import shown_key
 from workflows.values.metadata import Metadata
 
 Steps = TypeVar("Steps", bound="ReadSteps")
-# Work that nobody has taken for this long deserves an explanation.
-UNCLAIMED_MS: Final = 10_000
 
 
 class ReadSteps(Protocol):
@@ -198,67 +191,3 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         is_rolling_back=cause is not None,
         stored={name: header[name] for name in ("params", "out", "warn", "sched")},
     )
-
-
-def known_reason(seen: Reading) -> str | None:
-    """Why the instance does not move, as far as it says so itself."""
-    reason = seen.text("reason")
-    if seen.text("want") == "park":
-        return reason or "parked"
-    strikes = int(seen.text("strikes") or 0)
-    if strikes and seen.status not in FINAL:
-        return f"stalled {strikes} of 3 times{': ' * bool(reason)}{reason}"
-    waits_for_slot = _slot_reason(seen)
-    if waits_for_slot is not None:
-        return waits_for_slot
-    declined = int(seen.text("declined") or 0)
-    if declined and unclaimed_queues(seen):
-        return (
-            f"put back {declined} times by workers that do not know the workflow: start a worker that has its code, "
-            "or stop those with older code"
-        )
-    return None
-
-
-def _slot_reason(seen: Reading) -> str | None:
-    """It waits for others of its workflow."""
-    try:
-        slot = Slot.parse(seen.text("slot"))
-    except ValueError:
-        return None
-    if seen.status is not Status.QUEUED or slot.state != "a":
-        return None
-    key = shown_key(slot.key)
-    among = f"workflow {seen.instance.workflow}" + (f" with the key {key!r}" if key is not None else "")
-    return f"waits for a slot: as many instances of {among} run as may at a time"
-
-
-def unclaimed_queues(seen: Reading) -> list[str]:
-    """Queues, without the namespace, on which work of this instance has been waiting for longer than ten seconds."""
-    if seen.status not in (Status.QUEUED, Status.RUNNING):
-        return []
-    records = readable_records(seen.records)
-    moments = [float(seen.text(field) or 0) for field in ("created", "started")]
-    with suppress(CorruptPayload):
-        moments += [entry.at_ms for entry in map(journal.decode, seen.entries[-1:])]
-    queues = set()
-    if seen.text("turn").startswith("r|") and seen.now_ms - max(moments) > UNCLAIMED_MS:
-        queues.add(seen.queue)
-    for record in records:
-        if isinstance(record, OpenStep) and record.state == "ready":
-            last = max([record.asked, *(ended for _, _, ended, _ in record.failures)])
-            if seen.now_ms - last > UNCLAIMED_MS:
-                queues.add(record.queue)
-    return sorted(queues)
-
-
-def nobody_there(keys: Keyspace, workers: Mapping[str, int], orchestrators: int) -> str | None:
-    """The reason, when there is nobody to take work.
-
-    Args:
-        workers: how many serve each queue on which work waits, by its name without the namespace.
-    """
-    missing = [f"no worker serves queue {keys.queue(queue)}" for queue, count in workers.items() if not count]
-    if not orchestrators:
-        missing.append("no orchestrator is running")
-    return "; ".join(missing) or None

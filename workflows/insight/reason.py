@@ -72,7 +72,7 @@ class Reason:
     hints: tuple[Reason, ...] = ()
 
     @classmethod
-    def of(cls, code: str, sentence: str, way_out: str | None = None, *hints: Reason, **facts: Any) -> Reason:
+    def of(cls, code: str, sentence: str, way_out: str | None = None, /, *hints: Reason, **facts: Any) -> Reason:
         """One with the level that the catalogue gives it. Raises KeyError: there is no such code."""
         return cls(code, CATALOGUE[code], sentence, way_out, facts, hints)
 
@@ -80,6 +80,11 @@ class Reason:
     def is_problem(self) -> bool:
         """Whether somebody has to do something about it."""
         return self.level == "problem"
+
+    @property
+    def is_remarkable(self) -> bool:
+        """Whether it is more than work, or a wait that ``run`` has asked for."""
+        return self.is_problem or self.code == "limit.concurrency"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

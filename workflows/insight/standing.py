@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from workflows.storage.journal import Entry
 from workflows.storage.keys import Instance, Intent, Timer
-from workflows.storage.records import Open, OpenChild, OpenStep, Slot
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Slot
 from workflows.storage.status import FINAL, Status
+from workflows.storage.store import unpackb
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Standing:
         records: what is open, as far as it was read and can be read.
         starting: seqs of those whose message to another shard is still on its way.
         mail: how many events of each type are kept; None: not asked.
+        is_partial: the end of the journal was not read, and so nothing of what is open.
     """
 
     instance: Instance
@@ -34,6 +36,7 @@ class Standing:
     records: Sequence[Open] = ()
     starting: frozenset[int] = field(default_factory=frozenset)
     mail: Mapping[str, int] | None = None
+    is_partial: bool = False
 
     def text(self, name: str) -> str:
         """A field of the header; ``""`` when there is none."""
@@ -52,6 +55,11 @@ class Standing:
     def is_live(self) -> bool:
         """Whether it has not ended."""
         return self.status not in FINAL
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has not ended, and time goes on for it."""
+        return self.is_live and not self.text("want")
 
     @property
     def queue(self) -> str:
@@ -87,3 +95,29 @@ class Standing:
             return None
         kind = {"sleep": "s", "wait": "w"}.get(record.kind, "b")
         return Timer(kind, self.instance.workflow, self.instance.id, self.text("gen"), record.seq).member
+
+    def due_ms(self, record: Open) -> int:
+        """When a record's timer is due, by the clock that instances live by, while time goes on."""
+        due: int = getattr(record, "due", None) or 0
+        return due if isinstance(record, OpenSleep) and record.absolute else due + self.number("stood")
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether there was more to do than one call may, and it is gone on with (`instance.lua:is_unfinished`)."""
+        blob = self.header.get("rest")
+        if not blob:
+            return False
+        try:
+            due, walk, mail, at, _, _, clear, told = unpackb(blob)
+        except Exception:  # msgpack has no common root of what it raises; such an instance is parked
+            return False
+        waits = self.slot is not None and self.slot.state in "-a"
+        return any(part != b"" for part in (walk, mail, at, clear, told)) or (due != b"" and not waits)
+
+    @property
+    def moved_ms(self) -> int:
+        """When it has moved last, as far as that can be seen."""
+        moments = [self.number("created"), self.number("started"), *(record.asked for record in self.records)]
+        if self.newest is not None:
+            moments.append(self.newest.at_ms)
+        return max(moments)

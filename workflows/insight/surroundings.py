@@ -19,7 +19,7 @@ from workflows.storage.keys import Keyspace, rq_queue
 from workflows.storage.manifest import Manifest, read_manifest
 from workflows.storage.records import OpenStep
 
-Looking: TypeAlias = Generator[list[list[Any]], list[Any], "Surroundings"]
+Looking: TypeAlias = Generator[list[list[Any]], Any, "Surroundings"]
 """Yields commands for one round trip, is sent an answer for each, which may be an exception, and returns the facts."""
 
 ORCHESTRATORS_LOOKED_AT: Final = 1_000

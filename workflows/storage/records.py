@@ -40,6 +40,7 @@ HEADER: Mapping[str, str] = {
     "cid": "id of the command that created it",
     "paused_at": "ms",
     "reason": "why it is paused or was struck",
+    "fault": "what kind of thing parked it: mismatch | params | corrupt | other",
     "ended": "ms",
     "rb": "it is rolled back: why, the failure blob of its error, or terminate",
     "declined": "how often a worker did not know its workflow",

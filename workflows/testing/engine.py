@@ -575,7 +575,7 @@ class WorkflowEngine:
         if found is None:
             return f'Waited for {what}, but there is no instance "{key[1]}" of workflow "{key[0]}".'
         reasons = waits_for(found)
-        because = f" {found.title} waits: {'; '.join(reasons)}." if reasons else f" {found.title} is {found.status}."
+        because = f" {found.title}: {'; '.join(reasons)}." if reasons else f" {found.title} is {found.status}."
         return f"Waited for {what} {how}.{because}\n{timeline(found, self.app)}"
 
     # Looking --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from workflows.client import history
 from workflows.client.history import ErrorInfo, StepStatus
 from workflows.client.reading import Reading
 from workflows.errors import CorruptPayload, NonDeterminismError, WorkflowError
+from workflows.insight.reason import Reason
+from workflows.insight.why import why
 from workflows.replay.replay import Replay
 from workflows.replay.start import replay_of
 from workflows.storage import cuts
@@ -112,50 +114,30 @@ def _steps_to_show(steps: Sequence[StepStatus]) -> frozenset[int]:
 
 
 def waits_for(look: Look) -> list[str]:
-    """Why an instance does not move, each reason with what would move it."""
-    reasons = _reasons(look)
-    more = len(reasons) - SHOWN_REASONS
-    return [*reasons[:SHOWN_REASONS], f"{more} more of the kind"] if more > 0 else reasons
-
-
-def _reasons(look: Look) -> list[str]:
+    """Why an instance does not move, each reason with what moves it in a test."""
     if look.ended:
         return []
-    reading = look.reading
-    if look.status is Status.PAUSED:
-        if reading.text("want") == "park":
-            return [f"parked, {reading.text('reason') or 'without a reason'}; mend the code, then resume()"]
-        return ["paused; instance.resume() lets it go on"]
-    reasons = [reason for reason in (_wait(step, reading.now_ms) for step in look.steps) if reason]
-    if int(reading.text("strikes") or 0):
-        reasons.insert(0, reading.text("reason") or "run() blocked its worker")
-    if not reasons and reading.text("turn"):
-        reasons.append("its next turn has not been taken by a worker")
-    return reasons
+    found = [_told(one, look.reading.now_ms) for one in why(look.reading.standing())]
+    more = len(found) - SHOWN_REASONS
+    return [*found[:SHOWN_REASONS], f"{more} more of the kind"] if more > 0 else found
 
 
-def _wait(step: StepStatus, now_ms: int) -> str | None:
-    what = describe(step.kind, step.name, step.count)
-    left = "" if step.due_at is None else format_ms(max(0, round(step.due_at.timestamp() * 1000) - now_ms))
-    match step.status:
-        case "sleeping":
-            return f'{what} ends in {left}: clock.advance("{left}"), or m.disable_sleeps()'
-        case "retrying" if left:
-            failed = f" after {step.error}" if step.error else ""
-            return f'{what} is tried again in {left}{failed}: clock.advance("{left}"), or m.disable_retry_delays()'
-        case "waiting" if step.kind == "wait":
-            return (
-                f'{what} waits for an event of type "{step.event_type}", for {left} more: '
-                f"send_event, m.mock_event(), clock.advance, or m.force_event_timeout()"
-            )
-        case "waiting":
-            child = f"{step.child.workflow}/{step.child.id}" if step.child else "another instance"
-            return f"{what} waits for the end of {child}"
-        case "running":
-            return f"{what} is running, attempt {step.attempts}: its callback has not returned"
-        case "pending" | "retrying":
-            return f"{what} waits for a worker to take it"
-    return None
+def _told(reason: Reason, now_ms: int) -> str:
+    until = reason.facts.get("until")
+    left = "" if until is None else format_ms(max(0, round(datetime.fromisoformat(until).timestamp() * 1000) - now_ms))
+    ways = {
+        "wait.sleep": f'clock.advance("{left}"), or m.disable_sleeps()',
+        "wait.retry": f'clock.advance("{left}"), or m.disable_retry_delays()',
+        "wait.event": f'send_event, m.mock_event(), clock.advance("{left}"), or m.force_event_timeout()',
+        "run.step": "its callback has not returned",
+        "pause.user": "instance.resume() lets it go on",
+    }
+    if reason.code.startswith("park."):
+        way: str | None = "mend the code, then resume()"
+    else:
+        way = ways.get(reason.code)
+    hints = "".join(f" {hint.sentence}" for hint in reason.hints)
+    return reason.sentence.rstrip(".") + (f": {way}" if way else "") + (f".{hints.rstrip('.')}" if hints else "")
 
 
 def _outcome(look: Look) -> str:

@@ -26,6 +26,7 @@ form on the server as well, which begins each life with an order of its own for 
     places.py         of the keys of shards,
     mail.py           of events,
     undone.py         of handlers,
+    explained.py      of what is said about why an instance does not move,
     slots.py          of limits on those that run, with what is done about them
     oracle.py         what a replay of the journal says must be there
     mutant.py         a defence that is taken away for the length of a run

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.invariants.simulation import reading, scheduling
+from tests.invariants.simulation.explained import check_why_it_stands_where_it_stands
 from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delivered_once, check_i6_events_come_in_order
 from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
@@ -62,6 +63,7 @@ def look(world: World, kind: str) -> State:
         try:
             check_step(world, kind, world.before.get(key), seen)
             check_instance(world, state, seen)
+            check_why_it_stands_where_it_stands(world, state, seen)
         except Violation as error:
             raise Violation(f"{key[0]} {key[1]}: {error}") from error
     world.before = state.instances

@@ -53,5 +53,6 @@ end
 function pausing.park(I)
   local held = pausing.hold(I, 'park')
   instance.set(I, 'reason', I.bad)
+  instance.set(I, 'fault', 'corrupt')
   if held then instance.set(I, 'act', held) end
 end

@@ -1,0 +1,132 @@
+"""What of an instance waits for time, for an event or for another instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from workflows.authoring import retries
+from workflows.errors import CorruptPayload
+from workflows.insight.reason import Reason
+from workflows.insight.standing import Standing
+from workflows.insight.wording import command, failed_with, iso, moment, plain, quoted, span, word
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenUndo, OpenWait
+
+MAIL_SHOWN = 3
+
+
+def step_name(record: Open) -> str:
+    """A step for people; how often there was one of that name only where it says something."""
+    name = quoted(record.name) + (f" ({record.count})" if record.count > 1 else "")
+    return f"the handler of step {name}" if isinstance(record, OpenUndo) else f"step {name}"
+
+
+def attempts_of(record: OpenStep) -> int | None:
+    """How often it is tried at most; None where that cannot be read."""
+    try:
+        return retries.from_wire(record.config).retries.limit + 1
+    except CorruptPayload:
+        return None
+
+
+def last_attempt(record: OpenStep) -> tuple[Reason, ...]:
+    """The hint that nothing comes after this failure, where that is so."""
+    most = attempts_of(record)
+    if most is None or most == 1 or record.failed + 1 < most:
+        return ()
+    return (Reason.of("hint.retries-over", f"It is its last attempt: {record.failed} of {most} have failed."),)
+
+
+def waiting(seen: Standing, record: Open) -> Iterator[Reason]:
+    """What one record waits for; nothing where somebody has something to do."""
+    id = seen.instance.id
+    match record:
+        case OpenSleep():
+            due = seen.due_ms(record)
+            yield Reason.of(
+                "wait.sleep",
+                f"{id} sleeps in {quoted(record.name)} until {moment(due)}.",
+                step=record.name,
+                count=record.count,
+                until=iso(due),
+            )
+        case OpenWait():
+            yield _wait(seen, record)
+        case OpenChild():
+            other = f"{record.workflow}/{record.id}"
+            made = ", which is not there yet: the message to its shard is on its way" * (record.seq in seen.starting)
+            yield Reason.of(
+                "wait.child",
+                f"{id} waits for {other}{made}.",
+                f"workflows why {record.workflow} {record.id}",
+                workflow=record.workflow,
+                id=record.id,
+                step=record.name,
+                starting=record.seq in seen.starting,
+            )
+        case OpenStep(state="back"):
+            yield _retry(seen, record)
+
+
+def _wait(seen: Standing, record: OpenWait) -> Reason:
+    due = seen.due_ms(record)
+    asked = span(seen.now_ms - record.asked)
+    return Reason.of(
+        "wait.event",
+        f"{seen.instance.id} waits for an event of type {quoted(record.type)} (step {quoted(record.name)}, asked "
+        f"{asked} ago), until {moment(due)}.",
+        command("publish", seen, word(record.type), "'{…}'"),
+        *_unmatched(seen),
+        type=record.type,
+        step=record.name,
+        count=record.count,
+        asked_at=iso(record.asked),
+        until=iso(due),
+    )
+
+
+def _unmatched(seen: Standing) -> Iterator[Reason]:
+    """Events of types that nothing waits for: a slip of the pen, now and then."""
+    awaited = {one.type for one in seen.records if isinstance(one, OpenWait)}
+    strange = {type: count for type, count in (seen.mail or {}).items() if type not in awaited}
+    if strange:
+        shown = ", ".join(
+            f"{count} event{'s' * (count != 1)} of type {quoted(type)}"
+            for type, count in list(strange.items())[:MAIL_SHOWN]
+        )
+        more = f", and of {len(strange) - MAIL_SHOWN} more types" if len(strange) > MAIL_SHOWN else ""
+        yield Reason.of("hint.event-type", f"The mailbox holds {shown}{more}, which nothing waits for.", types=strange)
+
+
+def _retry(seen: Standing, record: OpenStep) -> Reason:
+    due, most = seen.due_ms(record), attempts_of(record)
+    named = step_name(record)
+    if record.failures:
+        number, _, at, error = record.failures[-1]
+        failed = f"Attempt {number} of {named} of {seen.instance.id} failed at {moment(at)} with {failed_with(error)}"
+    else:
+        failed = f"An attempt of {named} of {seen.instance.id} failed"
+    which = f"{record.failed + 1} of {most}" if most is not None else f"attempt {record.failed + 1}"
+    return Reason.of(
+        "wait.retry",
+        f"{failed.rstrip('.')}; it is tried again at {moment(due)} ({which}).",
+        None,
+        *last_attempt(record),
+        step=record.name,
+        count=record.count,
+        failed=record.failed,
+        attempts=most,
+        until=iso(due),
+    )
+
+
+def with_childs_reason(reason: Reason, childs: Reason) -> Reason:
+    """The same of a wait for another instance, with the first reason of that one, which is not followed further."""
+    other = f"{reason.facts['workflow']}/{reason.facts['id']}"
+    told = plain(childs.sentence)
+    return replace(
+        reason,
+        sentence=f"{reason.sentence.rstrip('.')}. {other}: {told}",
+        hints=(*reason.hints, replace(childs, hints=())) if childs.is_problem else reason.hints,
+        facts={**reason.facts, "child": childs.as_dict()},
+    )
