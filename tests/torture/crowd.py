@@ -56,6 +56,11 @@ class Crowd:
     def pending(self) -> int:
         return len(self._pending)
 
+    @property
+    def pending_ones(self) -> list[Member]:
+        """Those that have not ended, the one that has been asked least recently first."""
+        return list(self._pending)
+
     def add(self, workflow: str, expected: Any, *, event: bool = False, **params: Any) -> Member:
         member = Member(workflow, f"{workflow}-{len(self.members)}", params | {"event": event}, expected, event)
         self.members[member.id] = member
@@ -134,7 +139,7 @@ class Crowd:
 
     def stuck(self) -> str:
         """What can be said of some that have not ended."""
-        return "; ".join(self.said(member) for member in list(self._pending)[:5])
+        return "; ".join(self.said(member) for member in self.pending_ones[:5])
 
     def _look(self, member: Member) -> bool:
         try:

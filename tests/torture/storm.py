@@ -19,6 +19,7 @@ from tests.torture import checks
 from tests.torture.crowd import Crowd
 from tests.torture.faults import LEASE_SECONDS, Faults, Repeat, Rewind, repeats, unexplained_ends
 from tests.torture.ledger import Ledger
+from tests.torture.situation import situation
 from workflows.dev.servers import find_servers
 from workflows.errors import ServerUnavailable
 
@@ -28,6 +29,7 @@ ORCHESTRATORS = WORKERS = 2
 USUAL_SECONDS_MIN = 4.0
 """A small instance takes a tenth of this; less would measure the machine."""
 USUAL_TIMES = 10
+STUCK_SHOWN = 3
 
 
 class Storm:
@@ -149,6 +151,7 @@ class Storm:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() >= deadline:
+                self._tell_of_stuck_ones()
                 raise AssertionError(f"not within {seconds:.0f} s: {what}. {self.crowd.stuck()}")
             try:
                 self.crowd.tend()
@@ -158,6 +161,13 @@ class Storm:
             self._tell()
             self._all_alive()
             time.sleep(LOOK_SECONDS)
+
+    def _tell_of_stuck_ones(self) -> None:
+        """All that may say why; the logs follow by themselves."""
+        store = self.cluster.client.store
+        for member in self.crowd.pending_ones[:STUCK_SHOWN]:
+            instance = store.keys.instance(member.workflow, member.id)
+            print(situation(store, instance, self.cluster.processes), file=sys.stderr)
 
     # In the end
 

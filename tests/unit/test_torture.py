@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import redis as redis_py
 
+from orchestrator.dispatch import ring
+from tests.driving import store_of
 from tests.invariants.simulation.violation import Violation
 from tests.torture import checks
 from tests.torture.faults import Faults, Rewind, repeats
 from tests.torture.ledger import Line
+from tests.torture.situation import situation
+from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 
 
 def _line(at: float, *, what: str = "start", count: int = 1, pid: int = 1, attempt: int = 1, work: str = "") -> Line:
@@ -56,3 +61,26 @@ def test_a_repeat_has_its_reason_in_what_was_done_to_the_process_between_both_at
 def test_a_process_that_ended_itself_is_a_reason_too() -> None:
     lines = [_line(1), _line(2, what="die", count=9), _line(5, pid=2, attempt=2)]
     assert [one.cause for one in repeats(lines, Faults())] == ["kills"]
+
+
+def test_of_an_instance_that_does_not_move_everything_is_told_that_may_say_why(redis: redis_py.Redis) -> None:
+    app = App("shop")
+
+    @app.workflow(name="order")
+    class Order(WorkflowEntrypoint):
+        async def run(self, event: WorkflowEvent, step: WorkflowStep) -> None: ...
+
+    store = store_of(redis)
+    Client(app, connection=redis).workflow("order").create("o-1")
+    instance = store.keys.instance("order", "o-1")
+    intents = store.keys.shard_key(instance.shard, "intents")
+    ring(store, instance.shard, redis.zrange(intents, 0, -1))
+    told = situation(store, instance, [])
+    for part in ("header: {'st': 'queued'", "journal: 1,", "intents: 1 ['t|order|o-1|", "'origin': 'shop.default'"):
+        assert part in told
+    # A key of another type hides no other.
+    redis.set(store.keys.header(instance), "garbage")
+    told = situation(store, instance, [])
+    assert "_of_instance: " in told
+    assert "intents: 1 ['t|order|o-1|" in told
+    store.release()
