@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from orchestrator import dispatch, inbox, reaper, relay, schedules, slots, sweep, timers, unfinished
+from orchestrator.append_only_file import AppendOnlyFile
 from orchestrator.lifelines import Lifelines
 from orchestrator.shards import RENEW_SECONDS, Shards
 from workflows.clock import monotonic
@@ -72,6 +73,7 @@ class Orchestrator:
         self._bridged = bridge
         self._next_timer: dict[int, int] = {}
         self._lifelines = Lifelines()
+        self._file = AppendOnlyFile()
         self._lost: Counter[str] = Counter()
         self._busy: set[int] = set()
         self._inbox = inbox.Inbox(store)
@@ -125,6 +127,7 @@ class Orchestrator:
                     remembered.clear()
                 self.shards.forget()
                 self._lifelines.forget()
+                self._file.forget()
                 self._next_timer.clear()
                 _log.warning("redis failed", extra={"error": str(error), "failures": failures})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
@@ -277,6 +280,9 @@ class Orchestrator:
 
     def _poll(self) -> None:
         self._busy.update(self.shards.in_hand)
+        with self._apart():
+            # Whoever comes first: until it is done, another crash may bring back what this one has torn.
+            self._file.look(self.store)
         with self._apart():
             self._look_at_limits()
         if 0 in self.shards.in_hand:

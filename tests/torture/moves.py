@@ -127,7 +127,7 @@ def rewind(storm: Storm) -> None:
     """The server is killed, and its file is as long as it was a moment ago; sometimes all workers die with it."""
     storm.crowd.feed(60)
     storm.lines_more(40)
-    file = _append_only_file(storm)
+    file = append_only_file(storm.cluster.redis_server.directory)
     then, length = time.time(), file.stat().st_size
     storm.crowd.feed(30)
     storm.pass_time(storm.rng.uniform(0.2, 1.5))
@@ -277,9 +277,8 @@ def _write_to(storm: Storm, instance: WorkflowInstance, count: int) -> None:
     storm.until(lambda: not redis.exists(inbox), f"{count} events are taken from the inbox")
 
 
-def _append_only_file(storm: Storm) -> Path:
-    """The one that grows: of Redis 6.2 there is one, later versions begin another at each start."""
-    home = storm.cluster.redis_server.directory
+def append_only_file(home: Path) -> Path:
+    """The one that grows, in a server's directory: of Redis 6.2 there is one, of later versions the last one counts."""
     several = sorted((home / "appendonlydir").glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
     return several[-1] if several else home / "appendonly.aof"
 

@@ -54,6 +54,10 @@ def test_a_well_kept_server_gets_no_complaint() -> None:
     [
         {"redis_version": "6.2.14"},
         {"maxmemory": 100, "used_memory": 100},
+        # An orchestrator is about to see to it, or has.
+        {"aof_last_rewrite_time_sec": -1, "uptime_in_seconds": 59},
+        {"aof_last_rewrite_time_sec": -1, "uptime_in_seconds": 60, "aof_rewrite_in_progress": 1},
+        {"aof_last_rewrite_time_sec": 0, "uptime_in_seconds": 60},
         # What Redis needs for its append-only file and its replicas does not count.
         {"maxmemory": 100, "used_memory": 150, "mem_not_counted_for_evict": 50},
     ],
@@ -78,6 +82,7 @@ def test_the_durability_in_force_is_told() -> None:
         ({"aof_enabled": 0}, {}, PASSWORD_SET, "error", "Set `appendonly yes`"),
         ({"aof_last_write_status": "err"}, {}, PASSWORD_SET, "error", "look at the disk"),
         ({"aof_last_bgrewrite_status": "err"}, {}, PASSWORD_SET, "warning", "keeps growing"),
+        ({"aof_last_rewrite_time_sec": -1, "uptime_in_seconds": 60}, {}, PASSWORD_SET, "warning", "send BGREWRITEAOF"),
         ({"aof_delayed_fsync": 3}, {}, PASSWORD_SET, "warning", "3 times since the server started, a sync"),
         ({}, {"appendfsync": "no"}, PASSWORD_SET, "warning", "about 30 s"),
         ({"maxmemory": 100}, {"maxmemory-policy": "allkeys-lru"}, PASSWORD_SET, "error", "noeviction"),

@@ -19,6 +19,9 @@ from workflows.storage.outage import CLUSTER, location, server_errors
 
 VERSION_MIN = (6, 2)
 
+REWRITE_OVERDUE_SECONDS = 60
+"""An orchestrator asks for it as soon as it has a connection."""
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 SETTINGS = ("appendfsync", "bind", "maxmemory-policy", "port", "protected-mode", "tls-port")
@@ -174,6 +177,14 @@ def _persistence(
         findings.append(Finding(bad, "The last write to the append-only file failed: look at the disk of the server."))
     if info.get("aof_last_bgrewrite_status", "ok") != "ok":
         findings.append(Finding("warning", "The last rewrite of the append-only file failed: it keeps growing."))
+    if _is_overdue(info):
+        findings.append(
+            Finding(
+                "warning",
+                "The append-only file has not been written anew since the server started: a change that a crash tore "
+                "may come back by half at the next start. An orchestrator that may sees to it; or send BGREWRITEAOF.",
+            )
+        )
     delayed = int(info.get("aof_delayed_fsync", 0))
     if delayed:
         often = "once" if delayed == 1 else f"{delayed} times"
@@ -192,6 +203,13 @@ def _persistence(
     else:
         findings.append(Finding("warning" if sync == "no" else "ok", DURABILITY.get(sync, f"AOF {sync}")))
     return findings
+
+
+def _is_overdue(info: Mapping[str, Any]) -> bool:
+    """Whether nobody has had the append-only file written anew, or is about to, since the server started (F57)."""
+    under_way = int(info.get("aof_rewrite_in_progress", 0)) or int(info.get("aof_rewrite_scheduled", 0))
+    seconds = int(info.get("uptime_in_seconds", 0))
+    return int(info.get("aof_last_rewrite_time_sec", 0)) < 0 and not under_way and seconds >= REWRITE_OVERDUE_SECONDS
 
 
 def _eviction(info: Mapping[str, Any], config: Mapping[str, str] | None, settable: Level) -> Finding:
