@@ -21,7 +21,7 @@ for _, a in ipairs(A.items) do
       else
         redis.call('HDEL', I.o, r.seq)
         if r.kind == 'wait' then
-          redis.call('ZREM', I.q, record.waiter(r))
+          record.unlisten(I, r)
           record.answer(I, 'X', r, {ms = r.ms})
         else
           record.answer(I, 'T', r, {})

@@ -57,11 +57,7 @@ for at, a in ipairs(A.items) do
         record.arm(I, r)
         fixed = true
       end
-      if r.kind == 'wait' and is_queued and not redis.call('ZSCORE', I.q, record.waiter(r)) then
-        queue.add(I, record.waiter(r))
-        mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
-        fixed = true
-      end
+      if r.kind == 'wait' and is_queued and mailbox.listen(I, r) then fixed = true end
     end
     mailbox.match(I)
     -- Each script keeps the counter together with the records; only all of them at once can show it wrong.

@@ -82,7 +82,9 @@ class Driver:
             case "sleep":
                 return Slept(*key)
             case "wait":
-                return EventReceived(*key, type=command.type, payload=blob or b"", sent_at_ms=self.at_ms, event_id="e")
+                return EventReceived(
+                    *key, type=command.types[0], payload=blob or b"", sent_at_ms=self.at_ms, event_id="e"
+                )
         return ChildEnded(*key, workflow=command.workflow, id=command.id or "child", value=blob, error=failed)
 
     def timeout(self, name: str) -> TimedOut:

@@ -11,7 +11,7 @@ import redis as redis_py
 from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
 from worker.engine import Engine
 from worker.settings import Settings
-from workflows import App, Client, EventError, WorkflowEntrypoint, WorkflowInstance
+from workflows import App, Client, EventError, EventTimeout, WorkflowEntrypoint, WorkflowInstance
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 
@@ -41,6 +41,22 @@ class Asks(WorkflowEntrypoint[Any]):
         said.append(await step.do("between", lambda: "done"))
         said.append((await step.wait_for_event("second", type="answer")).payload)
         return said
+
+
+@on_both
+class Basket(WorkflowEntrypoint[Any]):
+    """An entity: takes what comes, whichever type it is of."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        things: list[Any] = []
+        while True:
+            try:
+                came = await step.wait_for_any("next", ["added", "removed", "paid"], timeout="1 second")
+            except EventTimeout:
+                return ["left behind", things]
+            if came.type == "paid":
+                return things
+            things.append([came.type, came.payload])
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +120,21 @@ def test_an_error_that_run_does_not_catch_ends_it_and_reaches_who_asks_for_the_r
     with pytest.raises(EventError, match=r'^too dear \(wait "first", instance') as found:
         instance.result("10 seconds")
     assert (found.value.payload, found.value.step) == (7, 'wait "first"')
+
+
+# Any of several types
+
+
+def test_a_loop_over_several_types_takes_them_in_the_order_of_their_acceptance(create: Any) -> None:
+    basket = create("basket")
+    for number, type in enumerate(["added", "removed", "added", "removed", "removed", "paid"]):
+        basket.send_event(type, number)
+    expected = [["added", 0], ["removed", 1], ["added", 2], ["removed", 3], ["removed", 4]]
+    assert basket.result("10 seconds") == expected
+
+
+def test_a_wait_for_any_of_several_types_times_out(create: Any) -> None:
+    basket = create("basket")
+    assert basket.result("20 seconds") == ["left behind", []]
+    (step,) = basket.status().steps
+    assert (step.kind, step.status) == ("wait", "timed out")

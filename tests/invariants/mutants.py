@@ -170,7 +170,7 @@ def mutants() -> list[Mutant]:
         Mutant(
             "match: mail is not looked at when a wait opens",
             "",
-            "      mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))\n    end",
+            "      mailbox.look_for(I, ty, select(2, queue.first_number(I, 'm|' .. ty .. '|')))\n    end",
             "    end",
         ),
         Mutant(
@@ -179,6 +179,13 @@ def mutants() -> list[Mutant]:
             "'c|' .. queue.ordered(number) .. '|' .. ty",
             "'c||' .. ty",
             program="types",
+        ),
+        Mutant(
+            "a wait for any of several types stays in the queues of all but one",
+            "",
+            "  for ty in record.types(r) do redis.call('ZREM', I.q, record.waiter(r, ty)) end",
+            "  redis.call('ZREM', I.q, record.waiter(r, record.types(r)()))",
+            program="any",
         ),
         Mutant(
             "an event taken by a cancelled wait is not put back",
@@ -223,7 +230,7 @@ def mutants() -> list[Mutant]:
             "a matched wait keeps its timer",
             "",
             "  record.disarm(I, r)\n  redis.call('HDEL', I.o, r.seq)\n  queue.add",
-            "  redis.call('ZREM', I.q, record.waiter(r))\n  redis.call('HDEL', I.o, r.seq)\n  queue.add",
+            "  record.unlisten(I, r)\n  redis.call('HDEL', I.o, r.seq)\n  queue.add",
         ),
         Mutant(
             "send_event: the same event is accepted again", "send_event", "I and command.remembered(I, a.ev)", "nil"
@@ -329,7 +336,7 @@ def mutants() -> list[Mutant]:
         Mutant(
             "fire: a time-out leaves its wait in the list",
             "fire",
-            "          redis.call('ZREM', I.q, record.waiter(r))\n",
+            "          record.unlisten(I, r)\n",
             "",
         ),
         Mutant(

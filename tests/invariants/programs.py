@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
@@ -38,8 +39,11 @@ def seen(event: Any) -> Any:
     return event.payload["event"]
 
 
-async def wait(step: WorkflowStep, name: str, timeout: str = "60 s", type: str = EVENT_TYPES[0]) -> Any:
+async def wait(step: WorkflowStep, name: str, timeout: str = "60 s", type: str | Sequence[str] = EVENT_TYPES[0]) -> Any:
     try:
+        if not isinstance(type, str):
+            received = await step.wait_for_any(name, type, timeout)
+            return f"{received.type} {seen(received)}"
         return seen(await step.wait_for_event(name, type=type, timeout=timeout))
     except EventTimeout:
         return "late"
@@ -176,6 +180,19 @@ class Types(WorkflowEntrypoint[Any]):
         two = await wait(step, "w", "20 s", EVENT_TYPES[1])
         b = await step.do("B", work, str(first), two)
         return b["x"]
+
+
+@app.workflow(name="any")
+class AnyOf(WorkflowEntrypoint[Any]):
+    """Takes whichever of two types came first; such a wait may lose a race, and be open beside one for one of them."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = await step.do("A", work)
+        one = await wait(step, "w1", type=EVENT_TYPES)
+        two = await step.race(wait(step, "w2", type=EVENT_TYPES), step.do("B", work, a["x"], one))
+        rest = await asyncio.gather(wait(step, "w3", "20 s", EVENT_TYPES), wait(step, "w4", "20 s", EVENT_TYPES[1]))
+        c = await step.do("C", work, one, str(two), *rest)
+        return c["x"]
 
 
 SHORT = False
@@ -358,6 +375,7 @@ NAMES = (
     "rivals",
     "detached",
     "types",
+    "any",
     "shortened",
     "retry",
     "impatient",
@@ -369,5 +387,17 @@ NAMES = (
     "random",
 )
 
-WAITING = ("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types", "random")
+WAITING = (
+    "waits",
+    "race-wait",
+    "race-wait",
+    "rivals",
+    "detached",
+    "detached",
+    "types",
+    "types",
+    "any",
+    "any",
+    "random",
+)
 """Those that events can go wrong in."""

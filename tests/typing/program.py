@@ -152,6 +152,7 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
     async def waiting(self, step: WorkflowStep) -> None:
         try:
             packed = await step.wait_for_event("packing", type="packed", timeout="2 days")
+            assert_type(await step.wait_for_any("next", ("packed", "cancelled"), timeout="2 days"), ReceivedEvent)
         except WorkflowTimeoutError as late:
             await step.do("complain", print, f"{late}")
             return
@@ -178,6 +179,8 @@ def produce() -> None:
         order = orders.create(id="order-1", params={"total": 30})
         assert_type(order.id, str)
         assert_type(order.send_event("packed", {"by": "Bo"}), str)
+        assert_type(order.send_event("packed", error="no box left"), str)
+        assert_type(order.send_event("packed", error={"message": "no box left", "name": "Empty"}), str)
         assert_type(order.result(timeout="30 seconds"), Any)
         status = order.status()
         assert_type(status.output, Any)
@@ -208,6 +211,7 @@ async def produce_side_by_side() -> None:
         orders = client.workflow(OrderWorkflow)
         order = await orders.create(id="order-1", params=OrderParams(total=30))
         assert_type(await order.send_event("packed"), str)
+        assert_type(await order.send_event("packed", error=ValueError("no box left")), str)
         assert_type(await order.result(timeout=30_000), Any)
         status = await order.status()
         async for done in status.steps:

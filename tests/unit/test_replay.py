@@ -64,7 +64,7 @@ def test_every_kind_of_command_carries_what_was_asked() -> None:
     assert isinstance(do, Do) and do.config.timeout_ms == 60_000
     assert sleep == Sleep(2, "b", 1, duration_ms=3_600_000)
     assert until == Sleep(3, "c", 1, until_ms=CREATED_MS + 5)
-    assert wait == Wait(4, "d", 1, "go", 120_000)
+    assert wait == Wait(4, "d", 1, ("go",), 120_000)
     assert child == Child(5, "other", 1, "other", "child", codec.encode({"x": 1}, what="x"), join=False)
     assert join == Child(6, "f", 1, "other", "old", None, join=True)
 

@@ -611,7 +611,12 @@ def test_sleep_until_refuses_what_is_no_moment(moment: Any) -> None:
 )
 def test_wait_takes_its_type_in_every_form(ask: Any) -> None:
     wait = command_of(ask)
-    assert (wait.type, wait.timeout_ms) == ("approved", 3_600_000)
+    assert (wait.types, wait.timeout_ms) == (("approved",), 3_600_000)
+
+
+def test_wait_for_any_takes_several_types_in_their_order() -> None:
+    wait = command_of(lambda step: step.wait_for_any("w", ["paid", "cancelled"], timeout="1h"))
+    assert (wait.types, wait.timeout_ms) == (("paid", "cancelled"), 3_600_000)
 
 
 def test_wait_times_out_after_a_day_by_default() -> None:
@@ -628,6 +633,12 @@ def test_wait_times_out_after_a_day_by_default() -> None:
         (lambda step: step.wait_for_event("w", type="a.b"), BadName, "invalid_event_type"),
         (lambda step: step.wait_for_event("w", type="a", timeout=5), BadDuration, "too short"),
         (lambda step: step.wait_for_event("w", type="a", timeout="2 years"), BadDuration, "too long"),
+        (lambda step: step.wait_for_any("w", "paid"), BadStepConfig, "needs a list"),
+        (lambda step: step.wait_for_any("w", []), BadStepConfig, "takes 1 to 20 types, each once"),
+        (lambda step: step.wait_for_any("w", ["a", "a"]), BadStepConfig, "takes 1 to 20 types, each once"),
+        (lambda step: step.wait_for_any("w", [f"t{n}" for n in range(21)]), BadStepConfig, "takes 1 to 20"),
+        (lambda step: step.wait_for_any("w", ["a", "a|b"]), BadName, "invalid_event_type"),
+        (lambda step: step.wait_for_any("w", ["a"], timeout=5), BadDuration, "too short"),
     ],
 )
 def test_wait_refuses_what_it_cannot_read(ask: Any, error: type[Exception], text: str) -> None:

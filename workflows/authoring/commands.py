@@ -60,12 +60,12 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for one event of ``type``, for at most ``timeout_ms``."""
+    """Wait for one event of one of ``types``, for at most ``timeout_ms``."""
 
     seq: int
     name: str
     count: int
-    type: str
+    types: tuple[str, ...]
     timeout_ms: int
     kind: ClassVar[str] = "wait"
 

@@ -340,14 +340,42 @@ class WorkflowStep:
             raise BadStepConfig(f'wait_for_event "{name}" is given different types: {shown}. Give one, as type=.')
         if not types:
             raise BadStepConfig(f'wait_for_event "{name}" needs the type of event to wait for: type="approved".')
-        checked = names.check_event_type(types[0])
+        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout)
+
+    def wait_for_any(
+        self, name: str, types: Iterable[str], timeout: Duration | None = None
+    ) -> StepFuture[ReceivedEvent]:
+        """Wait for one event of any of several types: that which was accepted first, also of those that came earlier.
+
+        Its ``type`` says which it was; those of the other types are kept for later waits. One wait with one timeout,
+        where a race of several would be given an event each, and have to give them back.
+
+        Args:
+            types: 1 to 20, each once.
+            timeout: as for ``wait_for_event``.
+        Raises (at the call): BadName, BadDuration, BadStepConfig (no types, too many, or one twice).
+        Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
+        """
+        self._replay.enter(name)
+        names.check_step_name(name)
+        if isinstance(types, str):
+            raise BadStepConfig(f'wait_for_any "{name}" needs a list of types: ["approved", "cancelled"].')
+        checked = tuple(names.check_event_type(type) for type in types)
+        if not 0 < len(set(checked)) == len(checked) <= limits.EVENT_TYPES:
+            raise BadStepConfig(
+                f'wait_for_any "{name}" takes 1 to {limits.EVENT_TYPES} types, each once, not {list(checked)}.'
+            )
+        return self._wait("wait_for_any", name, checked, timeout)
+
+    def _wait(
+        self, verb: str, name: str, types: tuple[str, ...], timeout: Duration | None
+    ) -> StepFuture[ReceivedEvent]:
         timeout_ms = limits.EVENT_TIMEOUT_MS
         if timeout is not None:
-            timeout_ms = parse_ms(
-                timeout, what=f'the timeout of wait_for_event "{name}"', minimum_ms=limits.EVENT_TIMEOUT_MS_MIN
-            )
+            minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
+            timeout_ms = parse_ms(timeout, what=f'the timeout of {verb} "{name}"', minimum_ms=minimum_ms)
         seq, count = self._replay.reserve("wait", name)
-        return self._replay.ask(Wait(seq, name, count, checked, timeout_ms), None)
+        return self._replay.ask(Wait(seq, name, count, types, timeout_ms), None)
 
     # Other instances
 

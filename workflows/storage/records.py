@@ -244,6 +244,11 @@ class OpenWait(_Open):
     due: int = 0
     ms: int = 0
     type: str = ""
+    """Several have bars between them."""
+
+    @property
+    def types(self) -> list[str]:
+        return self.type.split("|")
 
 
 @dataclass(slots=True)

@@ -211,12 +211,12 @@ class Mocks:
                     return dataclasses.replace(command, duration_ms=0, until_ms=None)
                 if isinstance(command, Wait) and step in rules.waits:
                     rules.used.add(step)
-                    return dataclasses.replace(command, type=_NO_EVENT, timeout_ms=0)
+                    return dataclasses.replace(command, types=(_NO_EVENT,), timeout_ms=0)
                 if isinstance(command, Wait):
                     send += [
                         EventItem(event_id(generation, scope, number), type, payload, error)
                         for number, (type, payload, error) in enumerate(rules.events)
-                        if type == command.type
+                        if type in command.types
                     ]
         for event in send:
             self._send(instance, event)

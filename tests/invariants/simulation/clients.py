@@ -60,7 +60,7 @@ def metadata(world: World) -> Metadata:
 def event(world: World, instance: Instance) -> str:
     world.events_left -= 1
     ev = f"ev{world.events_left}"
-    kind = world.rng.choice(EVENT_TYPES if instance.workflow == "types" else EVENT_TYPES[:1])
+    kind = world.rng.choice(EVENT_TYPES if instance.workflow in ("types", "any") else EVENT_TYPES[:1])
     call = event_call(world.keys, instance, new_event(kind, {"event": ev}, id=ev, error=fault_of(ev)))
 
     def answered(answer: Any) -> None:

@@ -16,10 +16,7 @@ function decision.open(I, asked, born)
     ending.ask(I, r, asked[2])
   else
     r.due = r.due or instance.own_time(I) + r.ms
-    if r.kind == 'wait' then
-      queue.add(I, record.waiter(r))
-      mailbox.look_for(I, r.type, select(2, queue.first_number(I, 'm|' .. r.type .. '|')))
-    end
+    if r.kind == 'wait' then mailbox.listen(I, r) end
     record.save(I, r)
     record.arm(I, r)
   end

@@ -3,7 +3,8 @@
 --
 -- One sorted set per instance, whose members all have score 0 and are read by prefix, so that the first of each queue is
 -- found at once however long it is:
---   w|type|seq       open waits            m|type|number   events kept, by order of acceptance
+--   w|type|seq       open waits, each under all it is for
+--   m|type|number    events kept, by order of acceptance
 --   g|seq|index      the wait `seq` got its event in entry `index`, which no turn has been decided over yet
 --   d|seq            steps to be handed out later: time stands still, or there are too many for one call
 --   c|number|type    types whose oldest event, `number`, may have found a wait

@@ -148,7 +148,7 @@ function record.disarm(I, r)
   elseif r.state == 'due' then
     redis.call('ZREM', I.q, 'd|' .. queue.ordered(r.seq))
   elseif r.kind == 'wait' then
-    redis.call('ZREM', I.q, record.waiter(r))
+    record.unlisten(I, r)
   end
 end
 
@@ -216,8 +216,15 @@ function record.arm(I, r)
   if redis.call('ZRANGE', shard.timers, 0, 0)[1] == member then wake() end
 end
 
--- Where a wait stands in the queue of its type.
-function record.waiter(r) return 'w|' .. r.type .. '|' .. queue.ordered(r.seq) end
+-- What a wait is for: one type, or several with bars between them.
+function record.types(r) return string.gmatch(r.type, '[^|]+') end
+
+-- Where a wait stands in the queue of a type.
+function record.waiter(r, ty) return 'w|' .. ty .. '|' .. queue.ordered(r.seq) end
+
+function record.unlisten(I, r)
+  for ty in record.types(r) do redis.call('ZREM', I.q, record.waiter(r, ty)) end
+end
 
 -- Rarely:
 

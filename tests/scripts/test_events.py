@@ -1,0 +1,116 @@
+"""What a wait listens to, and what becomes of an event, script by script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from orchestrator import sweep
+from tests.scripts.world import STOPPED, World, do
+from workflows.storage.intake import event_call, new_event
+from workflows.storage.journal import EventReceived, decode
+from workflows.storage.records import Asked, Decision, GivenUp
+from workflows.storage.store import unpackb
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def world(redis: redis_py.Redis) -> World:
+    return World(redis)
+
+
+def wait(seq: int, type: str, ms: int = HOUR) -> Asked:
+    return Asked(["wait", seq, f"w{seq}", 1, False, False, ms, type])
+
+
+def received(world: World) -> list[tuple[str, str]]:
+    """By which wait, and which event, in the order of the journal."""
+    entries = [decode(blob) for blob in world.journal()]
+    return [(one.name, one.event_id) for one in entries if isinstance(one, EventReceived)]
+
+
+def listening(world: World) -> list[str]:
+    return [member for member in world.queues() if member.startswith("w|")]
+
+
+def mail(world: World, number: int) -> Any:
+    return unpackb(world.client.hget(world.keys.of_instance(world.a)[3], f"e:{number}"))
+
+
+# Errors
+
+
+def test_an_event_that_is_an_error_is_still_one_when_it_has_gone_back_to_the_mailbox(world: World) -> None:
+    world.open(wait(1, "e"), do(2))
+    event = new_event("e", 1, id="ev1", error="too dear")
+    world.settle(2, world.held("a", 2))
+    assert world.store.call(event_call(world.keys, world.a, event)) == [b"delivered"]
+    assert world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")])) == 1
+    assert mail(world, 1)[b"x"] == event.error
+
+
+# Any of several types
+
+
+def test_a_wait_for_any_of_several_types_takes_what_was_accepted_first(world: World) -> None:
+    """Of those that came before it was asked for, whatever their types are called."""
+    for event, type in (("ev1", "other"), ("ev2", "z"), ("ev3", "a")):
+        world.send(event, type)
+    world.open(wait(1, "a|m|z"))
+    assert received(world) == [("w1", "ev2")]
+    assert listening(world) == []
+    world.open(wait(2, "a"))
+    assert received(world)[1:] == [("w2", "ev3")]
+
+
+@pytest.mark.parametrize("type", ["a", "m", "z"])
+def test_a_wait_for_any_of_several_types_takes_the_next_event_of_each(world: World, type: str) -> None:
+    world.open(wait(1, "a|m|z"))
+    assert world.send("ev1", "other") == "buffered"
+    assert world.send("ev2", type) == "delivered"
+    assert world.send("ev3", type) == "buffered"
+    assert received(world) == [("w1", "ev2")]
+
+
+def test_of_two_waits_the_one_that_asked_first_gets_what_both_are_for(world: World) -> None:
+    world.open(wait(1, "a|z"), wait(2, "z"), wait(3, "m|z"))
+    assert [world.send(event, "z") for event in ("ev1", "ev2", "ev3")] == ["delivered"] * 3
+    assert received(world) == [("w1", "ev1"), ("w2", "ev2"), ("w3", "ev3")]
+
+
+@pytest.mark.parametrize("how", ["times out", "is given up", "ends", "restarts"])
+def test_a_wait_that_is_over_listens_to_none_of_its_types(world: World, how: str) -> None:
+    world.open(wait(1, "a|m|z"), wait(2, "z"), do(3))
+    match how:
+        case "times out":
+            world.clock.ms += HOUR
+            assert world.fire("w|job|a|g-a|1") == 1
+        case "is given up":
+            world.settle(3, world.held("a", 3))
+            assert world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")])) == 1
+        case "ends":
+            world.control("terminate", cid="c", x=STOPPED, cut=STOPPED)
+        case "restarts":
+            world.control("restart", cid="c", gen="g-b")
+    assert listening(world) == (["w|z|A2"] if how in ("times out", "is given up") else [])
+
+
+def test_an_event_goes_back_to_its_own_type_when_its_wait_was_given_up(world: World) -> None:
+    world.open(wait(1, "a|z"), do(2))
+    world.settle(2, world.held("a", 2))
+    assert world.send("ev1", "z") == "delivered"
+    assert (
+        world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")], opened=[wait(3, "a"), wait(4, "z")])) == 1
+    )
+    assert received(world) == [("w1", "ev1"), ("w4", "ev1")]
+
+
+def test_a_sweep_finds_that_a_wait_listens_to_too_little(world: World) -> None:
+    world.open(wait(1, "a|m|z"))
+    world.client.zrem(world.keys.of_instance(world.a)[5], "w|m|A1")
+    world.send("ev1", "m")
+    assert sum(sweep.pages(world.store, 0, {})) == 1
+    assert received(world) == [("w1", "ev1")]
