@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workflows.client.status import InstanceStatus
     from workflows.errors import (
         BadDuration,
+        BadEvent,
         BadName,
         BadParams,
         BadSchedule,
@@ -76,12 +77,12 @@ _NAMES = {
     "values.concurrency": "Concurrency",
     "authoring.context": "StepContext",
     "errors": (
-        "BadDuration BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload EventError EventTimeout "
-        "ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError InstanceNotFound InstanceTerminated "
-        "InvalidTransition NonDeterminismError NonRetryableError PayloadError PayloadNotSerializable "
-        "PayloadTooLarge PoisonError ResultTimeout ServerError ServerUnavailable ServerUnsuitable "
-        "StalledError StepError StepFailed StepLimitReached StepTimeout UnknownQueue UnknownWorkflow "
-        "WorkflowError WorkflowTimeoutError"
+        "BadDuration BadEvent BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload "
+        "EventError EventTimeout ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError "
+        "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
+        "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError ResultTimeout ServerError "
+        "ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepLimitReached StepTimeout "
+        "UnknownQueue UnknownWorkflow WorkflowError WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
@@ -152,6 +153,7 @@ __all__ = [
     "ConfigError",
     "ServerError",
     "BadDuration",
+    "BadEvent",
     "BadName",
     "BadParams",
     "BadSchedule",

@@ -12,6 +12,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
     ├─ ConfigError          UnknownWorkflow · UnknownQueue · BadName · BadDuration · BadSchedule · BadStepConfig · BadParams
+    │                       BadEvent
     └─ ServerError          ServerUnavailable · ServerUnsuitable
 """
 
@@ -203,6 +204,10 @@ class BadStepConfig(ConfigError):
 
 class BadParams(ConfigError):
     """The params do not fit the workflow's declared model, or lack the key that its limit is counted by."""
+
+
+class BadEvent(ConfigError):
+    """The payload of an event does not fit the model that the workflow declares for its type."""
 
 
 class ServerError(WorkflowError):

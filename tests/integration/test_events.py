@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import redis as redis_py
+from pydantic import BaseModel
 
 from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
 from worker.engine import Engine
 from worker.settings import Settings
-from workflows import App, Client, EventError, EventTimeout, WorkflowEntrypoint, WorkflowInstance
+from workflows import App, BadEvent, Client, EventError, EventTimeout, WorkflowEntrypoint, WorkflowInstance
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 
@@ -19,11 +20,27 @@ app = App("events", queues=("warm", "cold"))
 QUEUES = ("warm", "cold")
 
 
-def on_both(workflow: type[WorkflowEntrypoint[Any]]) -> None:
+def on_both(workflow: type[WorkflowEntrypoint[Any]], **options: Any) -> None:
     """Register it once for each engine: ``asks-warm``, ``asks-cold``."""
     for queue in QUEUES:
         name = f"{workflow.__name__.lower()}-{queue}"
-        app.workflow(type(workflow.__name__, (workflow,), {}), name=name, queue=queue)
+        app.workflow(type(workflow.__name__, (workflow,), {}), name=name, queue=queue, **options)
+
+
+class Packed(BaseModel):
+    by: str
+    boxes: int = 1
+
+
+def on_both_with_models(workflow: type[WorkflowEntrypoint[Any]]) -> None:
+    on_both(workflow, events={"packed": Packed})
+
+
+@on_both_with_models
+class Packing(WorkflowEntrypoint[Any]):
+    async def run(self, event: Any, step: Any) -> Any:
+        packed = await step.wait_for_any("packing", ["packed", "note"])
+        return [type(packed.payload).__name__, getattr(packed.payload, "boxes", packed.payload)]
 
 
 @on_both
@@ -138,3 +155,51 @@ def test_a_wait_for_any_of_several_types_times_out(create: Any) -> None:
     assert basket.result("20 seconds") == ["left behind", []]
     (step,) = basket.status().steps
     assert (step.kind, step.status) == ("wait", "timed out")
+
+
+# Models
+
+
+@pytest.mark.parametrize("payload", [{"by": "Ann", "boxes": "2"}, Packed(by="Ann", boxes=2)])
+def test_a_payload_comes_back_as_the_model_of_its_type(create: Any, payload: Any) -> None:
+    packing = create("packing")
+    packing.send_event("packed", payload)
+    assert packing.result("10 seconds") == ["Packed", 2]
+
+
+def test_a_payload_of_a_type_without_a_model_is_free(create: Any) -> None:
+    packing = create("packing")
+    packing.send_event("note", [1])
+    assert packing.result("10 seconds") == ["list", [1]]
+
+
+def test_a_payload_that_does_not_fit_is_refused_where_it_is_sent(create: Any) -> None:
+    packing = create("packing")
+    with pytest.raises(BadEvent, match=r'event "packed" for workflow "packing-.*fit Packed:\n  boxes: .*given: .many'):
+        packing.send_event("packed", {"by": "Ann", "boxes": "many"})
+    packing.send_event("packed", {"no box": "left"}, error="none left")  # what comes with an error is free
+    with pytest.raises(EventError):
+        packing.result("10 seconds")
+
+
+def test_a_payload_that_does_not_fit_parks_whoever_gets_it_from_a_sender_without_the_app(
+    create: Any, redis_server: EmbeddedRedis
+) -> None:
+    packing = create("packing")
+    with Client("events", url=redis_server.url) as stranger:
+        stranger.workflow(packing.workflow).get(packing.id).send_event("packed", {"boxes": 2})
+    deadline = monotonic() + PATIENCE_SECONDS
+    while (status := packing.status()).status != "paused":
+        assert monotonic() < deadline, status
+    assert status.reason is not None
+    assert 'event "packed"' in status.reason
+    assert "by: Field required" in status.reason
+    assert 'wait "packing"' in status.reason
+    packing.terminate()
+
+
+def test_the_models_of_events_are_published_as_schemas(deployment: Deployment) -> None:
+    found = app.manifest()["workflows"]["packing-warm"]["event_schemas"]
+    assert list(found) == ["packed"]
+    assert found["packed"]["required"] == ["by"]
+    assert "event_schemas" not in app.manifest()["workflows"]["asks-warm"]

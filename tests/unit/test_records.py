@@ -35,7 +35,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from workflows import App, BadParams, ConfigError, PayloadNotSerializable, WorkflowEntrypoint, WorkflowEvent
 from workflows.values import codec
-from workflows.values.models import params_record, record_of
+from workflows.values.models import declared_record, record_of
 
 WHAT = 'the result of step "charge-1"'
 T = TypeVar("T")
@@ -378,7 +378,7 @@ def workflow_with(model: Any) -> tuple[App, type[WorkflowEntrypoint]]:
 def test_params_come_back_as_what_was_accepted(model: Any, given: Any) -> None:
     app, _ = workflow_with(model)
     definition = app.definition("flow")
-    accepted = params_record(model).validate(given)
+    accepted = declared_record(model).validate(given)
     assert definition.load_params(codec.decode(definition.encode_params(given))) == accepted
     assert definition.load_params(definition.validate_params(given)) == accepted
 

@@ -25,6 +25,7 @@ from workflows.authoring.declarations import (
     accepts,
     check_class,
     checked_concurrency,
+    checked_events,
     checked_metadata,
     checked_producers,
     checked_queues,
@@ -41,7 +42,7 @@ from workflows.errors import BadName, BadSchedule, ConfigError, UnknownQueue, Un
 from workflows.values import names
 from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration
-from workflows.values.models import check_params
+from workflows.values.models import check_model
 from workflows.values.retention import retention_ms
 from workflows.values.schedules import CronSchedule, checked_schedules
 
@@ -114,6 +115,7 @@ class App:
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
         metadata: str | Iterable[str] = (),
+        events: Mapping[str, Any] | None = None,
     ) -> Callable[[Class], Class]: ...
 
     def workflow(
@@ -129,6 +131,7 @@ class App:
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
         metadata: Any = (),
+        events: Mapping[str, Any] | None = None,
     ) -> Any:
         """Register a workflow class.
 
@@ -145,6 +148,8 @@ class App:
             queue: where its steps and turns run; default the app's first.
             metadata: keys by whose values instances are found, up to 10: ``list(metadata={"customer": "acme"})``. It
                 holds for instances that are created from then on.
+            events: models of payloads by type of event, ``{"packed": Packed}``: checked where such an event is sent by
+                who has the app loaded, and what a wait returns as its payload. Types that are not named are free.
         Raises: BadName, BadSchedule, BadDuration, UnknownQueue, ConfigError.
         """
 
@@ -157,7 +162,7 @@ class App:
             )
             params_model = params_model_of(workflow_class)
             if params_model is not None:
-                check_params(params_model, where=where)
+                check_model(params_model, f"The params of {where}")
             self._register(
                 Definition(
                     name=workflow_name,
@@ -171,6 +176,7 @@ class App:
                     step_limit=step_limit(limits, where),
                     concurrency=checked_concurrency(concurrency, schedules, where),
                     metadata_keys=checked_metadata(metadata, where),
+                    event_models=checked_events(events, where),
                 )
             )
             self.findings.extend(lint.check(workflow_class))
@@ -263,6 +269,13 @@ class App:
         """
         return self.definition(workflow).encode_params(params, what=what)
 
+    def load_event(self, workflow: str, type: str, payload: Any) -> Any:
+        """The payload of an event as ``run`` sees it.
+
+        Raises: UnknownWorkflow, BadEvent.
+        """
+        return self.definition(workflow).load_event(type, payload)
+
     @property
     def workflow_bindings(self) -> dict[str, str]:
         """Binding name to workflow name, for ``self.env``."""
@@ -304,6 +317,7 @@ class App:
                     **({"concurrency": definition.concurrency.as_dict()} if definition.concurrency else {}),
                     **({"metadata": list(definition.metadata_keys)} if definition.metadata_keys else {}),
                     "params_schema": definition.params_schema(),
+                    **({"event_schemas": schemas} if (schemas := definition.event_schemas()) else {}),
                 }
                 for definition in self._definitions.values()
             },

@@ -53,6 +53,10 @@ class OwnApp(Protocol):
         """Check params against the workflow's model, and encode them."""
         ...
 
+    def load_event(self, workflow: str, type: str, payload: Any) -> Any:
+        """The payload of an event as the workflow's model has it. Raises: BadEvent."""
+        ...
+
 
 class OwnReplay(Protocol):
     """What a step needs of the replay it belongs to."""

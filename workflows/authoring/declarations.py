@@ -22,6 +22,7 @@ from workflows.values import names
 from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration, parse_ms
 from workflows.values.metadata import check_key
+from workflows.values.models import check_model
 
 _CRON_STEP: Final = "scheduled"
 CRON_PREFIX: Final = "cron-"
@@ -47,6 +48,17 @@ def checked_producers(producers: Iterable[Any]) -> tuple[str, ...]:
     if len(listed) > bounds.PRODUCERS:
         raise ConfigError(f"An app has {bounds.PRODUCERS} producers at most, not {len(listed)}.")
     return listed
+
+
+def checked_events(events: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """Models of payloads by type of event. Raises: BadName, ConfigError."""
+    if events is None:
+        return {}
+    if not isinstance(events, Mapping):
+        raise ConfigError(f'The events of the {where} are models by type: {{"packed": Packed}}, not {events!r:.100}.')
+    for type, model in events.items():
+        check_model(model, f'The payloads of event "{names.check_event_type(type)}" of the {where}')
+    return dict(events)
 
 
 def checked_metadata(keys: Iterable[Any], where: str) -> tuple[str, ...]:

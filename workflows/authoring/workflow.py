@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workflows import limits
 from workflows.authoring.event import WorkflowEvent
 from workflows.authoring.step import WorkflowStep
-from workflows.errors import BadParams
+from workflows.errors import BadEvent, BadParams
 from workflows.values import codec
 from workflows.values.concurrency import Concurrency
-from workflows.values.models import named, params_record, place
+from workflows.values.models import declared_record, named, place
 from workflows.values.schedules import CronSchedule
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Definition:
     binding: str
     workflow_class: type[WorkflowEntrypoint[Any]]
     params_model: Any = None
+    event_models: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of payloads, by type of event
     queue: str = "default"
     schedules: tuple[CronSchedule, ...] = ()
     retention_success_ms: int = limits.RETENTION_MS
@@ -94,7 +95,7 @@ class Definition:
         """
         if self.params_model is None:
             return value
-        return self._fitting(params_record(self.params_model).rebuild, value)
+        return self._fitting_params(declared_record(self.params_model).rebuild, value)
 
     def encode_params(self, value: Any, *, what: str | None = None) -> bytes:
         """Check params and encode them.
@@ -105,32 +106,68 @@ class Definition:
         value = {} if value is None else value
         if self.params_model is None:
             return codec.encode(value, what=what)
-        record = params_record(self.params_model)
-        return record.encode(self._fitting(record.validate, value), what=what)
+        record = declared_record(self.params_model)
+        return record.encode(self._fitting_params(record.validate, value), what=what)
 
     def params_schema(self) -> dict[str, Any] | None:
         """The JSON schema of the params, where the workflow declares a model that has one."""
-        if self.params_model is None:
-            return None
-        try:
-            schema = params_record(self.params_model).json_schema()
-        except Exception:
-            return None  # a model with a type that JSON does not have
-        return schema
+        return None if self.params_model is None else _schema(self.params_model)
 
-    def _fitting(self, check: Callable[[Any], Any], value: Any) -> Any:
-        from pydantic import ValidationError
+    def encode_event(self, type: str, payload: Any) -> bytes:
+        """Check the payload of an event, where its type has a model, and encode it.
 
-        try:
-            return check(value)
-        except ValidationError as error:
-            lines = [
-                f"  {place(problem['loc'], 'params')}: {problem['msg']} (given: {_short(problem['input'])})"
-                for problem in error.errors(include_url=False, include_context=False)
-            ]
-            raise BadParams(
-                f'The params of workflow "{self.name}" do not fit {named(self.params_model)}:\n' + "\n".join(lines)
-            ) from error
+        Raises: BadEvent, PayloadNotSerializable, PayloadTooLarge.
+        """
+        what, model = f'the payload of event "{type}"', self.event_models.get(type)
+        if model is None:
+            return codec.encode(payload, what=what)
+        record = declared_record(model)
+        return record.encode(self._fitting_event(record.validate, type, payload), what=what)
+
+    def load_event(self, type: str, payload: Any) -> Any:
+        """A stored payload as ``run`` sees it: the declared model, or the value itself.
+
+        Raises:
+            BadEvent: what was sent does not fit the model: by who does not know it, or before it was changed.
+        """
+        model = self.event_models.get(type)
+        return payload if model is None else self._fitting_event(declared_record(model).rebuild, type, payload)
+
+    def event_schemas(self) -> dict[str, Any]:
+        """The JSON schemas of payloads, by type of event, of models that have one."""
+        found = {type: _schema(model) for type, model in self.event_models.items()}
+        return {type: schema for type, schema in found.items() if schema is not None}
+
+    def _fitting_params(self, check: Callable[[Any], Any], value: Any) -> Any:
+        misfit = f'The params of workflow "{self.name}" do not fit {named(self.params_model)}'
+        return _fitting(check, value, BadParams, misfit, "params")
+
+    def _fitting_event(self, check: Callable[[Any], Any], type: str, payload: Any) -> Any:
+        model = named(self.event_models[type])
+        misfit = f'The payload of event "{type}" for workflow "{self.name}" does not fit {model}'
+        return _fitting(check, payload, BadEvent, misfit, "payload")
+
+
+def _fitting(
+    check: Callable[[Any], Any], value: Any, error_class: type[BadParams | BadEvent], misfit: str, top: str
+) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return check(value)
+    except ValidationError as error:
+        lines = [
+            f"  {place(problem['loc'], top)}: {problem['msg']} (given: {_short(problem['input'])})"
+            for problem in error.errors(include_url=False, include_context=False)
+        ]
+        raise error_class(f"{misfit}:\n" + "\n".join(lines)) from error
+
+
+def _schema(model: Any) -> dict[str, Any] | None:
+    try:
+        return declared_record(model).json_schema()
+    except Exception:
+        return None  # a model with a type that JSON does not have
 
 
 def params_model_of(workflow_class: type) -> Any:

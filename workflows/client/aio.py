@@ -318,7 +318,7 @@ class AsyncWorkflowHandle:
             return None
 
     def _instance(self, store: AsyncStore, id: str) -> AsyncWorkflowInstance:
-        return AsyncWorkflowInstance(store, store.keys.instance(self.name, id))
+        return AsyncWorkflowInstance(store, store.keys.instance(self.name, id), self._client.app)
 
     def __repr__(self) -> str:
         return f"<AsyncWorkflowHandle {self.name}>"
@@ -327,9 +327,10 @@ class AsyncWorkflowHandle:
 class AsyncWorkflowInstance:
     """One instance; see ``WorkflowInstance``."""
 
-    def __init__(self, store: AsyncStore, instance: Instance) -> None:
+    def __init__(self, store: AsyncStore, instance: Instance, app: App | None = None) -> None:
         self._store = store
         self._instance = instance
+        self._app = app
 
     @property
     def id(self) -> str:
@@ -408,8 +409,8 @@ class AsyncWorkflowInstance:
         self, type: str, payload: Any = None, *, id: str | None = None, error: Rejection | None = None
     ) -> str:
         """Send an event; see ``WorkflowInstance.send_event``. Returns: ``"delivered"`` or ``"buffered"``."""
-        request = requests.send_event(self._store.keys, self._instance, type, payload, id=id, error=error)
-        return await send(self._store, request)
+        at = self._store.keys, self._instance
+        return await send(self._store, requests.send_event(*at, type, payload, id=id, error=error, app=self._app))
 
     def subscribe(
         self, cursor: str | None = None, filter: str | Iterable[str] | None = None

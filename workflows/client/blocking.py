@@ -107,7 +107,8 @@ class Client:
             BadName: no workflow can have this name.
             UnknownWorkflow: the class is none of the app's.
         """
-        return WorkflowHandle(self.store, requests.workflow_name(self.app, self.namespace, workflow), self._target)
+        name = requests.workflow_name(self.app, self.namespace, workflow)
+        return WorkflowHandle(self.store, name, self._target, self.app)
 
     def _target(self, name: str) -> Target:
         if self.app is not None:
@@ -176,9 +177,10 @@ def carry_out(store: Store, plan: Plan[Answer]) -> Answer:
 class WorkflowHandle:
     """One workflow: creates and finds its instances."""
 
-    def __init__(self, store: Store, name: str, find: Callable[[str], Target]) -> None:
+    def __init__(self, store: Store, name: str, find: Callable[[str], Target], app: App | None = None) -> None:
         self._store = store
         self._find = find
+        self._app = app
         self.name = name
 
     @cached_property
@@ -367,7 +369,7 @@ class WorkflowHandle:
             return None
 
     def _instance(self, id: str) -> WorkflowInstance:
-        return WorkflowInstance(self._store, self._store.keys.instance(self.name, id))
+        return WorkflowInstance(self._store, self._store.keys.instance(self.name, id), self._app)
 
     def __repr__(self) -> str:
         return f"<WorkflowHandle {self.name}>"
@@ -379,9 +381,10 @@ class WorkflowInstance:
     All commands raise InstanceNotFound when the instance is gone, and ServerUnavailable.
     """
 
-    def __init__(self, store: Store, instance: Instance) -> None:
+    def __init__(self, store: Store, instance: Instance, app: App | None = None) -> None:
         self._store = store
         self._instance = instance
+        self._app = app
 
     @property
     def id(self) -> str:
@@ -489,16 +492,17 @@ class WorkflowInstance:
 
         Args:
             type: what ``step.wait_for_event`` names; letters, digits, ``-`` and ``_``.
-            payload: up to 1 MiB.
+            payload: up to 1 MiB; of a client made from the app what the workflow's model of this type takes.
             id: an event with an id that was sent before is not accepted again. None: a random one.
             error: what has failed: a text, an exception, or a mapping with ``message`` and ``name``. The wait raises it
                 as EventError; None: it returns.
         Returns: ``"delivered"`` when a wait has it, ``"buffered"`` when it is kept for a later one.
         Raises:
+            BadEvent, PayloadError: nothing has been sent.
             InstanceEnded: it has ended.
         """
-        request = requests.send_event(self._store.keys, self._instance, type, payload, id=id, error=error)
-        return send(self._store, request)
+        at = self._store.keys, self._instance
+        return send(self._store, requests.send_event(*at, type, payload, id=id, error=error, app=self._app))
 
     def subscribe(
         self, cursor: str | None = None, filter: str | Iterable[str] | None = None

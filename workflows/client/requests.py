@@ -77,18 +77,21 @@ def send_event(
     *,
     id: str | None = None,
     error: Rejection | None = None,
+    app: App | None = None,
 ) -> Request[str]:
     """Send an event. The answer is ``"delivered"`` (a wait has it) or ``"buffered"`` (kept for a later wait).
 
     Args:
         id: the same id is accepted once; give one to make a sender that repeats itself safe. None: a random one.
         error: a text, an exception, or a mapping with ``message`` and ``name``, as which the wait raises EventError.
+        app: whose workflow knows what payloads fit; None: any.
 
     Raises:
-        BadName, PayloadError: nothing has been sent.
+        BadName, BadEvent, PayloadError: nothing has been sent.
         InstanceNotFound, InstanceEnded, InstanceError: from the answer; the last when its mailbox is full.
     """
-    item = new_event(type, payload, id=id, error=error)
+    known = None if app is None else app.definitions.get(instance.workflow)
+    item = new_event(type, payload, id=id, error=error, encode=None if known is None else known.encode_event)
 
     def parse(answers: list[bytes]) -> str:
         answer = answers[0].decode()

@@ -33,6 +33,7 @@ from workflows.authoring.retries import StepConfig
 from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
 from workflows.errors import (
+    BadEvent,
     EventTimeout,
     InstanceTerminated,
     NonDeterminismError,
@@ -496,6 +497,8 @@ class Replay:
                     failed = rejection.decode(entry.error, entry.type, payload)
                     locate(failed, self._place(entry, asked))
                     return None, failed
+                if self.app is not None:
+                    payload = self._loaded(payload, entry.type, asked)
                 return ReceivedEvent(payload, type=entry.type, timestamp=moment(entry.sent_at_ms)), None
         return None, None
 
@@ -518,6 +521,15 @@ class Replay:
                 f"The stored result of {_shown(asked.command)} does not fit the return annotation "
                 f"{named(asked.callback.return_annotation)} of its callback: {error}. Let the annotation accept what "
                 "older code stored."
+            ) from error
+
+    def _loaded(self, payload: Any, type: str, asked: _Asked) -> Any:
+        assert self.app is not None
+        try:
+            return self.app.load_event(self._event.workflow_name, type, payload)
+        except BadEvent as error:
+            raise NonDeterminismError(
+                f"{error}\nIt is what {_shown(asked.command)} received. Let the model accept what was sent."
             ) from error
 
     def _check_withdrawn(self, entry: Withdrawn) -> None:

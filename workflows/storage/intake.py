@@ -7,7 +7,7 @@ read them; the same fields stand at the head of ``create.lua`` and ``send_event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -205,17 +205,29 @@ def new_slot(limit: Concurrency, params: bytes) -> Slot:
     return Slot("-", 0, "", limit.tag, limit.key_of(params))
 
 
-def new_event(type: str, payload: Any, *, id: str | None = None, error: Rejection | None = None) -> EventItem:
+def new_event(
+    type: str,
+    payload: Any,
+    *,
+    id: str | None = None,
+    error: Rejection | None = None,
+    encode: Callable[[str, Any], bytes] | None = None,
+) -> EventItem:
     """An event that carries a value.
 
     Args:
         id: None: a random one.
+        encode: checks a payload of this type and encodes it, unless it comes with an error; None: any value is right.
         error: with which the wait raises, see ``rejection.encode``; None: it returns.
 
     Raises:
-        BadName, PayloadError: it cannot be one.
+        BadName, BadEvent, PayloadError: it cannot be one.
     """
-    blob = codec.encode(payload, what=f'the payload of event "{names.check_event_type(type)}"')
+    names.check_event_type(type)
+    if encode is None or error is not None:
+        blob = codec.encode(payload, what=f'the payload of event "{type}"')
+    else:
+        blob = encode(type, payload)
     failed = None if error is None else rejection.encode(error)
     return EventItem(nonces.token() if id is None else id, type, blob, failed)
 

@@ -157,17 +157,17 @@ def record_of(annotation: Any) -> Record | None:
     return known[1]
 
 
-def params_record(model: Any) -> Record:
-    """The record for the declared params of a workflow, whatever type they are.
+def declared_record(model: Any) -> Record:
+    """The record for the declared params or payloads of a workflow, whatever type they are.
 
     Raises:
         pydantic.errors.PydanticUserError: no schema can be made of it, or not yet.
     """
     try:
-        key: Any = ("params", model)
+        key: Any = ("declared", model)
         known = _records.get(key)
     except TypeError:
-        key = ("params", id(model))
+        key = ("declared", id(model))
         known = _records.get(key)
     if known is None:
         if len(_records) >= _KEPT:
@@ -178,36 +178,32 @@ def params_record(model: Any) -> Record:
     return record
 
 
-def check_params(model: Any, *, where: str) -> None:
-    """Refuse a model of params whose values could not come back, as far as the model alone tells.
+def check_model(model: Any, what: str) -> None:
+    """Refuse a model of params or payloads whose values could not come back, as far as the model alone tells.
 
+    Args:
+        what: they are, in errors: ``The params of workflow "order"``.
     Raises: ConfigError.
     """
     from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
     try:
-        record = params_record(model)
+        record = declared_record(model)
     except PydanticUndefinedAnnotation:
         return  # a class further down in the module: found out at the first create()
     except PydanticUserError as error:
         if error.code == "class-not-fully-defined":
             return
-        raise ConfigError(
-            f"The params of {where} are {named(model)}, of which no schema can be made: {error}"
-        ) from error
+        raise ConfigError(f"{what} are {named(model)}, of which no schema can be made: {error}") from error
     except Exception as error:
-        raise ConfigError(
-            f"The params of {where} are {named(model)}, of which no schema can be made: {error}"
-        ) from error
+        raise ConfigError(f"{what} are {named(model)}, of which no schema can be made: {error}") from error
     if record.ambiguous is not None:
         raise ConfigError(
-            f"The params of {where} are {named(model)}, where {record.ambiguous}. Stored params are read by alias and "
-            "by name, so that could be taken for either: give one of them another name."
+            f"{what} are {named(model)}, where {record.ambiguous}. What is stored is read by alias and by name, so "
+            "that could be taken for either: give one of them another name."
         )
     if record.initial is not None:
-        raise ConfigError(
-            f"The params of {where} are {named(model)}, which cannot be made again from its fields: {record.initial}"
-        )
+        raise ConfigError(f"{what} are {named(model)}, which cannot be made again from its fields: {record.initial}")
 
 
 def problems(error: Any) -> str:
