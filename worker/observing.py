@@ -133,7 +133,7 @@ def _answered(turn: Committed) -> Iterator[tuple[str, int, dict[str, Any]]]:
             elif isinstance(entry, ChildEnded):
                 details |= {"child_workflow": entry.workflow, "child_id": entry.id, **_error(entry.error)}
             elif isinstance(entry, EventReceived):
-                details["event_type"] = entry.type
+                details |= {"event_type": entry.type, **_error(entry.error)}
             yield last.type, entry.at_ms, details
 
 

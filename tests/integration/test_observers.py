@@ -217,6 +217,15 @@ def test_what_run_gives_up_is_told_too(deploy: Callable[[App], Deployment]) -> N
     assert heard.types(racing)[-3:] == ["sleep_completed fast", "sleep_withdrawn slow", "workflow_completed"]
 
 
+def test_an_event_that_is_an_error_is_told_with_what_it_says(deploy: Callable[[App], Deployment]) -> None:
+    heard = Heard()
+    order = deploy(an_app(heard)).client.workflow("order-workflow").create()
+    order.send_event("packed", error="no box is large enough")
+    wait_until(lambda: "workflow_errored" in heard.types(order))
+    waited = next(one for one in heard.of(order) if one.type == "wait_errored")
+    assert (waited.event_type, waited.error_message) == ("packed", "no box is large enough")
+
+
 def test_a_replay_tells_nothing_again(deploy: Callable[[App], Deployment]) -> None:
     """Another worker takes over in the middle and begins run from the start."""
     heard = Heard()

@@ -22,6 +22,7 @@ from workflows.cli.limits import limits
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
+from workflows.cli.top import top
 from workflows.cli.watching import watch
 from workflows.cli.workflows import delete, describe, list_workflows, trigger
 from workflows.errors import WorkflowError
@@ -104,6 +105,7 @@ for verb in (
     limits,
     publish,
     doctor,
+    top,
 ):
     cli.add_command(verb)
 cli.add_command(schedules)
