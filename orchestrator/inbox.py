@@ -27,7 +27,7 @@ import redis
 from workflows import limits
 from workflows.errors import WorkflowError
 from workflows.storage import aside, keys
-from workflows.storage.intake import EventItem, address, create_call, event_call, new_event, new_instance
+from workflows.storage.intake import CreateItem, EventItem, address, create_call, event_call, new_event, new_instance
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, load_manifest
 from workflows.storage.store import Call, Store, script
@@ -43,7 +43,7 @@ BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
 REQUEST_FIELDS = {
     "create": frozenset({"op", "workflow", "id", "params", "metadata"}),
-    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name"}),
+    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name", "create_with"}),
 }
 MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload", "error"})
 
@@ -137,19 +137,8 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
     _expect(request, REQUEST_FIELDS[operation])
     workflow = names.check_workflow_name(request.get("workflow", ""))
     if operation == "create":
-        known = manifest.workflow(workflow)
         # Without an id the request's own serves, so that applying it twice is still one instance.
-        params = known.validate_params(_value(request, "params"))
-        blob = codec.encode(params, what="the params of a request")
-        if known.concurrency is not None:
-            known.concurrency.check(blob, workflow)
-        item = new_instance(
-            known,
-            request.get("id", f"inbox-{request_id}"),
-            blob,
-            command=request_id,
-            metadata=_value(request, "metadata"),
-        )
+        item = _new(manifest, workflow, request.get("id", f"inbox-{request_id}"), request, "params", request_id)
         instance = store.keys.instance(item.workflow, item.id)
         answer = store.call(create_call(store.keys, item))
     else:
@@ -159,9 +148,10 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
             _value(request, "payload"),
             id=request.get("event_id", request_id),
             error=_rejection(request),
+            new=_new(manifest, workflow, instance.id, request, "create_with") if "create_with" in request else None,
         )
         answer = store.call(event_call(store.keys, instance, event))
-    if answer[0] not in (b"created", b"delivered", b"buffered"):
+    if answer[0] not in (b"created", b"delivered", b"buffered", b"started"):
         raise Refused(f"{operation} of {instance.workflow}/{instance.id}: {answer[0].decode()}")
 
 
@@ -178,6 +168,17 @@ def _value(request: Mapping[str, str], field: str) -> Any:
         return json.loads(request[field]) if field in request else None
     except (ValueError, RecursionError) as error:
         raise Refused(f"{field} is not JSON: {error}") from error
+
+
+def _new(
+    manifest: Manifest, workflow: str, id: str, request: Mapping[str, str], field: str, command: str | None = None
+) -> CreateItem:
+    """The instance that a request asks for, with the params in a field of it."""
+    known = manifest.workflow(workflow)
+    blob = codec.encode(known.validate_params(_value(request, field)), what="the params of a request")
+    if known.concurrency is not None:
+        known.concurrency.check(blob, workflow)
+    return new_instance(known, id, blob, command=command, metadata=_value(request, "metadata"))
 
 
 def _rejection(request: Mapping[str, str]) -> Rejection | None:

@@ -298,6 +298,14 @@ def test_an_event_may_be_an_error_with_a_name(run: Run, client: Client, verb: tu
     assert (step.status, step.error.name, step.error.message) == ("failed", "No", "too dear")
 
 
+@pytest.mark.parametrize("verb", [("publish",), ("instances", "send-event")])
+def test_an_event_may_start_its_instance(run: Run, client: Client, verb: tuple[str, ...]) -> None:
+    type = ("approved",) if len(verb) == 1 else ("--type", "approved")
+    again = (*verb, "order", "a1", *type, "--create-with", '{"n": 1}', "--event-id", "click")
+    assert [run(*again).output for _ in range(2)] == ["started\n", "started\n"]
+    assert client.workflow("order").get("a1").status().params == {"n": 1}
+
+
 def test_an_event_has_a_type(run: Run, client: Client) -> None:
     client.workflow("order").create("a1")
     assert run("instances", "send-event", "order", "a1", "--type", "approved").output == "buffered\n"

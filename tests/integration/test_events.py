@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,19 @@ from pydantic import BaseModel
 from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
 from worker.engine import Engine
 from worker.settings import Settings
-from workflows import App, BadEvent, Client, EventError, EventTimeout, WorkflowEntrypoint, WorkflowInstance
+from workflows import (
+    App,
+    AsyncClient,
+    BadEvent,
+    Client,
+    EventError,
+    EventTimeout,
+    InstanceEnded,
+    InstanceNotFound,
+    PayloadNotSerializable,
+    WorkflowEntrypoint,
+    WorkflowInstance,
+)
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
 
@@ -203,3 +216,38 @@ def test_the_models_of_events_are_published_as_schemas(deployment: Deployment) -
     assert list(found) == ["packed"]
     assert found["packed"]["required"] == ["by"]
     assert "event_schemas" not in app.manifest()["workflows"]["asks-warm"]
+
+
+# Send or start
+
+
+def test_whoever_sends_first_starts_the_instance(client: Client) -> None:
+    baskets = client.workflow("basket-warm")
+    answers = [
+        baskets.send_event("b-1", "added", number, create_with={}, event_id=f"click-{number}") for number in (1, 1, 2)
+    ]
+    assert answers[:2] == ["started", "started"]
+    assert answers[2] in ("buffered", "delivered")
+    baskets.send_event("b-1", "paid")
+    assert baskets.get("b-1").result("10 seconds") == [["added", 1], ["added", 2]]
+    with pytest.raises(InstanceEnded):
+        baskets.send_event("b-1", "added", 3, create_with={})
+    with pytest.raises(InstanceNotFound):
+        baskets.send_event("b-2", "added", 3)
+
+
+async def _start(url: str) -> str:
+    async with AsyncClient(app, url) as client:
+        return await client.workflow("basket-warm").send_event("b-3", "paid", create_with={})
+
+
+def test_an_async_client_starts_an_instance_too(client: Client, redis_server: EmbeddedRedis) -> None:
+    assert asyncio.run(_start(redis_server.url)) == "started"
+    assert client.workflow("basket-warm").get("b-3").result("10 seconds") == []
+
+
+def test_params_of_an_instance_that_an_event_would_start_are_checked_before_anything_is_sent(client: Client) -> None:
+    with pytest.raises(PayloadNotSerializable):
+        client.workflow("basket-warm").send_event("b-4", "added", create_with={"no": object()})
+    with pytest.raises(InstanceNotFound):
+        client.workflow("basket-warm").get("b-4")

@@ -107,6 +107,17 @@ def test_a_request_may_say_that_what_was_waited_for_has_failed(
     assert (failed.name, failed.message) == stored
 
 
+def test_a_request_for_an_event_may_start_its_instance(store: Store, redis: redis_py.Redis) -> None:
+    instance = store.keys.instance("listener", "a1")
+    redis.xadd(FRONT, {**event("a1"), "create_with": '{"naps": 1}'})
+    redis.xadd(FRONT, {**event("a2"), "create_with": "{"})
+    inbox.Inbox(store).apply()
+    assert mail(redis, "a1") == 1
+    assert redis.exists(store.keys.header(instance))
+    ((_, refused),) = redis.xrange(FRONT_REFUSED)
+    assert refused[b"reason"].startswith(b"create_with is not JSON")
+
+
 def test_a_name_of_no_error_is_refused(store: Store, redis: redis_py.Redis) -> None:
     redis.xadd(FRONT, {**event("a1"), "error_name": "N"})
     inbox.Inbox(store).apply()

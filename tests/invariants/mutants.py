@@ -181,6 +181,20 @@ def mutants() -> list[Mutant]:
             program="types",
         ),
         Mutant(
+            "an instance that an event starts is created without it",
+            "send_event",
+            "        mailbox.keep(I, a.ty, number, e)",
+            "        if not made then mailbox.keep(I, a.ty, number, e) end",
+            program="waits",
+        ),
+        Mutant(
+            "an event starts its instance once more",
+            "send_event",
+            "a.new and not I and not instance.is_unreadable(a.i)",
+            "a.new",
+            program="waits",
+        ),
+        Mutant(
             "a wait for any of several types stays in the queues of all but one",
             "",
             "  for ty in record.types(r) do redis.call('ZREM', I.q, record.waiter(r, ty)) end",

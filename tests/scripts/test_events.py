@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ import redis as redis_py
 
 from orchestrator import sweep
 from tests.scripts.world import STOPPED, World, do
-from workflows.storage.intake import event_call, new_event
+from workflows.storage.intake import CreateItem, event_call, new_event
 from workflows.storage.journal import EventReceived, decode
 from workflows.storage.records import Asked, Decision, GivenUp
 from workflows.storage.store import unpackb
+from workflows.values import codec
 
 HOUR = 3_600_000
 
@@ -114,3 +116,43 @@ def test_a_sweep_finds_that_a_wait_listens_to_too_little(world: World) -> None:
     world.send("ev1", "m")
     assert sum(sweep.pages(world.store, 0, {})) == 1
     assert received(world) == [("w1", "ev1")]
+
+
+# Send or start
+
+
+def new(world: World, id: str = "b") -> CreateItem:
+    return CreateItem("job", id, f"g-{id}", codec.encode({}, what="params"), "default", 1000, 2000)
+
+
+def start(world: World, event: str = "ev1", id: str = "b") -> str:
+    item = replace(new_event("e", event, id=event), new=new(world, id))
+    answer: bytes = world.store.call(event_call(world.keys, world.keys.instance("job", id), item))[0]
+    return answer.decode()
+
+
+def test_an_event_creates_its_instance_and_is_its_first(world: World) -> None:
+    assert start(world) == "started"
+    b = world.keys.instance("job", "b")
+    assert unpackb(world.client.hget(world.keys.of_instance(b)[3], "e:1"))[b"ev"] == b"ev1"
+    assert [member for member in world.intents() if "|b|" in member]
+    with world.unchanged():
+        assert start(world) == "started"  # the same event
+    assert start(world, "ev2") == "buffered"
+
+
+def test_an_event_that_may_create_goes_to_the_wait_of_an_instance_that_is_there(world: World) -> None:
+    world.open(wait(1, "e"))
+    assert start(world, id="a") == "delivered"
+    assert received(world) == [("w1", "ev1")]
+
+
+def test_an_instance_that_has_ended_is_not_created_anew_by_an_event(world: World) -> None:
+    world.complete()
+    with world.unchanged():
+        assert start(world, id="a") == "ended"
+
+
+def test_an_instance_that_cannot_be_read_is_not_created_over(world: World) -> None:
+    world.client.hset(world.keys.header(world.a), "st", "nonsense")
+    assert start(world, id="a") == "unreadable"

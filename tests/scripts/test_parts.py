@@ -90,6 +90,7 @@ WHOLE = replace(
     told_version="v1",
 )
 EVENT = EventItem("e1", "packed", b"payload")
+WHOLE_EVENT = replace(EVENT, error=b"failed", new=LEAST)
 
 
 HELD = Settlement("g1", 1, "token")
@@ -98,7 +99,11 @@ ENDED = replace(HELD, entry=b"entry", retry=(5, [1, 0, 0, b"failed"]), base=1, d
 
 @pytest.mark.parametrize(
     ("script_name", "least", "whole"),
-    [("create", LEAST, WHOLE), ("send_event", EVENT, replace(EVENT, error=b"failed")), ("settle", HELD, ENDED)],
+    [
+        ("create", LEAST, WHOLE),
+        ("send_event", EVENT, WHOLE_EVENT),
+        ("settle", HELD, ENDED),
+    ],
 )
 def test_an_item_has_the_fields_at_the_head_of_its_script(script_name: str, least: Any, whole: Any) -> None:
     (path,) = [path for path in SCRIPTS if path.stem == script_name]

@@ -18,6 +18,7 @@ from workflows.values.rejection import Rejection
 def event_options(command: Callable[..., None]) -> Callable[..., None]:
     """What both verbs that send an event know."""
     for option in (
+        click.option("--create-with", metavar="PARAMS", help="JSON: create it with these if it is not there."),
         click.option("--error-name", help="What the error is called; default EventError."),
         click.option("--error", metavar="TEXT", help="The wait raises EventError with this text, and the payload."),
         click.option("--event-id", help="The same event id is accepted once."),
@@ -50,15 +51,18 @@ def send_event(
     event_id: str | None,
     error: str | None,
     error_name: str | None,
+    create_with: str | None,
     as_json: bool,
 ) -> None:
     """Send an event to an instance."""
     value = json_argument(payload, "--payload")
     rejection = rejection_of(error, error_name)
+    params = json_argument(create_with, "--create-with")
     with closing(settings.client()) as client:
-        instance = find_instance(client, name, id)
-        answer = instance.send_event(type, value, id=event_id, error=rejection)
-    reply(as_json, {"workflow": name, "id": instance.id, "type": type, "answer": answer}, answer)
+        id = id if create_with is not None else find_instance(client, name, id).id
+        handle = client.workflow(name)
+        answer = handle.send_event(id, type, value, event_id=event_id, error=rejection, create_with=params)
+    reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
 
 
 @click.command(cls=Verb)
@@ -78,17 +82,19 @@ def publish(
     event_id: str | None,
     error: str | None,
     error_name: str | None,
+    create_with: str | None,
     as_json: bool,
 ) -> None:
-    """Send an event durably. PAYLOAD is JSON. Says delivered, buffered or no such instance (exit code 1)."""
+    """Send an event durably. PAYLOAD is JSON. Says delivered, buffered, started or no such instance (exit code 1)."""
     value = json_argument(payload, "PAYLOAD")
     rejection = rejection_of(error, error_name)
+    params = json_argument(create_with, "--create-with")
     names.check_event_type(type)
     with closing(settings.client()) as client:
         try:
-            instance = find_instance(client, name, id)
-            answer = instance.send_event(type, value, id=event_id, error=rejection)
-            id = instance.id
+            id = id if create_with is not None else find_instance(client, name, id).id
+            handle = client.workflow(name)
+            answer = handle.send_event(id, type, value, event_id=event_id, error=rejection, create_with=params)
         except InstanceNotFound:
             answer = "no such instance"
     reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)

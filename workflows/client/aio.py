@@ -226,6 +226,28 @@ class AsyncWorkflowHandle:
         created = {id for answer in await send_all(store, batch) for id in answer}
         return [self._instance(store, id) for id in ids if id in created]
 
+    async def send_event(
+        self,
+        id: str,
+        type: str,
+        payload: Any = None,
+        *,
+        event_id: str | None = None,
+        error: Rejection | None = None,
+        create_with: Any = None,
+        retention: object = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Send an event to an instance that it may create; see ``WorkflowHandle.send_event``."""
+        new = None
+        if create_with is not None:
+            options = CreateOptions(id, create_with, retention, None, metadata)
+            new = creation.item_of(await self._target(), options)
+        store, app = await self._client.store(), self._client.app
+        at = store.keys, store.keys.instance(self.name, names.check_instance_id(id))
+        request = requests.send_event(*at, type, payload, id=event_id, error=error, app=app, new=new)
+        return await send(store, request)
+
     async def delete_batch(self, ids: Iterable[str]) -> DeletedBatch:
         """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
         store = await self._client.store()

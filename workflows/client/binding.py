@@ -52,6 +52,14 @@ class WorkflowBinding:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``. Give ids: existing ones are skipped."""
         return _blocking_or_awaitable(lambda: self._handle.create_batch(entries))
 
+    def send_event(self, id: str, type: str, payload: Any = None, **options: Any) -> Any:
+        """Send an event to an instance, which it may create; see ``WorkflowHandle.send_event``.
+
+        Without an ``event_id`` one is derived from the step, so that a repeated attempt sends it once.
+        """
+        options.setdefault("event_id", _next_key(running.get()))
+        return _blocking_or_awaitable(lambda: self._handle.send_event(id, type, payload, **options))
+
     def delete_batch(self, ids: Iterable[str]) -> Any:
         """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
         return _blocking_or_awaitable(lambda: self._handle.delete_batch(ids))

@@ -250,6 +250,44 @@ class WorkflowHandle:
         created = {id for answer in send_all(self._store, batch) for id in answer}
         return [self._instance(id) for id in ids if id in created]
 
+    def send_event(
+        self,
+        id: str,
+        type: str,
+        payload: Any = None,
+        *,
+        event_id: str | None = None,
+        error: Rejection | None = None,
+        create_with: Any = None,
+        retention: object = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Send an event to an instance, and create that with it if it is not there: both or neither.
+
+        So whoever comes first begins, and nobody has to ask before. An instance that has ended takes no event and is
+        not created anew.
+
+        Args:
+            id: of the instance.
+            type, payload, error: as for ``WorkflowInstance.send_event``.
+            event_id: an event with an id that was sent before is not accepted again. None: a random one.
+            create_with: params of the new instance, ``{}`` for none. None: none is created.
+            retention, metadata: of the new instance, as for ``create``.
+        Returns: ``"started"`` when it was created with this event, ``"delivered"`` when a wait has it, ``"buffered"``
+            when it is kept for a later one.
+        Raises:
+            BadName, BadEvent, BadParams, BadDuration, PayloadError: nothing has been sent.
+            UnknownWorkflow: of a new instance, where no app has it.
+            InstanceNotFound: it is not there, and ``create_with`` is None.
+            InstanceEnded: it has ended.
+        """
+        new = None
+        if create_with is not None:
+            new = creation.item_of(self._target, CreateOptions(id, create_with, retention, None, metadata))
+        at = self._store.keys, self._store.keys.instance(self.name, names.check_instance_id(id))
+        request = requests.send_event(*at, type, payload, id=event_id, error=error, app=self._app, new=new)
+        return send(self._store, request)
+
     def delete_batch(self, ids: Iterable[str]) -> DeletedBatch:
         """Remove 1 to 100 instances, in whatever status; their ids are free again.
 

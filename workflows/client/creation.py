@@ -60,7 +60,7 @@ def create(
         BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable: nothing has been sent.
         InstanceAlreadyExists: from the answer.
     """
-    item = _item(target, CreateOptions(id, params, retention, command_id, metadata))
+    item = item_of(target, CreateOptions(id, params, retention, command_id, metadata))
 
     def parse(answers: list[bytes]) -> None:
         if answers[0] != b"created":
@@ -84,7 +84,7 @@ def create_batch(
     items: dict[Instance, CreateItem] = {}
     for place, option in enumerate(options):
         try:
-            item = _item(target, _options(option))
+            item = item_of(target, _options(option))
         except WorkflowError as error:
             raise type(error)(f"entry {place} of the batch: {error}") from error
         items.setdefault(keys.instance(item.workflow, item.id), item)
@@ -148,7 +148,7 @@ def sorted_out(
     errors: list[BatchError] = []
     for place, entry in enumerate(entries):
         try:
-            item = _item(target, _options(entry))
+            item = item_of(target, _options(entry))
         except WorkflowError as error:
             errors.append(BatchError.of(place, _id_in(entry), error))
             continue
@@ -196,7 +196,11 @@ def _batch_of(keys: Keyspace, some: list[Instance], items: Mapping[Instance, Cre
     return Request(create_batch_call(keys, some, [items[instance] for instance in some]), parse)
 
 
-def _item(target: Target, options: CreateOptions) -> CreateItem:
+def item_of(target: Target, options: CreateOptions) -> CreateItem:
+    """An instance to create.
+
+    Raises: BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable.
+    """
     params = target.validate_params(options.params)
     blob = codec.encode(params, what=f'the params of workflow "{target.name}"')
     if target.concurrency is not None:

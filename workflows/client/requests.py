@@ -23,7 +23,7 @@ from workflows.errors import (
     InvalidTransition,
 )
 from workflows.storage import nonces
-from workflows.storage.intake import event_call, new_event
+from workflows.storage.intake import CreateItem, event_call, new_event
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.removal import delete_call, restart_call
 from workflows.storage.status import FINAL, Status
@@ -78,20 +78,24 @@ def send_event(
     id: str | None = None,
     error: Rejection | None = None,
     app: App | None = None,
+    new: CreateItem | None = None,
 ) -> Request[str]:
-    """Send an event. The answer is ``"delivered"`` (a wait has it) or ``"buffered"`` (kept for a later wait).
+    """Send an event. The answer is ``"delivered"`` (a wait has it), ``"buffered"`` (kept for a later wait) or
+    ``"started"`` (the instance was created with it).
 
     Args:
         id: the same id is accepted once; give one to make a sender that repeats itself safe. None: a random one.
         error: a text, an exception, or a mapping with ``message`` and ``name``, as which the wait raises EventError.
         app: whose workflow knows what payloads fit; None: any.
+        new: what the instance is created as if it is not there.
 
     Raises:
         BadName, BadEvent, PayloadError: nothing has been sent.
         InstanceNotFound, InstanceEnded, InstanceError: from the answer; the last when its mailbox is full.
     """
     known = None if app is None else app.definitions.get(instance.workflow)
-    item = new_event(type, payload, id=id, error=error, encode=None if known is None else known.encode_event)
+    encode = None if known is None else known.encode_event
+    item = new_event(type, payload, id=id, error=error, encode=encode, new=new)
 
     def parse(answers: list[bytes]) -> str:
         answer = answers[0].decode()

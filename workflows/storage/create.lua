@@ -1,4 +1,4 @@
--- uses: pump ending
+-- uses: pump ending creation
 -- Creates instances: whole or not at all (F1), one winner per id (F4).
 -- ARGV   items: list of these, [ ] may be absent (CreateItem in intake.py):
 --   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta], [tell]}
@@ -20,16 +20,7 @@ for at, a in ipairs(A.items) do
     end
     answers[at] = same and 'created' or 'exists'
   else
-    local I = instance.create(a.i, a.gen, a.qu, a.ok, a.err, a.tell)
-    if a.cid then instance.set(I, 'cid', a.cid) end
-    if a.slot then instance.set(I, 'slot', a.slot) end
-    if a.parent then instance.set(I, 'parents', 'creator') end
-    journal.append(I, '0', {t = NOW, p = a.p, sc = a.sched, pa = a.parent})
-    if a.meta then instance.set(I, 'meta', a.meta) end
-    redis.call('ZADD', shard.index, 0, instance.index_member(I))
-    if a.meta then instance.enlist(I) end
-    if I.tell ~= '' then notices.publish(I, 'queued') end
-    pump(I)
+    creation.make(a.i, a)
     answers[at] = 'created'
   end
 end

@@ -136,6 +136,7 @@ class EventItem:
         id: the same one is accepted once.
         payload: a codec blob.
         error: a failure blob, with which the wait raises; None: it returns.
+        new: what the instance is created as if it is not there; None: then the event is refused.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -145,6 +146,7 @@ class EventItem:
     type: str
     payload: bytes
     error: bytes | None = None
+    new: CreateItem | None = None
 
     def __post_init__(self) -> None:
         names.check_event_type(self.type)
@@ -154,9 +156,11 @@ class EventItem:
 
     def wire(self) -> dict[str, Any]:
         """As ``send_event.lua`` reads it, without its place."""
-        wire = {"ev": self.id, "ty": self.type, "p": self.payload}
+        wire: dict[str, Any] = {"ev": self.id, "ty": self.type, "p": self.payload}
         if self.error is not None:
             wire["x"] = self.error
+        if self.new is not None:
+            wire["new"] = self.new.wire()
         return wire
 
 
@@ -212,12 +216,14 @@ def new_event(
     id: str | None = None,
     error: Rejection | None = None,
     encode: Callable[[str, Any], bytes] | None = None,
+    new: CreateItem | None = None,
 ) -> EventItem:
     """An event that carries a value.
 
     Args:
         id: None: a random one.
         encode: checks a payload of this type and encodes it, unless it comes with an error; None: any value is right.
+        new: see ``EventItem``.
         error: with which the wait raises, see ``rejection.encode``; None: it returns.
 
     Raises:
@@ -229,7 +235,7 @@ def new_event(
     else:
         blob = encode(type, payload)
     failed = None if error is None else rejection.encode(error)
-    return EventItem(nonces.token() if id is None else id, type, blob, failed)
+    return EventItem(nonces.token() if id is None else id, type, blob, failed, new)
 
 
 def address(keys: Keyspace, workflow: object, id: object) -> Instance:

@@ -1,9 +1,10 @@
--- uses: pump mailbox command
+-- uses: pump mailbox command creation
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of these (EventItem in intake.py); max: events kept per mailbox; [owner]: only act while this owner
 --        holds the shard for at least a second (the pub/sub bridge)
---   ITEM     {i, ev, ty, p, [x]}   which instance of KEYS, event id, type, payload blob, failure blob
--- Reply  list of 'delivered' | 'buffered' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
+--   ITEM     {i, ev, ty, p, [x], [new]}   which instance of KEYS, event id, type, payload blob, failure blob, and as which
+--            item of create.lua it is created if it is not there: with the event or not at all
+-- Reply  list of 'delivered' | 'buffered' | 'started' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then
   local o = redis.call('HMGET', shard.owner, 'token', 'since')
@@ -12,6 +13,8 @@ end
 local answers = {}
 for at, a in ipairs(A.items) do
   local I = instance.load(a.i)
+  local made = a.new and not I and not instance.is_unreadable(a.i)
+  if made then I = creation.make(a.i, a.new) end
   local before = I and command.remembered(I, a.ev)
   if not I then
     answers[at] = instance.absent(a.i)
@@ -36,7 +39,7 @@ for at, a in ipairs(A.items) do
         if r then mailbox.look_for(I, a.ty, number) end
       end
       pump(I)
-      answers[at] = command.remember(I, a.ev, is_next and 'delivered' or 'buffered')
+      answers[at] = command.remember(I, a.ev, made and 'started' or is_next and 'delivered' or 'buffered')
     end
   end
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,16 @@ def create(world: World, program: str) -> None:
     world.roots.append(instance)
     if "program" in params:
         world.trace.append(f"      {instance.id} runs {params['program']}")
-    answer = world.look_store.call(create_call(world.keys, item))
-    demand(answer == [b"created"], f"create said {answer}")
+    if program not in programs.WAITING or len(world.roots) % 2:
+        answer = world.look_store.call(create_call(world.keys, item))
+        demand(answer == [b"created"], f"create said {answer}")
+        return
+    ev = f"ev{100 + len(world.roots)}"
+    begin = replace(new_event(EVENT_TYPES[0], {"event": ev}, id=ev, error=fault_of(ev)), new=item)
+    for _ in range(2):  # as who has not heard the answer does
+        answer = world.look_store.call(event_call(world.keys, instance, begin))
+        demand(answer == [b"started"], f"send_event said {answer}")
+    world.answered[instance.workflow, instance.id, generation].append(ev)
 
 
 def metadata(world: World) -> Metadata:
