@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import click
 import redis
@@ -15,6 +16,11 @@ from workflows.process.logs import configure
 from workflows.process.parent import end_with_parent, named, patiently
 from workflows.storage.connection import URL_VARIABLES, connection
 from workflows.storage.store import Store, open_keyspace
+from workflows.telemetry import metrics
+from workflows.telemetry.endpoint import Endpoint
+from workflows.telemetry.figures import figures
+from workflows.telemetry.state import state_values
+from workflows.telemetry.text import build_info, rendered
 
 
 @click.command()
@@ -23,7 +29,17 @@ from workflows.storage.store import Store, open_keyspace
 @click.option("--shards", type=options.SHARDS, help="Number of shards; fixed at the first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
-def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_level: str) -> None:
+@options.METRICS_PORT
+@options.METRICS_HOST
+def main(
+    redis_url: str,
+    namespace: str,
+    shards: int | None,
+    unsafe: bool,
+    log_level: str,
+    metrics_port: int | None,
+    metrics_host: str,
+) -> None:
     """Hand out steps and turns, fire timers, reap dead workers. Holds no user code."""
     configure(log_level)
 
@@ -43,8 +59,20 @@ def main(redis_url: str, namespace: str, shards: int | None, unsafe: bool, log_l
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: orchestrator.stop())
     end_with_parent(orchestrator.stop)
+    if metrics_port is not None:
+        _serve(store, metrics_host, metrics_port, orchestrator.is_stopped)
     click.echo(f"orchestrator {orchestrator.name} for namespace {namespace}", err=True)
     orchestrator.run()
+
+
+def _serve(store: Store, host: str, port: int, stop: Callable[[], bool]) -> None:
+    reader = Store(store.redis, store.keys)  # connections of its own, from the same pool
+    build, shown = build_info(""), [*metrics.of("orchestrator"), *metrics.of("state")]
+
+    def text() -> str:
+        return rendered(shown, {**figures.read(), **state_values(reader), **build})
+
+    Endpoint(host, port, text).start(stop)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from workflows.storage.intake import CreateItem, EventItem, address, create_call
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, load_manifest
 from workflows.storage.store import Call, Store, script
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 from workflows.values import codec, names
 from workflows.values.rejection import Rejection
 
@@ -121,6 +123,7 @@ def _apply_some(store: Store, manifest: Manifest, stream: keys.Stream, most: int
     store.call(Call(_APPLIED, [stream.key, stream.refused], arguments))
     # Somebody who fills a stream fills no log.
     for reason, times in Counter(one["reason"] for one in done if one["reason"]).items():
+        figures.count(metrics.INBOX_REFUSED, by=times)
         _log.warning("requests refused", extra={"key": stream.key, "count": times, "reason": reason})
     return len(done), sum(int(size) for *_, size in entries)
 

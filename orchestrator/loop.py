@@ -30,6 +30,8 @@ from workflows.process.stop import Stop
 from workflows.storage import aside
 from workflows.storage.outage import is_full
 from workflows.storage.store import Store, call_on, script
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 
 _DISPATCH = script(dispatch.HERE / "dispatch.lua")
 _log = logging.getLogger("workflows.orchestrator")
@@ -104,6 +106,10 @@ class Orchestrator:
         """Ask the loop to end; it does within a poll."""
         self._stop.set()
 
+    def is_stopped(self) -> bool:
+        """Whether it has been asked to."""
+        return self._stop.is_set()
+
     def run(self) -> None:
         """Tend shards until ``stop``. Survives every failure of Redis."""
         failures = 0
@@ -129,6 +135,7 @@ class Orchestrator:
                 self._lifelines.forget()
                 self._file.forget()
                 self._next_timer.clear()
+                figures.count(metrics.RECONNECTS)
                 _log.warning("redis failed", extra={"error": str(error), "failures": failures})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1

@@ -12,6 +12,8 @@ from workflows.storage.aside import call_apart, readable, set_aside
 from workflows.storage.batches import numbered
 from workflows.storage.keys import Held, checked_name
 from workflows.storage.store import Call, Store, call_on, script
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 from workflows.values import failure
 
 _REAP = script(Path(__file__).with_name("reap.lua"))
@@ -83,4 +85,5 @@ def tell(lost: Counter[str]) -> None:
     """Log what was taken back from each worker, and forget it."""
     while lost:
         worker, released = lost.popitem()
+        figures.count(metrics.WORKERS_LOST)
         _log.warning("worker lost", extra={"worker": worker, "released": released})

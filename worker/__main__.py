@@ -38,6 +38,11 @@ from workflows.storage.keys import Keyspace
 from workflows.storage.manifest import Publication
 from workflows.storage.outage import server_errors
 from workflows.storage.store import Store, open_keyspace
+from workflows.telemetry import metrics
+from workflows.telemetry.endpoint import Endpoint
+from workflows.telemetry.figures import figures
+from workflows.telemetry.telling import Gathered
+from workflows.telemetry.text import build_info, rendered
 
 # A process that shows no sign of life for so many leases is killed: something holds the interpreter, so that it cannot
 # even give itself up. Others have its work since the first of them.
@@ -77,6 +82,8 @@ TELL_TIMEOUT_SECONDS = 2.0
 )
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
+@options.METRICS_PORT
+@options.METRICS_HOST
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
 @click.option("--pipe", type=int, hidden=True, help="The pipe to the parent.")
 @click.option("--alone", help="The held member of a suspect to take over.", hidden=True)
@@ -91,6 +98,8 @@ def main(
     warm: int,
     unsafe: bool,
     log_level: str,
+    metrics_port: int | None,
+    metrics_host: str,
     child: int | None,
     pipe: int | None,
     alone: str | None,
@@ -111,8 +120,13 @@ def main(
     keys = _keys(redis_url, loaded.name, named() if child is None else child, unsafe=unsafe or child is not None)
 
     def run_alone(member: str, parent: int, pipe: int) -> int:
-        return alone_process.run(loaded, redis_url, keys, settings, member, parent=parent, pipe=pipe)
+        if endpoint is not None:
+            endpoint.close()  # in a fork it would be the parent's
+        return alone_process.run(
+            loaded, redis_url, keys, settings, member, parent=parent, pipe=pipe, telling=metrics_port is not None
+        )
 
+    endpoint: Endpoint | None = None
     if child is None:
         _warn(loaded)
         try:
@@ -127,17 +141,25 @@ def main(
         def tell(pids: Collection[int]) -> None:
             registry.bury_gone(tell_store, pids)
 
+        gathered = Gathered(figures)
+        if metrics_port is not None:
+            build = build_info(loaded.version)
+            shown = metrics.of("worker")
+            endpoint = Endpoint(metrics_host, metrics_port, lambda: rendered(shown, {**gathered.values(), **build}))
         parent = Parent(
             Launcher(_without_url(sys.argv[1:]), run_alone if is_fit_to_fork else None),
             processes,
             silence_seconds=SILENT_LEASES * lease,
             grace_seconds=grace,
             tell=tell,
+            gathered=gathered,
+            endpoint=endpoint,
         )
         raise SystemExit(parent.run())
     if alone is not None and pipe is not None:
         os._exit(run_alone(alone, child, pipe))
-    WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pipe=pipe).work()
+    telling = metrics_port is not None
+    WorkflowWorker(loaded, redis_url, keys, settings, parent=child, pipe=pipe, telling=telling).work()
 
 
 def _loaded(app: str, queues: tuple[str, ...]) -> App:

@@ -27,6 +27,8 @@ from workflows.process.stop import Stop
 from workflows.storage.connection import connection
 from workflows.storage.keys import Held, Keyspace
 from workflows.storage.store import Store
+from workflows.telemetry.figures import figures
+from workflows.telemetry.telling import Telling
 
 _log = logging.getLogger("workflows.worker")
 
@@ -34,12 +36,23 @@ LOOK_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 
 
-def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, parent: int, pipe: int) -> int:
+def run(
+    app: App,
+    url: str,
+    keys: Keyspace,
+    settings: Settings,
+    member: str,
+    *,
+    parent: int,
+    pipe: int,
+    telling: bool = False,
+) -> int:
     """Take over what ``member`` names, and see it through.
 
     Args:
         settings: of the worker it comes from.
         parent: the process id of who started this process; when that one is gone, this one drains.
+        telling: whether it is told of what is counted here.
     Returns: the exit status of the process.
     """
     _end_with(parent)
@@ -58,9 +71,10 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
     # ended well before it must not be blamed.
     alone = replace(settings, queues=(), concurrency=1, warm=0, alone=True)
     engine = Engine(app, connect, alone, on_hopeless=give_up, bindings=bindings_of(app, lambda: Client(app, url)))
+    to_parent, told = PipeToParent(pipe), Telling(figures) if telling else None
     try:
         engine.start()
-        PipeToParent(pipe).show_life()
+        to_parent.show_life(told)
         task = take_over(connect(), engine.lease.worker, Held.parse(member))
     except (redis.RedisError, LeaseLost) as error:
         _log.warning("not taken over", extra={"error": str(error)})
@@ -71,6 +85,8 @@ def run(app: App, url: str, keys: Keyspace, settings: Settings, member: str, *, 
         while not engine.is_idle and not drain.wait(LOOK_SECONDS) and os.getppid() == parent:
             pass
     engine.stop()
+    if told is not None:
+        to_parent.tell(told)
     return 0
 
 

@@ -31,6 +31,8 @@ from workflows.authoring.env import names_of
 from workflows.clock import monotonic
 from workflows.errors import NonRetryableDelayError, StepTimeout
 from workflows.replay.overrides import Occurrence, Overrides
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 from workflows.values import failure
 from workflows.values.durations import parse_ms
 from workflows.values.failure import Failure
@@ -193,6 +195,7 @@ class Callbacks:
         self._overdue.add(attempt.context)
         self._interrupt(attempt)
         if mine:
+            figures.count(metrics.TIMEOUTS, (attempt.instance.workflow, attempt.queue))
             self._fail(attempt, StepTimeout(f"Execution timed out after {attempt.config.timeout_ms}ms"))
 
     def cancel(self, attempt: Attempt) -> bool:

@@ -102,15 +102,16 @@ def pop_call(namespace: str, queue_name: str, most: int) -> Call:
     return Call(_POP, declared, arguments)
 
 
-def intents_of(answer: Any) -> tuple[list[Intent], list[str]]:
-    """Intents and forged job ids of a pop's answer. A text that is no intent is dropped: nothing will answer to it."""
+def intents_of(answer: Any) -> tuple[list[Intent], list[str], list[int]]:
+    """Intents, forged job ids, and for how many ms each doorbell had been ringing, of a pop's answer. A text that is no
+    intent is dropped: nothing will answer to it."""
     found = []
     for member in answer[0]:
         try:
             found.append(Intent.parse(member))
         except ValueError:
             continue
-    return found, [id.decode(errors="backslashreplace") for id in answer[1]]
+    return found, [id.decode(errors="backslashreplace") for id in answer[1]], answer[2]
 
 
 def decline(store: Store, intents: Sequence[Intent]) -> None:

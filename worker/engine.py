@@ -38,6 +38,7 @@ from worker.attempt import Attempt, Outcome
 from worker.beginnings import Beginnings
 from worker.callbacks import Callbacks
 from worker.claim import Known, Task
+from worker.counting import Counting
 from worker.deciding import Deciding
 from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
@@ -64,6 +65,9 @@ from workflows.replay.overrides import Overrides
 from workflows.replay.replay import RunStalled
 from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
+from workflows.telemetry.metrics import Metric
 
 _log = logging.getLogger("workflows.worker")
 
@@ -119,7 +123,7 @@ class Engine:
         self._grace_over: float | None = None
         self._observation = app.observation
         observing = [Observing(app.name, app.observation, self.store.clock)] if app.observation is not None else []
-        self._transitions = Transitions([Reports(), *observing])
+        self._transitions = Transitions([Reports(), Counting(figures), *observing])
         self.in_flight = InFlight(
             self.slots,
             self.arrivals,
@@ -233,6 +237,10 @@ class Engine:
         if not self._thread.is_alive():
             self._replays.warm.clear()
 
+    def gauges(self) -> dict[Metric, float]:
+        """What it is like at this moment; any thread may ask."""
+        return {metrics.SLOTS: self.settings.concurrency, metrics.SLOTS_USED: len(self.slots)}
+
     @property
     def is_idle(self) -> bool:
         """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
@@ -325,6 +333,7 @@ class Engine:
                     return
                 failures = 0
             except redis.RedisError as error:
+                figures.count(metrics.RECONNECTS)
                 _log.warning("redis failed", extra={"error": str(error)})
                 if self._stopped.is_set():
                     return

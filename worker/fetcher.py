@@ -17,6 +17,8 @@ from workflows.storage.aside import displace, is_about_data
 from workflows.storage.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
 from workflows.storage.outage import is_full
 from workflows.storage.store import Store
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 
 _log = logging.getLogger("workflows.worker")
 
@@ -90,6 +92,7 @@ class Fetcher(threading.Thread):
                     self._taker.reconnected()
                 failures = 0
             except redis.RedisError as error:
+                figures.count(metrics.RECONNECTS)
                 # That there is no room may be so for days, and is said once.
                 if failures == 0 or not is_full(error):
                     _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
@@ -103,7 +106,9 @@ class Fetcher(threading.Thread):
         answer = store.execute_after_blocking_move(
             rq_queue(name), rq_handover(name), BLOCK_SECONDS, pop_call(store.keys.namespace, name, most)
         )
-        intents, forged = intents_of(answer)
+        intents, forged, waited = intents_of(answer)
+        for ms in waited:
+            figures.observe(metrics.QUEUE_SECONDS, (self._queue,), ms / 1000)
         for id in forged:
             _log.error("forged job refused", extra={"job": id, "queue": name})
         unknown = [intent for intent in intents if intent.workflow not in self._workflows]

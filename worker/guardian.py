@@ -22,6 +22,8 @@ from worker.vital import vital
 from workflows.clock import monotonic
 from workflows.replay.replay import RunStalled
 from workflows.storage.keys import Instance
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 
 _log = logging.getLogger("workflows.worker")
 LOOK_SECONDS = 0.02
@@ -144,6 +146,7 @@ class Guardian:
             self._stalled = self._since
             if not self._interrupted:
                 self._interrupted = True
+                figures.count(metrics.STALLS)
                 _log.error("run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id})
                 faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
                 _interrupt(self._guarded.thread, RunStalled)

@@ -24,6 +24,8 @@ from workflows.storage import processes
 from workflows.storage.keys import Held
 from workflows.storage.processes import Whereabouts
 from workflows.storage.store import Store, call_on, script
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 
 _RENEW = script(Path(__file__).with_name("renew.lua"))
 _log = logging.getLogger("workflows.worker")
@@ -144,6 +146,7 @@ class Lease:
                 failures = 0
             except redis.RedisError as error:
                 pause = 0.0
+                figures.count(metrics.RECONNECTS)
                 _log.warning("lease not renewed", extra={"error": str(error)})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1

@@ -13,7 +13,7 @@ import select
 import signal
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 import redis
@@ -23,6 +23,10 @@ from workflows.clock import monotonic
 from workflows.process.parent import orphaned
 from workflows.process.sign_of_life import Health
 from workflows.process.stop import Stop
+from workflows.telemetry import metrics
+from workflows.telemetry.endpoint import Endpoint
+from workflows.telemetry.figures import figures
+from workflows.telemetry.telling import Gathered
 
 _log = logging.getLogger("workflows.worker")
 
@@ -89,6 +93,8 @@ class Parent:
         grace_seconds: how long a drain waits for running steps; processes still there well after that are killed.
         tell: tells Redis of processes of this machine that have ended: those given by their ids, which were seen to,
             and those found gone. Raises RedisError when it cannot.
+        gathered: hears what the processes have counted.
+        endpoint: where that can be read.
     """
 
     def __init__(
@@ -99,7 +105,11 @@ class Parent:
         silence_seconds: float,
         grace_seconds: float,
         tell: Callable[[Collection[int]], None],
+        gathered: Gathered | None = None,
+        endpoint: Endpoint | None = None,
     ) -> None:
+        self._gathered = gathered
+        self._endpoint = endpoint
         self._launch = launch
         self._silence_seconds = silence_seconds
         self._grace_seconds = grace_seconds
@@ -149,16 +159,22 @@ class Parent:
             self._due[n] = now + self._pauses[n]
             click.echo(f"worker process {child.process.pid} ended with {status}, starting another", err=True)
             self._workers[n] = None
+            figures.count(metrics.WORKER_DEATHS)
             self._gone(child)
         for child in list(self._alone):
             status = child.process.poll()
             if status is not None:
                 if status:
+                    figures.count(metrics.WORKER_DEATHS)
                     click.echo(f"process {child.process.pid} ended with {status}, alone with a suspect", err=True)
                 self._alone.remove(child)
                 self._gone(child)
 
     def _gone(self, child: ChildProcess) -> None:
+        while not child.pipe.is_closed and self._hear(child):
+            pass  # what it has said before it ended
+        if self._gathered is not None:
+            self._gathered.forget(child.process.pid)
         child.pipe.close()
         self._dead.add(child.process.pid)
         self._tell_at = 0.0
@@ -185,8 +201,14 @@ class Parent:
 
     def _listen(self, children: Sequence[ChildProcess], silence_seconds: float) -> None:
         """Wait a moment for what children say, and kill those that have fallen silent."""
-        open_pipes = [child.pipe for child in children if not child.pipe.is_closed]
-        readable = set(select.select(open_pipes, [], [], LOOK_SECONDS)[0])
+        reading: list[Any] = [child.pipe for child in children if not child.pipe.is_closed]
+        writing: list[Any] = []
+        if self._endpoint is not None:
+            reading += self._endpoint.reading()
+            writing += self._endpoint.writing()
+        readable, writable, _ = select.select(reading, writing, [], LOOK_SECONDS)
+        if self._endpoint is not None:
+            self._endpoint.serve([*readable, *writable])
         now = monotonic()
         # After a pause of the whole machine nobody can have been heard.
         slept = now - self._looked > 10 * LOOK_SECONDS
@@ -201,9 +223,11 @@ class Parent:
                 child.heard = None
 
     def _hear(self, child: ChildProcess) -> bool:
-        heard, members = child.pipe.read()
-        self._suspects.extend(members)
-        return heard
+        heard = child.pipe.read()
+        self._suspects.extend(heard.members)
+        if self._gathered is not None:
+            self._gathered.hear(child.process.pid, heard.told)
+        return heard.anything
 
     def _drain(self) -> int:
         """All at once: each has the whole grace."""

@@ -10,12 +10,15 @@ from worker.guardian import Guardian
 from worker.warm import WarmCache, WarmReplay
 from workflows.authoring.app import App
 from workflows.authoring.env import LazyEnv
+from workflows.clock import monotonic
 from workflows.errors import CorruptPayload
 from workflows.replay.replay import Replay
 from workflows.replay.start import replay_of
 from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance
 from workflows.storage.store import Store
+from workflows.telemetry import metrics
+from workflows.telemetry.figures import figures
 
 PAGE = 512
 
@@ -52,9 +55,21 @@ class Replays:
             warm.replay.close()
             warm = None
         if warm is None:
-            warm = WarmReplay(self._start(task), task.generation, "")
+            return self._begun(task, position)
         if warm.replay.position < position:
             self.feed(task.instance, warm, self.blobs(task, warm.replay.position, position))
+        return warm
+
+    def _begun(self, task: Task, position: int) -> WarmReplay:
+        """The same from the start. Raises: see ``reach``."""
+        if not position:
+            return self._start(task)
+        began = monotonic()
+        warm = self._start(task)
+        self.feed(task.instance, warm, self.blobs(task, 0, position))
+        labels = (task.instance.workflow,)
+        figures.observe(metrics.REPLAY_SECONDS, labels, monotonic() - began)
+        figures.observe(metrics.REPLAY_ENTRIES, labels, position)
         return warm
 
     def _is_usable(self, warm: WarmReplay, task: Task, position: int) -> bool:
@@ -122,13 +137,14 @@ class Replays:
         (rest,) = self._store.header_fields(instance, "rest")
         return bool(rest)
 
-    def _start(self, task: Task) -> Replay:
+    def _start(self, task: Task) -> WarmReplay:
         """A replay that nothing has been fed to.
 
         Raises: Gone, CorruptPayload, BadParams.
         """
         start = journal.decode_start(self.blobs(task, 0, 1)[0])
-        return replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env)
+        replay = replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env)
+        return WarmReplay(replay, task.generation, start.at_ms)
 
 
 def _kept(entries: Sequence[journal.Entry]) -> Sequence[journal.Entry | None]:

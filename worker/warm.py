@@ -25,6 +25,7 @@ class WarmReplay:
     """One suspended replay.
 
     Attributes:
+        created_ms: when its instance was created.
         nonce: nonce of the last entry fed, which tells timelines apart (F42).
         weight: bytes of that entry.
         size: bytes of journal fed.
@@ -34,7 +35,8 @@ class WarmReplay:
 
     replay: Replay
     generation: str
-    nonce: str
+    created_ms: int
+    nonce: str = ""
     weight: int = 0
     size: int = 0
     resumed: bool = False

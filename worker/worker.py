@@ -38,6 +38,8 @@ from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.outage import is_full, server_errors
 from workflows.storage.store import Store
+from workflows.telemetry.figures import figures
+from workflows.telemetry.telling import Telling
 
 _log = logging.getLogger("workflows.worker")
 SWITCH_SECONDS = 0.0005
@@ -61,6 +63,7 @@ class WorkflowWorker(rq.Worker):
             has started it.
         pipe: leads to the parent. It is told twice a second that this process is alive, and of what should go on in a
             process of its own; see ``worker/pipe.py``.
+        telling: whether the parent is told of what is counted here as well.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class WorkflowWorker(rq.Worker):
         *,
         parent: int | None = None,
         pipe: int | None = None,
+        telling: bool = False,
     ) -> None:
         self.app = app
         self._url = url
@@ -91,6 +95,7 @@ class WorkflowWorker(rq.Worker):
             isolate=None if self._pipe is None else self._pipe.ask_to_isolate,
             bindings=bindings_of(app, lambda: Client(app, url)),
         )
+        self._telling = Telling(figures, self.engine.gauges) if telling else None
         super().__init__(
             [keys.queue(name) for name in settings.queues],
             name=f"{socket.gethostname()}-{os.getpid()}-{self.engine.lease.worker}",
@@ -129,7 +134,7 @@ class WorkflowWorker(rq.Worker):
         self.engine.start()
         _log.info("worker ready", extra={"queues": ",".join(self.queue_names()), "worker": self.engine.lease.worker})
         if self._pipe is not None:
-            self._pipe.show_life()
+            self._pipe.show_life(self._telling)
         while not self._drain.wait(LOOK_SECONDS):
             if os.getppid() != self._parent:
                 _log.warning("parent is gone")
@@ -137,6 +142,8 @@ class WorkflowWorker(rq.Worker):
         _log.info("draining")
         self.engine.stop()
         hearing.stop()
+        if self._pipe is not None and self._telling is not None:
+            self._pipe.tell(self._telling)
         if not within(DEATH_SECONDS, self._say_death):
             _log.info("registration left to expire")
         return True

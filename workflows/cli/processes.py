@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -59,18 +59,17 @@ def dev(settings: CommandSettings, app: str | None, processes: int, concurrency:
 @click.option("--shards", type=option_types.SHARDS, help="Number of shards; fixed at first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
+@option_types.METRICS_PORT
+@option_types.METRICS_HOST
 @json_option
 @pass_settings
-def orchestrator(
-    settings: CommandSettings, shards: int | None, unsafe: bool, log_level: str | None, as_json: bool
-) -> None:
+def orchestrator(settings: CommandSettings, /, unsafe: bool, as_json: bool, **options: Any) -> None:
     """Run an orchestrator; start as many as you like."""
     del as_json  # Its log lines are events already.
     namespace = settings.namespace or settings.load().name
     arguments = ["--namespace", namespace]
-    arguments += [] if shards is None else ["--shards", str(shards)]
     arguments += ["--unsafe"] if unsafe else []
-    arguments += [] if log_level is None else ["--log-level", log_level]
+    arguments += _given(options)
     _become(settings, "orchestrator", arguments)
 
 
@@ -84,6 +83,8 @@ def orchestrator(
 @click.option("--warm", type=click.IntRange(0), help="Suspended replays kept; 0 keeps none.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
+@option_types.METRICS_PORT
+@option_types.METRICS_HOST
 @json_option
 @pass_settings
 def worker(
@@ -95,9 +96,15 @@ def worker(
     for queue in queues:
         arguments += ["-q", queue]
     arguments += ["--unsafe"] if unsafe else []
-    for name, value in options.items():
-        arguments += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    arguments += _given(options)
     _become(settings, "worker", arguments)
+
+
+def _given(options: Mapping[str, Any]) -> list[str]:
+    given: list[str] = []
+    for name, value in options.items():
+        given += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    return given
 
 
 def _become(settings: CommandSettings, module: str, arguments: Sequence[str]) -> None:

@@ -28,4 +28,17 @@ SHARDS: Final = click.IntRange(1, limits.SHARDS_MAX)
 CONCURRENCY: Final = click.IntRange(1, limits.CONCURRENCY_MAX)
 PROCESSES: Final = click.IntRange(1, limits.PROCESSES_MAX)
 GRACE: Final = Seconds(0, limits.GRACE_SECONDS_MAX)
+METRICS_PORT: Final = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    envvar="WORKFLOWS_METRICS_PORT",
+    help="Serve metrics for Prometheus there; 0 = any free port. Also WORKFLOWS_METRICS_PORT. Default: not at all.",
+)
+METRICS_HOST: Final = click.option(
+    "--metrics-host",
+    envvar="WORKFLOWS_METRICS_HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to serve them on. Also WORKFLOWS_METRICS_HOST.",
+)
 LEASE: Final = Seconds(limits.LEASE_SECONDS_MIN, limits.LEASE_SECONDS_MAX)

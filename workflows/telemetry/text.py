@@ -5,13 +5,14 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
 from workflows.telemetry.figures import Series, Value
-from workflows.telemetry.metrics import Labels, Metric
+from workflows.telemetry.metrics import BUILD_INFO, Labels, Metric
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -33,6 +34,15 @@ def rendered(metrics: Iterable[Metric], values: Mapping[Series, Value]) -> str:
             if len(labels) == len(metric.labels):
                 lines += _samples(metric, labels, value)
     return "".join(f"{line}\n" for line in lines)
+
+
+def build_info(code: str) -> dict[Series, Value]:
+    """Which version of the library this is, and of the app's code; '' where there is none."""
+    try:
+        version = importlib.metadata.version("rq-workflows")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""  # from a source tree
+    return {(BUILD_INFO.name, (version, code)): 1}
 
 
 def _samples(metric: Metric, labels: Labels, value: Value) -> Iterator[str]:
