@@ -31,7 +31,8 @@ class Order(WorkflowEntrypoint):
 @pytest.fixture(params=SERVERS, ids=[".".join(map(str, one.version)) for one in SERVERS])
 def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedRedis]:
     program: ServerProgram = request.param
-    with EmbeddedRedis(server=program.path) as running:
+    # Else what was acknowledged may not be in the file yet when the server is killed.
+    with EmbeddedRedis(server=program.path, config={"appendfsync": "always"}) as running:
         yield running
 
 
