@@ -30,6 +30,7 @@ from workflows.ui.access import Access, Decide, nobody_writes
 from workflows.ui.assets import asset
 from workflows.ui.bulk import Jobs
 from workflows.ui.context import Context
+from workflows.ui.live import Live
 from workflows.ui.mounting import below
 from workflows.ui.refusals import Refusal, RequestRefused
 from workflows.ui.routes import ROUTES, Route
@@ -70,6 +71,7 @@ class Dashboard:
         self._challenge = challenge
         self._lock = threading.Lock()
         self._jobs = Jobs(self.client)
+        self._live = Live(lambda: self.client().store, self._jobs)
         self._client: Client | None = app if isinstance(app, Client) else None
         self._paths = {route.name: route.path for route in ROUTES} | {"static": "/static/{name}"}
         self._starlette = Starlette(
@@ -175,6 +177,7 @@ class Dashboard:
             self.client,
             self._path_of,
             self._jobs,
+            self._live,
             body=body,
             namespace=self.namespace,
             hide_values=self._hide_values,

@@ -20,6 +20,7 @@ from workflows.storage.store import Store
 from workflows.ui.access import Access
 from workflows.ui.assets import assets
 from workflows.ui.bulk import Jobs
+from workflows.ui.live import Live
 from workflows.ui.refusals import Refusal, RequestRefused
 from workflows.ui.rendering import rendered
 
@@ -38,6 +39,7 @@ class Context:
         hide_values: params, outputs and payloads are shown as sizes only.
         is_read_only: nobody may write here, because nobody has said who may.
         jobs: what this process does to many instances at once.
+        live: the browsers that are told of changes.
         acted: what has been done on the way, whether or not it succeeded.
     """
 
@@ -48,6 +50,7 @@ class Context:
         client: Callable[[], Client],
         path_of: Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]],
         jobs: Jobs,
+        live: Live,
         *,
         body: bytes = b"",
         namespace: str = "",
@@ -60,6 +63,7 @@ class Context:
         self.hide_values = hide_values
         self.is_read_only = is_read_only
         self.jobs = jobs
+        self.live = live
         self.acted: list[str] = []
         self._client = client
         self._path_of = path_of
@@ -139,19 +143,19 @@ class Context:
         return self.url("static", name=assets()[name].name)
 
     @property
-    def fragment(self) -> str | None:
-        """The id of the one element that is asked for; None: the whole page."""
-        return self.request.headers.get(FRAGMENT)
+    def fragments(self) -> list[str]:
+        """The ids of the elements that are asked for, in a header, between spaces; none: the whole page."""
+        return self.request.headers.get(FRAGMENT, "").split()
 
     def render(self, template: str, /, *, status: int = 200, whole: bool = False, **values: Any) -> HTMLResponse:
-        """A page made of a template, or the one element of it that was asked for.
+        """A page made of a template, or the elements of it that were asked for.
 
         Args:
             whole: the page, whatever was asked for.
             values: what the template knows beside ``context``, ``url``, ``static`` and ``access``.
         """
         known = {"context": self, "url": self.url, "static": self.static, "access": self.access}
-        return HTMLResponse(rendered(template, known | values, None if whole else self.fragment), status)
+        return HTMLResponse(rendered(template, known | values, () if whole else self.fragments), status)
 
     def redirect(self, route: str, /, **params: Any) -> Response:
         """After a write: what to look at next."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from workflows.ui.refusals import RequestRefused
 
@@ -26,17 +26,21 @@ def environment() -> Environment:
     )
 
 
-def rendered(template: str, values: Mapping[str, Any], fragment: str | None = None) -> str:
-    """A page, or one element of it.
+def rendered(template: str, values: Mapping[str, Any], fragments: Collection[str] = ()) -> str:
+    """A page, or some elements of it.
 
     Args:
-        fragment: the id of the element: what ``{% block fragment_ID %}`` of the template holds, with ``_`` for ``-``.
+        fragments: their ids: what ``{% block fragment_ID %}`` of the template holds, with ``_`` for ``-``.
     Raises: RequestRefused: the page has no such element.
     """
     found = environment().get_template(template)
-    if fragment is None:
+    if not fragments:
         return found.render(values)
-    block = found.blocks.get(BLOCK + fragment.replace("-", "_"))
+    return "".join(_fragment(found, id, values) for id in fragments)
+
+
+def _fragment(template: Template, id: str, values: Mapping[str, Any]) -> str:
+    block = template.blocks.get(BLOCK + id.replace("-", "_"))
     if block is None:
-        raise RequestRefused(404, "UnknownFragment", f"This page has no element {fragment!r:.100}")
-    return "".join(block(found.new_context(dict(values))))
+        raise RequestRefused(404, "UnknownFragment", f"This page has no element {id!r:.100}")
+    return "".join(block(template.new_context(dict(values))))

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from workflows.ui import pages
 from workflows.ui.api import bulk
+from workflows.ui.api.streams import stream
 
 Face = Literal["page", "json", "stream", "file"]
 
@@ -46,7 +47,7 @@ API: Final = (
 )
 """What programs see."""
 
-LIVE: Final[tuple[Route, ...]] = ()
+LIVE: Final = (Route("GET", "/api/stream", "stream", stream, face="stream"),)
 """What tells browsers that something has changed."""
 
 ROUTES: Final = (*PAGES, *API, *LIVE)
