@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import get_args
 
 from workflows.insight.reason import CATALOGUE, Level, Reason
@@ -32,3 +34,9 @@ def test_a_reason_for_people_has_its_ways_out_behind_all_sentences() -> None:
         "  → start one",
         "  → send another",
     ]
+
+
+def test_the_page_tells_of_every_code_with_its_level_in_this_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "why.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z.-]+)` \| (\w+) \|", page, flags=re.MULTILINE)
+    assert told == [(code, str(level)) for code, level in CATALOGUE.items()]

@@ -24,6 +24,7 @@ from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
 from workflows.cli.top import top
 from workflows.cli.watching import watch
+from workflows.cli.why import why
 from workflows.cli.workflows import delete, describe, list_workflows, trigger
 from workflows.errors import WorkflowError
 from workflows.storage.connection import URL_VARIABLES
@@ -106,6 +107,7 @@ for verb in (
     publish,
     doctor,
     top,
+    why,
 ):
     cli.add_command(verb)
 cli.add_command(schedules)

@@ -49,6 +49,11 @@ def reasons(keys: Keyspace, instance: Instance) -> Explanation[list[Reason]]:
     return found
 
 
+def are_fleeting(found: Iterable[Reason]) -> bool:
+    """Whether another look may show something else."""
+    return not _FLEETING.isdisjoint(one.code for one in found)
+
+
 def _own(keys: Keyspace, instance: Instance) -> Explanation[list[Reason]]:
     for left in reversed(range(LOOKS)):
         seen = yield reading.read_standing(keys, instance)
@@ -57,7 +62,7 @@ def _own(keys: Keyspace, instance: Instance) -> Explanation[list[Reason]]:
         if isinstance(seen, InstanceError):
             return [unreadable(instance)]
         found = why(seen, (yield from look(keys, [seen])) if seen.moves else None)
-        if not left or _FLEETING.isdisjoint(one.code for one in found):
+        if not left or not are_fleeting(found):
             break
     return found
 

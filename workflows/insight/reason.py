@@ -15,7 +15,6 @@ CATALOGUE: Final[Mapping[str, Level]] = {
     "unreadable": "problem",
     "redis.memory": "problem",
     "park.mismatch": "problem",
-    "park.unknown": "problem",
     "park.params": "problem",
     "park.corrupt": "problem",
     "park.other": "problem",
