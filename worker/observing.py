@@ -14,7 +14,16 @@ from workflows.client.facts import of_entry
 from workflows.client.history import ErrorInfo
 from workflows.clock import Clock
 from workflows.storage import journal
-from workflows.storage.journal import ChildEnded, EventReceived, RollingBack, Settled, Start, Withdrawn
+from workflows.storage.journal import (
+    Answer,
+    ChildEnded,
+    Entry,
+    EventReceived,
+    RollingBack,
+    Settled,
+    Start,
+    Withdrawn,
+)
 from workflows.storage.keys import Instance
 from workflows.storage.records import Asked, End
 
@@ -55,13 +64,10 @@ class Observing(Listener):
     def turn_committed(self, turn: Committed) -> None:
         if self._of_instances and turn.is_first:
             self._tell_instance(turn, "workflow_started", turn.now_ms)
-        if self._of_instances or self._of_steps:
-            for type, at_ms, details in _answered(turn):
-                if type == "rollback_started":
-                    if self._of_instances:
-                        self._tell_instance(turn, type, at_ms)
-                elif self._of_steps:
-                    self._tell_step(turn, type, at_ms, **details)
+        # What a restart has kept was told in the life it is of.
+        for blob in turn.entries[max(0, turn.warm.replay.kept - turn.base) :]:
+            if self._of_steps or journal.kind_of(blob) == journal.ROLLING_BACK:
+                self._tell_entry(turn, journal.decode(blob))
         if self._of_steps:
             for type, details in _asked_and_given_up(turn):
                 self._tell_step(turn, type, turn.now_ms, **details)
@@ -73,6 +79,14 @@ class Observing(Listener):
         if self._of_instances:
             made = self._made("workflow_parked", instance, generation, self._clock.now_ms(), reason=reason)
             self._observation.tell("instance", made)
+
+    def _tell_entry(self, turn: Committed, entry: Entry) -> None:
+        if isinstance(entry, RollingBack):
+            if self._of_instances:
+                self._tell_instance(turn, "rollback_started", entry.at_ms)
+        elif not isinstance(entry, Start | Withdrawn) and not turn.warm.replay.is_cancelled(entry.seq):
+            type, details = _answer(entry)
+            self._tell_step(turn, type, entry.at_ms, **details)
 
     def _tell_end(self, turn: Committed, end: End) -> None:
         if isinstance(end.rollback, bytes):
@@ -116,25 +130,20 @@ class Observing(Listener):
         )
 
 
-def _answered(turn: Committed) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """What this turn has given to ``run`` for the first time: entries that a restart has kept are those of before."""
-    replay = turn.warm.replay
-    for blob in turn.entries[max(0, replay.kept - turn.base) :]:
-        entry = journal.decode(blob)
-        if isinstance(entry, RollingBack):
-            yield "rollback_started", entry.at_ms, {}
-        elif not isinstance(entry, Start | Withdrawn) and not replay.is_cancelled(entry.seq):
-            *_, last = of_entry(entry)
-            details: dict[str, Any] = {"step_name": entry.name, "step_count": entry.count}
-            if entry.started_at_ms:
-                details["started_at"] = moment(entry.started_at_ms)
-            if isinstance(entry, Settled):
-                details |= {"attempt": entry.attempts, **_error(entry.error)}
-            elif isinstance(entry, ChildEnded):
-                details |= {"child_workflow": entry.workflow, "child_id": entry.id, **_error(entry.error)}
-            elif isinstance(entry, EventReceived):
-                details |= {"event_type": entry.type, **_error(entry.error)}
-            yield last.type, entry.at_ms, details
+def _answer(entry: Answer) -> tuple[str, dict[str, Any]]:
+    """What ``run`` was given for a step, and of which type that is."""
+    details: dict[str, Any] = {"step_name": entry.name, "step_count": entry.count}
+    if entry.started_at_ms:
+        details["started_at"] = moment(entry.started_at_ms)
+    if isinstance(entry, Settled):
+        details |= {"attempt": entry.attempts, **_error(entry.error)}
+        return f"{_FAMILY[entry.kind]}_{'completed' if entry.error is None else 'errored'}", details
+    if isinstance(entry, ChildEnded):
+        details |= {"child_workflow": entry.workflow, "child_id": entry.id, **_error(entry.error)}
+    elif isinstance(entry, EventReceived):
+        details |= {"event_type": entry.type, **_error(entry.error)}
+    *_, last = of_entry(entry)
+    return last.type, details
 
 
 def _asked_and_given_up(turn: Committed) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -19,10 +19,11 @@ Noun = Literal["instance", "step", "attempt"]
 NOUNS: Final[tuple[Noun, ...]] = ("instance", "step", "attempt")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # several for each step: see decision 0027
 class Transition:
     """Something that has become of an instance, or of a step or attempt of it. What a type does not have is None.
 
+    All observers are given the same one, so none changes it.
     It has no params, results or payloads. What an error says may quote some.
 
     Attributes:

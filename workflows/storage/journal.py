@@ -26,6 +26,7 @@ from workflows.values.codec import unpack_plain
 
 FORMAT = b"\x01"
 EVENT = b"E"
+ROLLING_BACK = b"R"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
@@ -258,7 +259,7 @@ def decode(blob: bytes) -> Entry:
         body = unpack_plain(blob[HEADER_BYTES:], raw=True)
         if kind == b"0":
             return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"), cuts_from(body.get(b"cu") or ()))
-        if kind == b"R":
+        if kind == ROLLING_BACK:
             return RollingBack(int(body[b"t"]), bool(body.get(b"te")))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
