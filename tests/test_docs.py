@@ -4,8 +4,8 @@ How a snippet is checked:
 
 - ``python`` that begins with ``# name.py`` is written to that file; any other is executed as a program of its own.
 - ``console``: each line after ``$`` is executed, and what follows it is compared with its output; ``…`` stands for
-  anything. ``workflows dev``, ``orchestrator`` and ``worker`` go on in the background until the page ends, and ``make``
-  lines are checked to name a target.
+  anything. ``workflows dev``, ``orchestrator``, ``worker`` and ``ui`` go on in the background until the page ends, and
+  ``make`` lines are checked to name a target. Port 8787, where a page names it, is a free one here.
 - ``lua`` is written to the file that its first line names.
 - ``sh`` shows what cannot run here: commands of ours must parse, services must be in ``compose.yaml``.
 
@@ -20,12 +20,14 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import metadata
 from pathlib import Path
 
 import click
@@ -45,7 +47,8 @@ RUN_ELSEWHERE = {"docs/testing.md": ROOT / "tests" / "testing" / "test_docs.py"}
 """Pages whose examples are tests, which need pytest around them."""
 
 PATIENCE_SECONDS = 30.0
-BACKGROUND = {"dev": "worker ready", "worker": "worker ready", "orchestrator": "for namespace"}
+PORT = "8787"
+BACKGROUND = {"dev": "worker ready", "worker": "worker ready", "orchestrator": "for namespace", "ui": "dashboard: "}
 """What a process says once it is at work."""
 
 
@@ -78,6 +81,12 @@ def snippets_of(path: Path) -> list[Snippet]:
     return found
 
 
+def _free_port() -> str:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return str(opened.getsockname()[1])
+
+
 @dataclass
 class Terminal:
     """Where the commands of one page are typed."""
@@ -86,9 +95,11 @@ class Terminal:
     environment: dict[str, str]
     of_programs: dict[str, str] = field(default_factory=dict)
     background: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    port: str = field(default_factory=_free_port)
 
     def type(self, command: str) -> str:
         """Execute a command; what it printed, both streams together."""
+        command = command.replace(PORT, self.port)
         words = [*shlex.split(command, comments=True), "", "", ""]
         if words[0] == "make":
             check_make([word for word in words[1:] if word])
@@ -150,7 +161,7 @@ class Terminal:
             (self.folder / head[1]).write_text(snippet.text + "\n", encoding="utf-8")
             return
         program = self.folder / f"snippet_{snippet.line}.py"
-        program.write_text(snippet.text + "\n", encoding="utf-8")
+        program.write_text(snippet.text.replace(PORT, self.port) + "\n", encoding="utf-8")
         done = subprocess.run(
             [sys.executable, program.name],
             cwd=self.folder,
@@ -268,6 +279,10 @@ def check_shell(command: str) -> None:
             assert scaled <= services, f"{scaled} in {command}"
         case ["make", *targets]:
             check_make(targets)
+        case ["pip", "install", extra]:
+            assert re.fullmatch(r"rq-workflows\[(\w+)\]", extra)[1] in metadata("rq-workflows").get_all(
+                "Provides-Extra"
+            )
         case [".venv/bin/python", "-m", module]:
             assert importlib.util.find_spec(module) is not None, command
         case ["git", verb, *options]:

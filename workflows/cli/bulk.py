@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from workflows.cli.choosing import described, where_options
-from workflows.cli.frame import manifest_of
 from workflows.cli.showing import reply, shown
 from workflows.client import Client, WorkflowHandle, bulk
 from workflows.client.blocking import carry_out
@@ -19,6 +18,7 @@ from workflows.client.bulk import BulkResult, BulkVerb
 from workflows.client.listing import count
 from workflows.client.restarting import FromStep
 from workflows.client.selection import Where, selection
+from workflows.health.catalogue import manifest_of
 
 
 def bulk_options(verb: BulkVerb) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

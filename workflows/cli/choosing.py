@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from workflows.client.selection import Where
+from workflows.client.selection import Where, read_moment
+from workflows.errors import ConfigError
 
 
 def metadata(ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> Mapping[str, str] | None:
@@ -31,17 +32,9 @@ def _moment(*, end: bool) -> Callable[[click.Context, click.Parameter, str | Non
         if text is None:
             return None
         try:
-            day = date.fromisoformat(text)
-            moment = datetime(day.year, day.month, day.day) + timedelta(days=1 if end else 0)
-        except OverflowError:  # the last day there is
-            moment = datetime.max
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                hint = "it must be ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z"
-                raise click.BadParameter(f"{text!r:.100} is no moment; {hint}") from None
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return read_moment(text, end=end)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from None
 
     return read
 

@@ -16,8 +16,6 @@ from workflows.errors import ConfigError, WorkflowError
 from workflows.process.load import load_app
 from workflows.storage import dev_state
 from workflows.storage.connection import URL_VARIABLES
-from workflows.storage.manifest import Manifest, load_manifest, read_manifest
-from workflows.storage.outage import server_errors
 
 _WAYS: Final = 'module:app as --app, or [tool.workflows] app = "module:app" in pyproject.toml,'
 _BEHIND: Final = "behind_"
@@ -148,15 +146,6 @@ def _wants_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> 
 
 json_option = click.option("--json", "as_json", is_flag=True, callback=_wants_json, help="Print JSON.")
 pass_settings = click.make_pass_decorator(CommandSettings)
-
-
-def manifest_of(client: Client) -> Manifest:
-    """What apps have published; with the app's code, what it contains."""
-    store = client.store  # first: a list made without a server that does not answer would tell a lie
-    if client.app is not None:
-        return read_manifest({client.app.name.encode(): json.dumps(client.app.manifest()).encode()})
-    with server_errors(store.redis):
-        return load_manifest(store)
 
 
 def json_argument(text: str | None, what: str) -> Any:

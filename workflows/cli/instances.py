@@ -13,7 +13,7 @@ import click
 from workflows import limits
 from workflows.cli.bulk import bulk_options, give_all, meant_for_all
 from workflows.cli.choosing import where_options
-from workflows.cli.frame import CommandSettings, Family, json_option, manifest_of, pass_settings
+from workflows.cli.frame import CommandSettings, Family, json_option, pass_settings
 from workflows.cli.showing import moment_text, pairs_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk, restarting
@@ -22,6 +22,7 @@ from workflows.client.listing import InstancePage, InstanceSummary
 from workflows.client.restarting import FromStep
 from workflows.client.selection import Where
 from workflows.errors import InstanceNotFound
+from workflows.health.catalogue import manifest_of
 from workflows.storage.status import FINAL, Status
 from workflows.values import names
 

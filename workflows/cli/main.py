@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 import redis
 
+from workflows.cli.dashboard import ui
 from workflows.cli.doctor import doctor
 from workflows.cli.events import publish
 from workflows.cli.frame import CommandSettings
@@ -95,6 +96,7 @@ def cli(
 
 for verb in (
     dev,
+    ui,
     orchestrator,
     worker,
     register,

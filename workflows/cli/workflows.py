@@ -14,18 +14,15 @@ from workflows import limits
 from workflows.cli.batch import trigger_batch
 from workflows.cli.bulk import give_all
 from workflows.cli.choosing import metadata
-from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, manifest_of, pass_settings
+from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, pass_settings
 from workflows.cli.showing import named_lines, pretty, reply, table
 from workflows.client import WorkflowInstance, bulk
 from workflows.client.history import ErrorInfo, jsonable
 from workflows.errors import WorkflowError
-from workflows.health import namespace
-from workflows.storage import concurrency
-from workflows.storage.manifest import KnownWorkflow, load_manifest
-from workflows.storage.outage import server_errors
+from workflows.health import catalogue
+from workflows.health.catalogue import manifest_of
 from workflows.storage.schedules import lines_of
 from workflows.storage.status import Status
-from workflows.values import names
 from workflows.values.durations import format_ms, parse_ms
 from workflows.values.failure import capture
 
@@ -112,19 +109,17 @@ def _result(settings: CommandSettings, instance: WorkflowInstance, timeout: str 
 def list_workflows(settings: CommandSettings, page: int | None, per_page: int | None, as_json: bool) -> None:
     """List the workflows."""
     with closing(settings.client()) as client:
-        manifest = manifest_of(client)
-        known = [manifest.workflows[name] for name in manifest.names()]
-        with server_errors(client.store.redis):
-            registered = load_manifest(client.store)
-            orphans = sorted({*namespace.orphans(client.store, registered)} - {*manifest.workflows})
+        found = catalogue.listed(client)[_part(page, per_page)]
     if as_json:
-        described = [_described(one) for one in known] + [{"name": name, "app": None} for name in orphans]
-        click.echo(json.dumps(described[_part(page, per_page)], indent=2))
+        described = [{"name": one, "app": None} if isinstance(one, str) else catalogue.described(one) for one in found]
+        click.echo(json.dumps(described, indent=2))
         return
-    rows = [(one.name, one.app, one.queue, ", ".join(lines_of(one))) for one in known]
-    rows += [(name, NO_APP, "", "") for name in orphans]
+    rows = [
+        (one, NO_APP, "", "") if isinstance(one, str) else (one.name, one.app, one.queue, ", ".join(lines_of(one)))
+        for one in found
+    ]
     head = ("WORKFLOW", "APP", "QUEUE", "SCHEDULES")
-    table(head, rows[_part(page, per_page)], empty="no workflows are registered" if not rows else "none")
+    table(head, rows, empty="no workflows are registered" if page in (None, 1) else "none")
 
 
 def _part(page: int | None, per_page: int | None) -> slice:
@@ -154,51 +149,28 @@ def delete(settings: CommandSettings, name: str, yes: bool, as_json: bool) -> No
 def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
     """Describe a workflow and count its instances."""
     with closing(settings.client()) as client:
-        manifest = manifest_of(client)
-        with server_errors(client.store.redis):
-            counts = namespace.count_instances(client.store, names.check_workflow_name(name))
-            found = concurrency.in_force(client.store)
-        # What no app has any more is described by what there is of it.
-        known = manifest.workflows.get(name) if any(counts.values()) else manifest.workflow(name)
-    if known is None:
-        about = {"name": name, "app": None, "instances": counts}
-        lines = [("Workflow", name), ("App", NO_APP), ("Instances", _counted(counts))]
-        click.echo(json.dumps(about, indent=2)) if as_json else named_lines(lines)
-        return
-    channel = client.store.events_channel
-    code = str(manifest.apps.get(known.app, {}).get("code", "unknown"))
-    limit = found.limits.get(name)
-    about = {**_described(known), "code": code, "concurrency": None if limit is None else limit.as_dict()}
-    about |= {"instances": counts, "events_channel": channel}
+        about = catalogue.about(client, name)
     if as_json:
-        click.echo(json.dumps(about, indent=2))
+        click.echo(json.dumps(about.as_dict(), indent=2))
+        return
+    known = about.known
+    if known is None:
+        named_lines([("Workflow", name), ("App", NO_APP), ("Instances", _counted(about.instances))])
         return
     lines = [
         ("Workflow", known.name),
         ("App", known.app),
-        ("Code", code),
+        ("Code", about.code),
         ("Queue", known.queue),
         ("Schedules", ", ".join(lines_of(known))),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
         ("Found by", ", ".join(known.metadata_keys)),
-        ("Limit", "" if limit is None else f"{limit}{', by limits set' * (name in found.set)}"),
-        ("Instances", _counted(counts)),
-        ("Channel", f"PUBLISH {channel}"),
+        ("Limit", "" if about.limit is None else f"{about.limit}{', by limits set' * about.is_limit_set}"),
+        ("Instances", _counted(about.instances)),
+        ("Channel", f"PUBLISH {about.channel}"),
     ]
     named_lines(lines)
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none"
-
-
-def _described(known: KnownWorkflow) -> dict[str, Any]:
-    return {
-        "name": known.name,
-        "app": known.app,
-        "queue": known.queue,
-        "schedules": lines_of(known),
-        "retention": {"success_ms": known.retention_success_ms, "error_ms": known.retention_error_ms},
-        "limits": known.description.get("limits"),
-        "metadata": list(known.metadata_keys),
-    }

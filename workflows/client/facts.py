@@ -154,6 +154,11 @@ def _prefix(kind: str) -> str:
     return "rollback_" if kind == Undone.kind else ""
 
 
+def config_shown(blob: bytes) -> dict[str, Any] | None:
+    """The settings of a step, as they are stored with it; None: they cannot be read."""
+    return _shown(_config(blob))
+
+
 def _config(blob: bytes) -> StepConfig | None:
     try:
         return retries.from_wire(blob)

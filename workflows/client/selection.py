@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypedDict
 
 from workflows.errors import ConfigError
@@ -110,6 +110,28 @@ def selection(status: str | Iterable[str] | None, where: Where, declared: Collec
     # Nothing ends before it was created.
     created = Span(created.start, min(created.stop, ended.stop))
     return Selection(tuple(one for one in statuses if one in FINAL), created, ended, values)
+
+
+def read_moment(text: str, *, end: bool = False) -> datetime:
+    """A moment as people write it: ISO 8601, in UTC unless it says otherwise; a date alone is a whole day.
+
+    Args:
+        end: of a day its end, not its start.
+    Raises:
+        ConfigError.
+    """
+    try:
+        day = date.fromisoformat(text)
+        moment = datetime(day.year, day.month, day.day) + timedelta(days=1 if end else 0)
+    except OverflowError:  # the last day there is
+        moment = datetime.max
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            hint = "it must be ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z"
+            raise ConfigError(f"{text!r:.100} is no moment; {hint}") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _statuses(status: str | Iterable[str] | None) -> tuple[Status, ...]:

@@ -134,16 +134,17 @@ class InstanceStatus(Dumped, Generic[Steps]):
             else str(self.status)
         )
 
-    def as_dict(self, *, outputs: bool = True) -> dict[str, Any]:
+    def as_dict(self, *, outputs: bool = True, steps: bool = True) -> dict[str, Any]:
         """As JSON can hold it, with moments as text; the command line's ``--json`` prints this, with ``shown_status``.
 
         Args:
             outputs: with the steps' outputs. A value that cannot be read is a text that says so.
+            steps: with the steps; of a long history they are not read without.
         Returns: among others ``steps``, and ``steps_complete``: false for a status of ``AsyncClient`` with more steps
             than were read with it; ``await status.steps.all()`` reads the others.
         """
         schedule = self.schedule
-        return {
+        shape = {
             "workflow": self.workflow,
             "id": self.id,
             "status": str(self.status),
@@ -161,9 +162,11 @@ class InstanceStatus(Dumped, Generic[Steps]):
             "is_rolling_back": self.is_rolling_back,
             "warnings": list(self.warnings),
             "schedule": None if schedule is None else {"cron": schedule[0], "scheduled_at": iso(schedule[1])},
-            "steps": [step.as_dict(outputs=outputs) for step in self.steps.known],
-            "steps_complete": self.steps.complete,
         }
+        if steps:
+            shape["steps"] = [step.as_dict(outputs=outputs) for step in self.steps.known]
+            shape["steps_complete"] = self.steps.complete
+        return shape
 
 
 def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus[Steps]:

@@ -141,9 +141,10 @@ class Dashboard:
         access = Access.NONE
         try:
             check_origin(request.method, request.headers)
-            access = await self._access(request)
-            if route.needs != "open" and not access.reads:
-                raise self._not_allowed(request)
+            if route.needs != "open":
+                access = await self._access(request)
+                if not access.reads:
+                    raise self._not_allowed()
             context = self._context(request, access, await _body(request))
             if route.face == "stream":
                 answer = await route.handler(context)
@@ -163,8 +164,8 @@ class Dashboard:
                 given = await given
         return Access.of(given)
 
-    def _not_allowed(self, request: Request) -> RequestRefused:
-        if self._challenge and "authorization" not in request.headers:
+    def _not_allowed(self) -> RequestRefused:
+        if self._challenge:
             return RequestRefused(
                 401, "Unauthorized", "Give the token: as a bearer token, or as the password of any user."
             )

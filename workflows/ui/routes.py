@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from workflows.ui import pages
-from workflows.ui.api import bulk
+from workflows.ui.api import bulk, catalogue, instances, looking, processes
 from workflows.ui.api.streams import stream
 
 Face = Literal["page", "json", "stream", "file"]
@@ -39,7 +39,32 @@ class Route:
 PAGES: Final = (Route("GET", "/", "overview", pages.overview),)
 """What people see."""
 
+_WORKFLOW: Final = "/api/workflows/{name}"
+_INSTANCE: Final = f"{_WORKFLOW}/instances/{{id}}"
+
+
+def _api(method: str, path: str, name: str, handler: Callable[..., Any], *, is_open: bool = False) -> Route:
+    return Route(method, path, f"api_{name}", handler, "open" if is_open else "read", "json")
+
+
 API: Final = (
+    _api("GET", "/api/workflows", "workflows", catalogue.list_workflows),
+    _api("GET", _WORKFLOW, "workflow", catalogue.describe_workflow),
+    _api("GET", f"{_WORKFLOW}/instances", "instances", instances.list_instances),
+    _api("POST", f"{_WORKFLOW}/instances", "instances", instances.create_instance),
+    _api("POST", f"{_WORKFLOW}/instances/batch", "batch", instances.create_batch),
+    _api("GET", _INSTANCE, "instance", instances.get_instance),
+    _api("DELETE", _INSTANCE, "instance", instances.delete_instance),
+    _api("PATCH", f"{_INSTANCE}/status", "status", instances.change_status),
+    _api("POST", f"{_INSTANCE}/events/{{type}}", "event", instances.send_event),
+    _api("GET", f"{_INSTANCE}/step", "step", looking.get_step),
+    _api("GET", f"{_INSTANCE}/timeline", "timeline", looking.get_timeline),
+    _api("GET", f"{_INSTANCE}/journal", "journal", looking.get_journal),
+    _api("GET", "/api/queues", "queues", processes.list_queues),
+    _api("GET", "/api/workers", "workers", processes.list_workers),
+    _api("GET", "/api/schedules", "schedules", processes.list_schedules),
+    _api("GET", "/api/doctor", "doctor", processes.examine),
+    _api("GET", "/api/health", "health", processes.health, is_open=True),
     Route("POST", "/api/bulk", "bulk", bulk.start, face="json"),
     Route("GET", "/api/bulk", "bulk", bulk.jobs, face="json"),
     Route("GET", "/api/bulk/{job}", "job", bulk.job, face="json"),

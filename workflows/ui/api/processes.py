@@ -1,0 +1,68 @@
+"""What moves instances, and what stands in the way: queues, workers, schedules, the doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from workflows.client.history import jsonable
+from workflows.health import namespace, server
+from workflows.health.catalogue import manifest_of
+from workflows.health.queues import QueueState, queue_states
+from workflows.storage.outage import server_errors
+from workflows.ui.answers import JsonAnswer
+from workflows.ui.context import Context
+
+
+def _queues(context: Context) -> dict[str, QueueState]:
+    with server_errors(context.store.redis):
+        return queue_states(context.store, manifest_of(context.client).queues(), namespace.server_ms(context.store))
+
+
+def list_queues(context: Context) -> list[dict[str, Any]]:
+    """The queues: work that no worker has taken, how long the oldest of it waits, workers, slots and free ones."""
+    return [{"queue": name, **state.as_dict()} for name, state in _queues(context).items()]
+
+
+def list_workers(context: Context) -> dict[str, Any]:
+    """The orchestrators, and the workers with the queues that they serve."""
+    store = context.store
+    with server_errors(store.redis):
+        now_ms = namespace.server_ms(store)
+        orchestrators = namespace.orchestrators(store, now_ms)
+        owned = namespace.owned_shards(store, now_ms)
+    workers: dict[str, list[str]] = {}
+    for queue, state in _queues(context).items():
+        for name in state.workers:
+            workers.setdefault(name, []).append(queue)
+    return {
+        "orchestrators": list(orchestrators),
+        "shards": store.keys.shards,
+        "owned_shards": owned,
+        "workers": [{"name": name, "queues": queues} for name, queues in sorted(workers.items())],
+    }
+
+
+def list_schedules(context: Context) -> list[dict[str, Any]]:
+    """The schedules of all workflows."""
+    return [one.as_dict() for one in context.client.schedules.list()]
+
+
+def examine(context: Context) -> dict[str, Any]:
+    """What ``workflows doctor`` says: findings, each with its level and the way out."""
+    store = context.store
+    with server_errors(store.redis):
+        findings = server.check_server(store.redis)
+        report = namespace.report(store)
+    findings += report.findings()
+    return {
+        "findings": [{"level": one.level, "message": one.message} for one in findings],
+        "namespace": jsonable(dataclasses.asdict(report)),
+    }
+
+
+def health(context: Context) -> JsonAnswer:
+    """Whether Redis answers; no data."""
+    with server_errors(context.store.redis):
+        context.store.redis.ping()
+    return JsonAnswer({"status": "ok"})
