@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
@@ -81,6 +82,11 @@ class Context:
     def store(self) -> Store:
         """Where the client's commands go. Raises: ServerUnavailable."""
         return self.client.store
+
+    @property
+    def now(self) -> datetime:
+        """The moment, by the server's clock."""
+        return datetime.fromtimestamp(self.store.clock.now_ms() / 1000, UTC)
 
     @property
     def workflow(self) -> WorkflowHandle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from workflows.client.history import iso
@@ -124,7 +123,7 @@ def delete_instance(context: Context) -> dict[str, Any]:
     instance = context.instance
     with context.acting("delete", instance.workflow, instance.id):
         instance.delete()
-    return {"id": instance.id, "timestamp": datetime.now(UTC).isoformat()}
+    return {"id": instance.id, "timestamp": context.now.isoformat()}
 
 
 def change_status(context: Context) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def change_status(context: Context) -> dict[str, Any]:
         else:
             getattr(instance, action)()
     status = instance.status()
-    return {"status": status.shown_status, "timestamp": datetime.now(UTC).isoformat()}
+    return {"status": status.shown_status, "timestamp": context.now.isoformat()}
 
 
 def send_event(context: Context) -> JsonAnswer:

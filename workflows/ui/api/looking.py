@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from workflows.client.blocking import carry_out
@@ -60,7 +59,7 @@ def get_step(context: Context) -> dict[str, Any]:
 def get_timeline(context: Context) -> dict[str, Any]:
     """When each step ran, waited for a worker or for its next attempt, and failed."""
     status = context.instance.status()
-    now = datetime.now(UTC)
+    now = context.now
     last = status.ended_at or now
     rows = [
         {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from workflows.health.namespace import count_instances
+from workflows.health.counts import count_by_workflow
 from workflows.ui.context import Context
 
 
 def overview(context: Context) -> Response:
     """The first page."""
-    counts = {name: count_instances(context.store, name) for name in context.client.workflows()}
+    counts = count_by_workflow(context.store, context.client.workflows())
     return context.render("overview.html", counts=counts)
