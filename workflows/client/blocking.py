@@ -627,14 +627,19 @@ class LazySteps(Sequence[StepStatus]):
         return [dataclasses.asdict(step) for step in self.known]
 
     @cached_property
-    def _all(self) -> list[StepStatus]:
+    def history(self) -> History:
+        """The whole journal and everything open, read now."""
         pages = History(self._first)
         while (page := pages.next_page) is not None:
             try:
                 pages.add(send(self._store, reading.read(self._store.keys, self._instance, page=page)))
             except InstanceNotFound:
                 break
-        return pages.steps()
+        return pages
+
+    @cached_property
+    def _all(self) -> list[StepStatus]:
+        return self.history.steps()
 
     @overload
     def __getitem__(self, place: int) -> StepStatus: ...

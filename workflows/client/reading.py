@@ -136,10 +136,14 @@ class History:
         self._starting.update(page.starting)
         self.last = page
 
+    def records(self) -> list[Open]:
+        """What is open, as far as it can be read."""
+        return readable_records(self._records)
+
     def steps(self) -> list[StepStatus]:
         return history.steps_of(
             [entry for entry in cuts.kept(self.entries()) if entry is not None],
-            readable_records(self._records),
+            self.records(),
             self._starting,
             ended=self.last.status in FINAL,
             stood_ms=self.last.stood_ms,

@@ -236,6 +236,11 @@ def rq_job_prefix() -> str:
     return f"{RQ_KEY_PREFIX}:job:"
 
 
+def rq_worker(name: str) -> str:
+    """RQ's record of a worker."""
+    return f"{RQ_KEY_PREFIX}:worker:{name}"
+
+
 def rq_queues() -> str:
     return f"{RQ_KEY_PREFIX}:queues"
 

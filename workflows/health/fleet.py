@@ -1,0 +1,103 @@
+"""The processes that move instances: orchestrators and workers, as they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from workflows.health.queues import QueueState
+from workflows.storage.keys import rq_worker
+from workflows.storage.outage import server_errors
+from workflows.storage.store import Store
+
+_FIELDS: Final = ("hostname", "pid", "birth", "last_heartbeat", "slots", "slots_free")
+_SHOWN: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class FleetWorker:
+    """A worker process.
+
+    Attributes:
+        queues: without the namespace.
+        born_at, seen_at: when it began, and when it last gave a sign of life.
+        slots: how many attempts it may run at once; None: it does not say.
+    """
+
+    name: str
+    queues: tuple[str, ...]
+    host: str
+    pid: str
+    born_at: datetime | None
+    seen_at: datetime | None
+    slots: int | None
+    slots_free: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOrchestrator:
+    """An orchestrator, and until when it counts as alive unless it says more."""
+
+    name: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    orchestrators: tuple[FleetOrchestrator, ...]
+    workers: tuple[FleetWorker, ...]
+
+
+def fleet(store: Store, queues: Mapping[str, QueueState], now: datetime) -> Fleet:
+    """Who is at work, in one round trip.
+
+    Args:
+        queues: what ``queue_states`` found: it knows the names of the workers.
+    Raises: ServerUnavailable.
+    """
+    serves: dict[str, list[str]] = {}
+    for queue, state in queues.items():
+        for name in state.workers:
+            serves.setdefault(name, []).append(queue)
+    names = sorted(serves)[:_SHOWN]
+    now_ms = round(now.timestamp() * 1000)
+    commands: list[list[Any]] = [["HMGET", rq_worker(name), *_FIELDS] for name in names]
+    commands.append(["ZRANGEBYSCORE", store.keys.orchestrators, now_ms, "+inf", "WITHSCORES", "LIMIT", 0, _SHOWN])
+    with server_errors(store.redis):
+        *records, leases = store.answers(commands)
+    workers = []
+    for name, record in zip(names, records, strict=True):
+        if isinstance(record, Exception):
+            continue  # something else stands there
+        texts = [b"" if one is None else one for one in record]
+        host, pid, birth, seen, slots, free = (text.decode(errors="backslashreplace") for text in texts)
+        found = (_moment(birth), _moment(seen), _number(slots), _number(free))
+        workers.append(FleetWorker(name, tuple(sorted(serves[name])), host, pid, *found))
+    pairs = [] if isinstance(leases, Exception) else _pairs(leases)
+    orchestrators = (
+        FleetOrchestrator(name.decode(errors="backslashreplace"), datetime.fromtimestamp(score / 1000, UTC))
+        for name, score in pairs
+        if abs(score) < 1e15
+    )
+    return Fleet(tuple(orchestrators), tuple(workers))
+
+
+def _pairs(answer: Any) -> list[tuple[bytes, float]]:
+    """Members with scores, in whatever form the client's protocol gives them."""
+    if answer and isinstance(answer[0], (list, tuple)):
+        return [(member, float(score)) for member, score in answer]
+    return [(member, float(score)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None
