@@ -66,6 +66,11 @@ def test_a_step_between_two_attempts_is_open_until_now() -> None:
     assert kinds(step, 10) == [("failed", 0, 1), ("backoff", 1, 10)]
 
 
+def test_attempts_that_are_not_kept_are_no_wait_for_a_worker() -> None:
+    step = do(1, 50, None, attempts=7, failures=(failure(6, 40, 41),), asked_at=at(0))
+    assert kinds(step, 60) == [("backoff", 0, 40), ("failed", 40, 41), ("backoff", 41, 50), ("run", 50, 60)]
+
+
 def test_waits_and_sleeps_are_open_until_now_or_end_where_they_ended() -> None:
     assert kinds(StepStatus(1, "sleep", "s", 1, "sleeping", started_at=at(1)), 5) == [("sleep", 1, 5)]
     assert kinds(StepStatus(1, "wait", "w", 1, "complete", started_at=at(1), ended_at=at(2)), 5) == [("wait", 1, 2)]

@@ -17,16 +17,28 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from workflows.client import Client
 from workflows.client.blocking import WorkflowHandle, WorkflowInstance
+from workflows.clock import here
+from workflows.errors import WorkflowError
+from workflows.storage.outage import server_errors
 from workflows.storage.store import Store
 from workflows.ui.access import Access
 from workflows.ui.assets import assets
 from workflows.ui.bulk import Jobs
 from workflows.ui.live import Live
+from workflows.ui.mounting import below
 from workflows.ui.refusals import Refusal, RequestRefused
 from workflows.ui.rendering import rendered
 
 FRAGMENT: Final = "x-fragment"
 FIELDS_MAX: Final = 1000
+THEMES: Final = ("light", "dark")
+MENU: Final = (
+    ("overview", "Overview"),
+    ("schedules", "Schedules"),
+    ("workers", "Workers"),
+    ("doctor", "Doctor"),
+)
+"""Routes that every page leads to, and their names."""
 _LOG = logging.getLogger("workflows.ui")
 
 
@@ -84,11 +96,6 @@ class Context:
         return self.client.store
 
     @property
-    def now(self) -> datetime:
-        """The moment, by the server's clock."""
-        return datetime.fromtimestamp(self.store.clock.now_ms() / 1000, UTC)
-
-    @property
     def workflow(self) -> WorkflowHandle:
         """The workflow that the path names. Raises: BadName."""
         return self.client.workflow(self.path["name"])
@@ -106,6 +113,33 @@ class Context:
     @property
     def query(self) -> QueryParams:
         return self.request.query_params
+
+    @property
+    def theme(self) -> str:
+        """The colours that somebody has chosen; '': those of the browser."""
+        chosen = self.request.cookies.get("theme", "")
+        return chosen if chosen in THEMES else ""
+
+    @property
+    def menu(self) -> tuple[tuple[str, str], ...]:
+        return MENU
+
+    @property
+    def back(self) -> str:
+        """This very page, seen from where the dashboard is mounted; ``query`` and all."""
+        query = self.request.url.query
+        return below(self.request.scope) + ("?" + query if query else "")
+
+    @cached_property
+    def now(self) -> datetime:
+        """By the clock of Redis, which instances live by; by our own while it does not answer."""
+        try:
+            store = self.store
+            with server_errors(store.redis):
+                seconds, microseconds = store.redis.time()
+        except WorkflowError:
+            return here().astimezone(UTC)
+        return datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
 
     @cached_property
     def form(self) -> ImmutableMultiDict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from workflows.ui import showing
 from workflows.ui.refusals import RequestRefused
 
 BLOCK = "fragment_"
@@ -15,15 +16,22 @@ BLOCK = "fragment_"
 
 @cache
 def environment() -> Environment:
-    """Where templates are found. Filters are added by the modules of ``pages``."""
-    return Environment(
+    """Where templates are found. Macros of ``macros.html`` and ``timeline.html`` are known to all others as ``ui`` and
+    ``drawn``, also where only one element of a page is rendered."""
+    made = Environment(
         loader=PackageLoader("workflows.ui"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=showing.visible,
     )
+    made.filters.update(showing.FILTERS)
+    made.globals.update(showing.GLOBALS)
+    made.globals["ui"] = made.get_template("macros.html").module
+    made.globals["drawn"] = made.get_template("timeline.html").module
+    return made
 
 
 def rendered(template: str, values: Mapping[str, Any], fragments: Collection[str] = ()) -> str:

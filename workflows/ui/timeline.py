@@ -101,6 +101,11 @@ class Timeline:
     is_shortened: bool
     is_grouped: bool
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of the bars there are."""
+        return frozenset(bar.kind for row in self.rows for bar in row.bars)
+
 
 class Scale:
     """Moments to places from 0 to 1, in order; idle time may be shorter than it was.
@@ -202,7 +207,11 @@ def _attempts(step: StepStatus, ended: float | None, last: float) -> list[Stretc
     for failure in step.failures:
         start = _ms(failure.started_at)
         stop = max(start, _ms(failure.ended_at))
-        waited(start, "backoff" if spans else "queue")
+        if not spans and failure.attempt > 1 and done is not None:
+            title = f"{failure.attempt - 1:,} earlier attempts, of which no more is kept"
+            spans.append(Stretch("backoff", done, max(done, start), title))
+        else:
+            waited(start, "backoff" if spans else "queue")
         title = f"attempt {failure.attempt} failed after {span_text(stop - start)}: {failure.error}"
         spans.append(Stretch("failed", start, stop, title[:TITLE]))
         done = stop
@@ -326,7 +335,7 @@ def span_text(ms: float) -> str:
     if ms < _SECOND:
         return f"{ms:.0f} ms"
     if ms < _MINUTE - 50:
-        return f"{ms / _SECOND:.1f} s" if ms % _SECOND >= 50 else f"{ms / _SECOND:.0f} s"
+        return f"{f'{ms / _SECOND:.1f}'.removesuffix('.0')} s"
     seconds = round(ms / _SECOND)
     for size, unit, part, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
