@@ -25,6 +25,10 @@ def links_of(page: str) -> set[str]:
     return {*re.findall(r'(?:href|src|action)="([^"#]*)"', page)}
 
 
+def forms_of(page: str) -> set[str]:
+    return {*re.findall(r'action="([^"]*)"', page)}
+
+
 def test_the_first_page_tells_how_many_instances_there_are(shop: Client, browser: TestClient) -> None:
     shop.workflow("order").create("order-1")
     page = browser.get("/")
@@ -35,7 +39,7 @@ def test_the_first_page_tells_how_many_instances_there_are(shop: Client, browser
 
 def test_a_page_gives_one_of_its_elements_alone(browser: TestClient) -> None:
     part = browser.get("/", headers={"x-fragment": "counts"})
-    assert part.text.strip().startswith('<section id="counts">')
+    assert re.match(r'\s*<section [^>]*id="counts"', part.text)
     assert part.text.strip().endswith("</section>")
     assert browser.get("/", headers={"x-fragment": "nothing"}).status_code == 404
 
@@ -109,9 +113,9 @@ def test_links_lead_to_where_the_dashboard_is_mounted(shop: Client, way: str) ->
     assert page.status_code == 200
     links = links_of(page.text)
     assert all(link.startswith(f"{prefix}/") for link in links)
-    assert {browser.get(link).status_code for link in links} == {200}
+    assert {browser.get(link).status_code for link in links - forms_of(page.text)} == {200}
     assert browser.get(f"{prefix}/api/nowhere").json()["success"] is False
-    assert browser.get(prefix, follow_redirects=True).text == page.text
+    assert links_of(browser.get(prefix, follow_redirects=True).text) == links
 
 
 def test_what_is_not_below_the_prefix_stays_with_the_application_around(shop: Client) -> None:

@@ -152,10 +152,6 @@ def test_every_field_has_a_name_and_an_id_of_its_own() -> None:
     assert all(field.id.replace("_", "").isalnum() for field in fields)
 
 
-def test_nothing_written_as_json_is_an_empty_object() -> None:
-    assert read_json("  ") == {}
-
-
 def test_json_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         read_json("[" * 100_000)

@@ -124,13 +124,11 @@ class Form:
 
 
 def read_json(text: str) -> Any:
-    """A value that was written as JSON; nothing is ``{}``.
+    """A value that was written as JSON.
 
     Raises:
         ValueError: it is none; the message says where.
     """
-    if not text.strip():
-        return {}
 
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} is not JSON")

@@ -36,7 +36,23 @@ class Route:
     face: Face = "page"
 
 
-PAGES: Final = (Route("GET", "/", "overview", pages.overview),)
+PAGES: Final = (
+    Route("GET", "/", "overview", pages.overview.overview),
+    Route("GET", "/find", "find", pages.find),
+    Route("POST", "/theme", "theme", pages.theme, needs="open"),
+    Route("GET", "/workflows/{name}", "workflow", pages.workflow.workflow),
+    Route("GET", "/workflows/{name}/new", "new", pages.workflow.new),
+    Route("POST", "/workflows/{name}/new", "new", pages.workflow.create),
+    Route("GET", "/workflows/{name}/instances", "instances", pages.instances.instances),
+    Route("GET", "/workflows/{name}/instances/{id}", "instance", pages.instance.instance),
+    Route("POST", "/workflows/{name}/instances/{id}", "instance", pages.instance.act),
+    Route("GET", "/workflows/{name}/instances/{id}/events/{type}", "event", pages.event.event),
+    Route("POST", "/workflows/{name}/instances/{id}/events/{type}", "event", pages.event.send),
+    Route("GET", "/schedules", "schedules", pages.schedules.schedules),
+    Route("POST", "/schedules", "schedules", pages.schedules.act),
+    Route("GET", "/workers", "workers", pages.workers),
+    Route("GET", "/doctor", "doctor", pages.doctor),
+)
 """What people see."""
 
 _WORKFLOW: Final = "/api/workflows/{name}"
