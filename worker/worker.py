@@ -30,13 +30,13 @@ from workflows.authoring.app import App
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
-from workflows.health.queues import load_of
 from workflows.process.parent import patiently
 from workflows.process.stop import Stop
 from workflows.storage import manifest
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.outage import is_full, server_errors
+from workflows.storage.processes import load_of
 from workflows.storage.store import Store
 from workflows.telemetry.figures import figures
 from workflows.telemetry.telling import Telling

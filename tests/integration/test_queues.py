@@ -12,9 +12,10 @@ from orchestrator import dispatch
 from tests.driving import HandWorker, PublishedApp, step, store_of
 from workflows.client import Client
 from workflows.health import namespace, queues
-from workflows.health.queues import QueueState, load_of, queue_states
+from workflows.health.queues import QueueState, queue_states
 from workflows.storage.keys import rq_job_prefix, rq_queue
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.processes import load_of
 from workflows.storage.store import Store
 
 

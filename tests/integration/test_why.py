@@ -28,6 +28,7 @@ from workflows.insight.reason import CATALOGUE, Reason
 from workflows.storage.concurrency import in_force
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.processes import load_of
 from workflows.storage.records import Asked, End
 from workflows.storage.store import Store, call_one
 from workflows.values import failure
@@ -206,6 +207,8 @@ def test_work_that_waits_behind_others_says_so_and_after_a_minute_asks_for_worke
     trouble.redis.rpush("rq:queue:shop.default", *range(7))
     trouble.later(20_000)
     first(trouble, "queue.busy", "7 doorbells ring there", "workflows worker APP -q default")
+    trouble.redis.hset("rq:worker:w1", mapping=load_of(64, 2))
+    first(trouble, "queue.busy", "2 of 64 slots are free, and yet")
     trouble.later(60_000)
     assert first(trouble, "queue.overdue", "(1m20s)").is_problem
 

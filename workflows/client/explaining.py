@@ -18,7 +18,7 @@ from workflows.insight.standing import Standing
 from workflows.insight.stopped import missing, unreadable
 from workflows.insight.surroundings import Surroundings, look
 from workflows.insight.waiting import with_childs_reason
-from workflows.insight.why import needs_surroundings, why
+from workflows.insight.why import is_quiet, needs_surroundings, why
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.outage import server_errors
 from workflows.storage.store import AsyncStore, Store
@@ -70,6 +70,8 @@ def _own(keys: Keyspace, instance: Instance) -> Explanation[list[Reason]]:
 def remark(keys: Keyspace, reading_: Reading) -> Explanation[str | None]:
     """What is worth saying about an instance whose status is asked. Looks around only where something is overdue."""
     seen, around = reading_.standing(), None
+    if is_quiet(seen):
+        return None
     if needs_surroundings(seen):
         if seen.is_partial:
             whole = yield reading.read_standing(keys, seen.instance)

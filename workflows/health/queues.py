@@ -12,14 +12,13 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from workflows.storage import doorbell
 from workflows.storage.keys import Intent, Keyspace, rq_job_prefix, rq_queue
+from workflows.storage.processes import SLOTS, SLOTS_FREE
 from workflows.storage.store import Store
 
 # Looked at per shard; of a longer backlog the rest is shared out among its queues as these are.
 INTENTS_PER_SHARD: Final = 1000
 # Doorbells looked at from the front of a queue, for the first whose work is still unclaimed.
 DOORBELLS_LOOKED_AT: Final = 10
-# In the record that RQ keeps of a worker.
-SLOTS, SLOTS_FREE = "slots", "slots_free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,6 @@ class QueueState:
             "slots": self.slots,
             "slots_free": self.slots_free,
         }
-
-
-def load_of(slots: int, free: int) -> dict[Any, Any]:
-    """What a worker has RQ's record of it say."""
-    return {SLOTS: slots, SLOTS_FREE: free}
 
 
 def queue_states(store: Store, queues: Iterable[str], now_ms: int) -> dict[str, QueueState]:

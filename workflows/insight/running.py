@@ -8,7 +8,7 @@ from typing import Any, Final
 from workflows import limits
 from workflows.insight.reason import Reason
 from workflows.insight.standing import Standing
-from workflows.insight.surroundings import Crowd, Surroundings
+from workflows.insight.surroundings import Crowd, Queue, Surroundings
 from workflows.insight.waiting import attempts_of, last_attempt, step_name
 from workflows.insight.wording import begun, iso, moment, plain, span
 from workflows.storage.records import Open, OpenStep
@@ -115,14 +115,21 @@ def on_a_queue(seen: Standing, around: Surroundings | None, waits: QueuedWork, t
             "workflows doctor, which says what is wrong with that queue",
             **facts,
         )
-    doorbells = None if there is None else there.doorbells
+    there = there or Queue()
+    are_busy = (
+        f"The workers of queue {queue} say that {there.slots_free} of {there.slots} slots are free, and yet"
+        if there.slots_free
+        else f"All workers of queue {queue} are busy:"
+    )
     return Reason.of(
         "queue.overdue" if waits.age_ms > OVERDUE_MS else "queue.busy",
-        f"All workers of queue {queue} are busy: {waits.what} waits since {moment(waits.since_ms)} ({age})"
-        + (f", and {doorbells} doorbells ring there." if doorbells is not None else "."),
+        f"{are_busy} {waits.what} waits since {moment(waits.since_ms)} ({age}); {there.doorbells or 0} doorbells ring "
+        "there.",
         f"more workers, or more slots for each: workflows worker APP -q {queue}",
         **facts,
-        doorbells=doorbells,
+        doorbells=there.doorbells,
+        slots=there.slots,
+        slots_free=there.slots_free,
     )
 
 

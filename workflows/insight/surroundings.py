@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
@@ -17,6 +17,7 @@ from workflows.storage import concurrency
 from workflows.storage.concurrency import InForce
 from workflows.storage.keys import Keyspace, rq_queue
 from workflows.storage.manifest import Manifest, read_manifest
+from workflows.storage.processes import SLOTS, SLOTS_FREE
 from workflows.storage.records import OpenStep
 
 Looking: TypeAlias = Generator[list[list[Any]], Any, "Surroundings"]
@@ -33,10 +34,14 @@ class Queue:
     Attributes:
         workers: names of the RQ workers that serve it and still have their record.
         doorbells: how many ring and have not been answered; None: they cannot be counted.
+        slots: how many attempts the workers may run at once, and ``slots_free``: how many more they could now, as they
+            said a few seconds ago; None: they do not say.
     """
 
     workers: tuple[str, ...] = ()
     doorbells: int | None = 0
+    slots: int | None = None
+    slots_free: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +123,11 @@ def look(keys: Keyspace, instances: Iterable[Standing] = (), queues: Iterable[st
         for queue, place in names.items()
     }
     records = sorted({key for found in registered.values() for key in found})
-    there: set[bytes] = set()
+    workers: dict[bytes, _Worker] = {}
     if records:
-        present = yield [["EXISTS", key] for key in records]
-        there = {key for key, answer in zip(records, present, strict=True) if answer == 1}
+        told = yield [command for key in records for command in (["EXISTS", key], ["HMGET", key, SLOTS, SLOTS_FREE])]
+        found = zip(records, told[::2], told[1::2], strict=True)
+        workers = {key: _Worker(key, *_both(load)) for key, is_there, load in found if is_there == 1}
     now_ms = _moment(answers[clock])
     kept = _mapping(answers[by_hand])
     manifest = read_manifest(_mapping(answers[published]))
@@ -132,14 +138,7 @@ def look(keys: Keyspace, instances: Iterable[Standing] = (), queues: Iterable[st
         ),
         owners={shard: _owner(answers[place]) for shard, place in owners.items()},
         queues={
-            queue: Queue(
-                tuple(
-                    key.decode(errors="backslashreplace").rpartition(":")[2]
-                    for key in registered[queue]
-                    if key in there
-                ),
-                _count(answers[bells[queue]]),
-            )
+            queue: _queue([workers[key] for key in registered[queue] if key in workers], answers[bells[queue]])
             for queue in wanted
         },
         leases={
@@ -151,6 +150,21 @@ def look(keys: Keyspace, instances: Iterable[Standing] = (), queues: Iterable[st
         taken={who: Crowd(*(_count(answers[place]) or 0 for place in both)) for who, both in taken.items()},
         full=_is_full(answers[memory]),
     )
+
+
+class _Worker(NamedTuple):
+    key: bytes
+    slots: int | None
+    free: int | None
+
+
+def _queue(workers: Sequence[_Worker], doorbells: Any) -> Queue:
+    names = tuple(worker.key.decode(errors="backslashreplace").rpartition(":")[2] for worker in workers)
+    loads = [(worker.slots, worker.free) for worker in workers]
+    slots = [slots for slots, free in loads if slots is not None and free is not None]
+    if len(slots) < len(workers) or not workers:
+        return Queue(names, _count(doorbells))
+    return Queue(names, _count(doorbells), sum(slots), sum(free or 0 for _, free in loads))
 
 
 class _Asked:
@@ -201,6 +215,13 @@ def _moment(answer: Any) -> int:
 
 def _mapping(answer: Any) -> Mapping[bytes, bytes]:
     return answer if isinstance(answer, dict) else {}
+
+
+def _both(answer: Any) -> tuple[int | None, int | None]:
+    if not isinstance(answer, (list, tuple)):
+        return None, None
+    slots, free = (_number(value) for value in answer)
+    return (None, None) if slots is None or free is None else (int(slots), int(free))
 
 
 def _count(answer: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from workflows.authoring import retries
 from workflows.errors import CorruptPayload
@@ -12,7 +13,7 @@ from workflows.insight.standing import Standing
 from workflows.insight.wording import command, failed_with, iso, moment, plain, quoted, span, word
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenUndo, OpenWait
 
-MAIL_SHOWN = 3
+MAIL_SHOWN: Final = 3
 
 
 def step_name(record: Open) -> str:
@@ -37,8 +38,12 @@ def last_attempt(record: OpenStep) -> tuple[Reason, ...]:
     return (Reason.of("hint.retries-over", f"It is its last attempt: {record.failed} of {most} have failed."),)
 
 
-def waiting(seen: Standing, record: Open) -> Iterator[Reason]:
-    """What one record waits for; nothing where somebody has something to do."""
+def waiting(seen: Standing, record: Open, strange: tuple[Reason, ...] = ()) -> Iterator[Reason]:
+    """What one record waits for; nothing where somebody has something to do.
+
+    Args:
+        strange: hints for one that waits for an event.
+    """
     id = seen.instance.id
     match record:
         case OpenSleep():
@@ -51,7 +56,7 @@ def waiting(seen: Standing, record: Open) -> Iterator[Reason]:
                 until=iso(due),
             )
         case OpenWait():
-            yield _wait(seen, record)
+            yield _wait(seen, record, strange)
         case OpenChild():
             other = f"{record.workflow}/{record.id}"
             made = ", which is not there yet: the message to its shard is on its way" * (record.seq in seen.starting)
@@ -68,7 +73,7 @@ def waiting(seen: Standing, record: Open) -> Iterator[Reason]:
             yield _retry(seen, record)
 
 
-def _wait(seen: Standing, record: OpenWait) -> Reason:
+def _wait(seen: Standing, record: OpenWait, strange: tuple[Reason, ...]) -> Reason:
     due = seen.due_ms(record)
     asked = span(seen.now_ms - record.asked)
     return Reason.of(
@@ -76,7 +81,7 @@ def _wait(seen: Standing, record: OpenWait) -> Reason:
         f"{seen.instance.id} waits for an event of type {quoted(record.type)} (step {quoted(record.name)}, asked "
         f"{asked} ago), until {moment(due)}.",
         command("publish", seen, word(record.type), "'{…}'"),
-        *_unmatched(seen),
+        *strange,
         type=record.type,
         step=record.name,
         count=record.count,
@@ -85,17 +90,16 @@ def _wait(seen: Standing, record: OpenWait) -> Reason:
     )
 
 
-def _unmatched(seen: Standing) -> Iterator[Reason]:
-    """Events of types that nothing waits for: a slip of the pen, now and then."""
+def unmatched(seen: Standing) -> tuple[Reason, ...]:
+    """The hint that it keeps events of types that nothing waits for: a slip of the pen, now and then."""
     awaited = {one.type for one in seen.records if isinstance(one, OpenWait)}
     strange = {type: count for type, count in (seen.mail or {}).items() if type not in awaited}
-    if strange:
-        shown = ", ".join(
-            f"{count} event{'s' * (count != 1)} of type {quoted(type)}"
-            for type, count in list(strange.items())[:MAIL_SHOWN]
-        )
-        more = f", and of {len(strange) - MAIL_SHOWN} more types" if len(strange) > MAIL_SHOWN else ""
-        yield Reason.of("hint.event-type", f"The mailbox holds {shown}{more}, which nothing waits for.", types=strange)
+    if not strange:
+        return ()
+    shown = [f"{count} event{'s' * (count != 1)} of type {quoted(type)}" for type, count in strange.items()]
+    more = f", and of {len(shown) - MAIL_SHOWN} more types" if len(shown) > MAIL_SHOWN else ""
+    sentence = f"The mailbox holds {', '.join(shown[:MAIL_SHOWN])}{more}, which nothing waits for."
+    return (Reason.of("hint.event-type", sentence, types=strange),)
 
 
 def _retry(seen: Standing, record: OpenStep) -> Reason:

@@ -14,9 +14,9 @@ from workflows.insight.reason import CATALOGUE, Reason
 from workflows.insight.running import LATE_MS
 from workflows.insight.standing import Standing
 from workflows.insight.surroundings import Surroundings
-from workflows.insight.waiting import waiting
+from workflows.insight.waiting import unmatched, waiting
 from workflows.insight.wording import command
-from workflows.storage.records import OpenStep
+from workflows.storage.records import OpenStep, OpenWait
 
 SAME_SHOWN = 5
 """How many reasons of one code are told one by one; how many more there are is told with the last of them."""
@@ -49,6 +49,16 @@ def needs_surroundings(seen: Standing) -> bool:
     return any(one.age_ms > LATE_MS for one in running.unclaimed(seen)) or any(running.late(seen, seen.records))
 
 
+def is_quiet(seen: Standing) -> bool:
+    """Whether nothing about it is remarkable, as far as it says itself: then it need not be put into words."""
+    if not seen.is_live:
+        return seen.header.get("undone") in (None, b"complete")
+    if not seen.moves:
+        return seen.text("want") != "park"
+    waits_for_slot = seen.slot is not None and seen.slot.state == "a"
+    return not (waits_for_slot or seen.number("strikes") or needs_surroundings(seen))
+
+
 def _moving(seen: Standing, around: Surroundings | None) -> Iterator[Reason]:
     if around is not None and around.full:
         yield Reason.of(
@@ -79,6 +89,7 @@ def _moving(seen: Standing, around: Surroundings | None) -> Iterator[Reason]:
     yield from running.held(seen, around)
     late = list(running.late(seen, seen.records)) if untended is None else []
     yield from late
+    strange = unmatched(seen)
     for record in seen.records:
         timer = seen.timer(record)
         if around is not None and timer is not None and timer not in around.places and not seen.is_unfinished:
@@ -86,7 +97,8 @@ def _moving(seen: Standing, around: Surroundings | None) -> Iterator[Reason]:
         elif isinstance(record, OpenStep) and record.state == "due" and not (seen.is_unfinished or waits_for_slot):
             yield _stuck(seen, f"step {record.name!r} is not handed out")
         else:
-            yield from waiting(seen, record)
+            yield from waiting(seen, record, strange)
+            strange = () if isinstance(record, OpenWait) else strange
     if seen.header.get("rb") is not None:
         sentence = f"{seen.instance.id} is rolled back: the handlers of its steps undo what it did."
         yield Reason.of("rollback.running", sentence)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from workflows.storage.store import Call, Store, call_on, packb, script, unpackb
 
@@ -25,6 +25,9 @@ _PROCESS = script(Path(__file__).with_name("process.lua"))
 _PROC = Path("/proc")
 # Where a process's line of /proc/…/stat has its start, counted from behind its name.
 _STARTED = 19
+
+# In the record that RQ keeps of a worker.
+SLOTS, SLOTS_FREE = "slots", "slots_free"
 
 How = Literal["seen", "gone"]
 
@@ -92,6 +95,11 @@ def _status(pid: int) -> list[str]:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def load_of(slots: int, free: int) -> dict[Any, Any]:
+    """What a worker has RQ's record of it say: how many attempts it may run at once, and how many more it could now."""
+    return {SLOTS: slots, SLOTS_FREE: free}
 
 
 def register(store: Store, worker: str, place: Whereabouts) -> None:

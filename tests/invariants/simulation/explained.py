@@ -33,7 +33,10 @@ def check_why_it_stands_where_it_stands(world: World, state: State, seen: Seen) 
         limits=InForce(world.limits, frozenset()),
     )
     for known in (around, None):
-        codes = [one.code for one in asked.why(standing, known)]
+        reasons = asked.why(standing, known)
+        codes = [one.code for one in reasons]
         demand(codes, "nobody can say why it stands where it stands")
         demand("stuck" not in codes, f"nothing seems to move it: {codes}")
+    is_remarkable = any(one.is_remarkable for one in reasons)
+    demand(not (is_remarkable and asked.is_quiet(standing)), f"it says nothing of {codes}")
     demand(not (codes[0].startswith("wait.") and seen.text("turn")), f"{codes[0]} comes before the turn")
