@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     )
     from workflows.values.codec import InstanceRef
     from workflows.values.concurrency import Concurrency
+    from workflows.values.ids import external_name, workflow_id
     from workflows.values.schedules import CronSchedule
 
 _NAMES = {
@@ -75,6 +76,7 @@ _NAMES = {
     "client.blocking": "Client WorkflowHandle WorkflowInstance",
     "values.codec": "InstanceRef",
     "values.concurrency": "Concurrency",
+    "values.ids": "external_name workflow_id",
     "authoring.context": "StepContext",
     "errors": (
         "BadDuration BadEvent BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload "
@@ -144,6 +146,8 @@ __all__ = [
     "StepStatus",
     "WorkflowHandle",
     "WorkflowInstance",
+    "external_name",
+    "workflow_id",
     # Errors, the base classes first
     "WorkflowError",
     "InstanceError",

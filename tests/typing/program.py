@@ -27,6 +27,8 @@ from workflows import (
     WorkflowInstance,
     WorkflowStep,
     WorkflowTimeoutError,
+    external_name,
+    workflow_id,
 )
 
 
@@ -205,6 +207,7 @@ def produce() -> None:
         assert_type(dict(some[0].metadata), dict[str, str])
         assert_type(orders.pause_all(created_before=datetime.now(UTC)).skipped, int)
         orders.create(metadata={"customer": "acme"})
+        assert_type(external_name(orders.create(id=workflow_id("order:7")).id), str)
 
 
 async def produce_side_by_side() -> None:
