@@ -34,6 +34,7 @@ from examples.bindings import MailSink
 from examples.scene import Place, Promise
 from workflows import App, Client, InstanceStatus, StepStatus
 from workflows.dev.embedded import EmbeddedRedis
+from workflows.ui import EXTRA, missing_extra
 
 WORKERS = 2
 LOOK_EVERY_SECONDS = 0.1
@@ -61,13 +62,14 @@ def worker_command(url: str) -> list[str]:
     return [sys.executable, "-P", "-m", "worker", WORKER_APP, "--redis-url", url]
 
 
-def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: float = 60.0) -> int:
+def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: float = 60.0, stay: bool = False) -> int:
     """Start everything, play the patterns, stop everything.
 
     Args:
         app: the app whose workflows are shown.
         demonstrations: the patterns' ``demonstrate`` functions.
         limit_seconds: how long all of them may take.
+        stay: show the dashboard before everything is stopped, until Ctrl-C.
     Returns: the exit status.
     """
     # Without this a polite request to stop would leave the processes behind.
@@ -94,7 +96,13 @@ def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: fl
         except KeyboardInterrupt:
             return 130
         watch.print_timelines()
-        return watch.print_verdict()
+        status = watch.print_verdict()
+        if stay:
+            # The extra `ui` may not be there.
+            from workflows.ui.standalone import StandaloneSettings, serve
+
+            serve(client, StandaloneSettings(), say=lambda at: print(f"Dashboard: {at} (Ctrl-C ends it)", flush=True))
+        return status
 
 
 @contextmanager
@@ -338,11 +346,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; see this module's description."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Run all ten patterns.")
     parser.add_argument("--limit-seconds", type=float, default=60.0, help="give up after this long (default: 60)")
+    parser.add_argument("--stay", action="store_true", help="show the dashboard at the end, until Ctrl-C")
     options = parser.parse_args(arguments)
+    if options.stay and missing_extra():
+        parser.error(EXTRA)
     # Imported here: a pattern that runs as the main program must not be loaded, and registered, a second time.
     from examples.app import PATTERNS, app
 
-    return play(app, [pattern.demonstrate for pattern in PATTERNS], limit_seconds=options.limit_seconds)
+    demonstrations = [pattern.demonstrate for pattern in PATTERNS]
+    return play(app, demonstrations, limit_seconds=options.limit_seconds, stay=options.stay)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import termios
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +31,13 @@ class Played:
     status: int
     output: str
     folder: Path
+    page: str
 
 
-def _start(module: str, folder: Path) -> subprocess.Popen[str]:
+def _start(module: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start it with a folder of its own for temporary files."""
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,
@@ -51,9 +54,17 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Played]:
-    with _temporary_folder() as folder, _start("examples.demo", Path(folder)) as process:
-        output, _ = process.communicate(timeout=LIMIT_SECONDS)
-        yield Played(process.returncode, output, Path(folder))
+    """One that stays until somebody has looked at the dashboard."""
+    with _temporary_folder() as folder, _start("examples.demo", Path(folder), "--stay") as process:
+        assert process.stdout is not None
+        output, page = "", ""
+        for line in process.stdout:
+            output += line
+            if found := re.match(r"Dashboard: (\S+)", line):
+                with urllib.request.urlopen(found[1]) as answer:
+                    page = answer.read().decode()
+                process.send_signal(signal.SIGINT)
+        yield Played(process.wait(LIMIT_SECONDS), output, Path(folder), page)
 
 
 def _left_behind(folder: Path) -> list[str]:
@@ -94,6 +105,11 @@ def test_the_demo_shows_the_timeline_of_every_instance(demo: Played) -> None:
         r"^ +\d+ ms -> +\d+ ms  do +extract: complete, 3 attempts$", timelines["data-pipeline-workflow"], re.M
     )
     assert re.search(r"^ +\d+ ms -> +\d+ ms  sleep +wait 7 days: complete$", timelines["daily-workflow"], re.M)
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 30)
+def test_a_demo_that_stays_shows_its_instances_on_the_dashboard(demo: Played) -> None:
+    assert "trip-workflow" in demo.page
 
 
 @pytest.mark.timeout(LIMIT_SECONDS + 30)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -419,3 +421,41 @@ def test_hostile_texts_come_out_as_they_went_in(
     shape = result(answer)
     assert (shape["params"], shape["steps"][0]["name"]) == ({short: short}, short)
     assert shape["steps"][0]["output"] == text[: 2**19]
+
+
+# What there is, for programs
+
+
+def test_the_interface_describes_itself(browser: TestClient) -> None:
+    """Every address with what it takes; made of the same table, so what is compared is that nothing is left out."""
+    told = browser.get("/api/openapi.json").json()
+    said = {(method.upper(), path) for path, methods in told["paths"].items() for method in methods}
+    assert said == {(route.method, route.path) for route in API}
+    operations = [one for methods in told["paths"].values() for one in methods.values()]
+    assert len({one["operationId"] for one in operations}) == len(operations)
+    assert all(one["summary"].endswith(".") for one in operations)
+    assert told["servers"] == [{"url": "/"}]
+
+
+QUERIES = re.compile(r"""query(?:\.get|\.getlist)?[(\[]"(\w+)"|(?:number|flag)\(context, "(\w+)\"""")
+
+
+@pytest.mark.parametrize("route", API, ids=lambda route: f"{route.method} {route.path}")
+def test_the_description_names_what_a_handler_reads(route: Any) -> None:
+    read = {name for found in QUERIES.findall(inspect.getsource(route.handler)) for name in found if name}
+    assert read <= {*route.query}
+    documented = {*re.findall(r"``(\w+)``", (route.handler.__doc__ or "").partition("Query:")[2])}
+    assert {*route.query} <= documented or not route.query
+
+
+def test_reasons_are_told_as_everywhere(browser: TestClient, orders: WorkflowHandle) -> None:
+    orders.create("asked-why")
+    reasons = result(browser.get(f"{ORDERS}/asked-why/why"))
+    assert [one["code"] for one in reasons] == [one.code for one in orders.get("asked-why").why()]
+    assert reasons[0]["sentence"]
+
+
+def test_metrics_are_text(browser: TestClient) -> None:
+    answer = browser.get("/api/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'workflow="order"' in answer.text

@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tests.ui.conftest import Browse
+from workflows import ui
 from workflows.client import Client
 from workflows.errors import ConfigError
 from workflows.ui import dashboard, mount
@@ -147,8 +148,6 @@ def test_the_library_and_its_command_line_load_nothing_of_the_extra() -> None:
 
 
 def test_a_missing_extra_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "starlette", None)
-    for name in [name for name in sys.modules if name.startswith(("starlette.", "workflows.ui."))]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(ui, "find_spec", lambda name: None if name == "jinja2" else object())
     with pytest.raises(ConfigError, match=r"pip install 'rq-workflows\[ui\]'"):
         dashboard("shop")

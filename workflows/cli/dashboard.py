@@ -14,7 +14,7 @@ from workflows.client import Client
 from workflows.errors import ConfigError
 from workflows.process import options
 from workflows.process.logs import configure
-from workflows.ui import EXTRA
+from workflows.ui import EXTRA, missing_extra
 
 
 @click.command(cls=Verb, short_help="Serve the dashboard and the JSON interface.")
@@ -47,10 +47,9 @@ def ui(
     as_json: bool,
 ) -> None:
     """Serve the dashboard and the JSON interface, for APP or for what has been registered."""
-    try:
-        from workflows.ui.standalone import StandaloneSettings, serve
-    except ModuleNotFoundError as error:
-        raise ConfigError(EXTRA) from error
+    if missing_extra():
+        raise ConfigError(EXTRA)
+    from workflows.ui.standalone import PORT, StandaloneSettings, serve
 
     configure(log_level)
     standing = StandaloneSettings(
@@ -62,12 +61,14 @@ def ui(
         hosts=allow_host,
         hide_values=hide_values,
     )
+
+    def say(address: str) -> None:
+        moved = port is None and f":{PORT}/" not in address
+        line = f"dashboard: {address}" + (f" (port {PORT} is taken)" if moved else "")
+        click.echo(json.dumps({"dashboard": address}) if as_json else line)
+
     with closing(Client(settings.load(app), settings.url()) if app else settings.client()) as client:
-        serve(
-            client,
-            standing,
-            say=lambda address: click.echo(json.dumps({"dashboard": address}) if as_json else f"dashboard: {address}"),
-        )
+        serve(client, standing, say=say)
 
 
 def _token(file: Path | None) -> str | None:

@@ -36,10 +36,13 @@ from workflows.storage.outage import server_errors
     help="Worker processes.",
 )
 @click.option("-c", "--concurrency", type=option_types.CONCURRENCY, help="Steps at a time per worker process.")
+@click.option("--no-ui", is_flag=True, help="Without the dashboard.")
 @json_option
 @pass_settings
-def dev(settings: CommandSettings, app: str | None, processes: int, concurrency: int | None, as_json: bool) -> None:
-    """Run Redis, an orchestrator and workers for APP in this terminal."""
+def dev(
+    settings: CommandSettings, app: str | None, processes: int, concurrency: int | None, no_ui: bool, as_json: bool
+) -> None:
+    """Run Redis, an orchestrator, workers and the dashboard for APP in this terminal."""
     # A composition root: importing the command line must not pull it in.
     from workflows.dev.run import run
 
@@ -51,7 +54,15 @@ def dev(settings: CommandSettings, app: str | None, processes: int, concurrency:
 
     say(f"workflows of {loaded.name}: {', '.join(_names(loaded)) or 'none'}")
     raise click.exceptions.Exit(
-        run(target, loaded, url=settings.redis_url, processes=processes, concurrency=concurrency, say=say)
+        run(
+            target,
+            loaded,
+            url=settings.redis_url,
+            processes=processes,
+            concurrency=concurrency,
+            with_ui=not no_ui,
+            say=say,
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""``workflows dev``: a Redis of one's own, an orchestrator and workers in one terminal.
+"""``workflows dev``: a Redis of one's own, an orchestrator, workers and the dashboard in one terminal.
 
 Composition only: the processes are the ones of production, started and watched here. The Redis keeps its data in
 ``.workflows/redis`` of the current folder; with ``WORKFLOWS_REDIS_URL`` or ``REDIS_URL`` set, that server is used
@@ -29,6 +29,7 @@ from workflows.storage.dev_state import FOLDER, STATE_FILE, find_running, prepar
 from workflows.storage.manifest import Described, Publication
 from workflows.storage.outage import server_errors
 from workflows.storage.store import Store, open_keyspace
+from workflows.ui import EXTRA, missing_extra
 
 # Children get this long to end politely; workers drain within less.
 GRACE_SECONDS: Final = 10.0
@@ -37,6 +38,8 @@ PAUSE_SECONDS: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 10.0
 HEALTHY_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
+PYTHON: Final = (sys.executable, "-P", "-m")
+UI: Final = "ui"
 
 Print = Callable[[str], None]
 
@@ -132,6 +135,7 @@ def run(
     url: str | None,
     processes: int = 1,
     concurrency: int | None = None,
+    with_ui: bool = True,
     say: Print = print,
 ) -> int:
     """Run everything until SIGINT or SIGTERM. Returns: the exit code.
@@ -140,6 +144,7 @@ def run(
         target: the app, as ``module:attribute``.
         app: the same, loaded: its manifest is published before anything starts.
         url: a Redis to use; None starts one.
+        with_ui: serve the dashboard too, where its extra is installed.
         say: prints one line.
     Raises:
         ServerUnavailable: no Redis could be started.
@@ -158,7 +163,12 @@ def run(
         with _server(url, say) as address:
             _register(address, app)
             with _announced(address, app.name):
-                _supervise(_children(target, app.name, address, processes, concurrency, say), stop, signals, say)
+                children = _children(target, app.name, address, processes, concurrency, say)
+                if with_ui and missing_extra():
+                    say(f"{UI:<12} | left out: {EXTRA}")
+                elif with_ui:
+                    children.append(_dashboard(target, app.name, address, say))
+                _supervise(children, stop, signals, say)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -173,7 +183,22 @@ def _register(url: str, app: Described) -> None:
 def _children(
     target: str, namespace: str, url: str, processes: int, concurrency: int | None, say: Print
 ) -> list[Supervised]:
-    environment = {
+    environment = _environment(namespace, url)
+    worker = [*PYTHON, "worker", target, "-p", str(processes), "--grace", str(DRAIN_SECONDS)]
+    if concurrency is not None:
+        worker += ["-c", str(concurrency)]
+    return [
+        Supervised("orchestrator", [*PYTHON, "orchestrator"], environment, say),
+        Supervised("worker", worker, environment, say),
+    ]
+
+
+def _dashboard(target: str, namespace: str, url: str, say: Print) -> Supervised:
+    return Supervised(UI, [*PYTHON, "workflows.cli", "ui", target], _environment(namespace, url), say)
+
+
+def _environment(namespace: str, url: str) -> dict[str, str]:
+    return {
         **os.environ,
         parent.VARIABLE: str(os.getpid()),
         "WORKFLOWS_REDIS_URL": url,  # Not on a command line: it may hold a password.
@@ -181,14 +206,6 @@ def _children(
         "PYTHONUNBUFFERED": "1",
         SHOW_INSTANCES: "1",
     }
-    python = [sys.executable, "-P", "-m"]
-    worker = [*python, "worker", target, "-p", str(processes), "--grace", str(DRAIN_SECONDS)]
-    if concurrency is not None:
-        worker += ["-c", str(concurrency)]
-    return [
-        Supervised("orchestrator", [*python, "orchestrator"], environment, say),
-        Supervised("worker", worker, environment, say),
-    ]
 
 
 def _supervise(children: list[Supervised], stop: Stop, signals: list[int], say: Print) -> None:

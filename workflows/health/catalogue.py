@@ -65,6 +65,11 @@ class AboutWorkflow:
         """What params must be, as JSON schema; None: nothing is declared."""
         return None if self.known is None else self.known.description.get("params_schema")
 
+    @property
+    def event_schemas(self) -> Mapping[str, Any]:
+        """The same of the payloads of events, by type, of those that are declared."""
+        return {} if self.known is None else self.known.description.get("event_schemas") or {}
+
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         if self.known is None:
@@ -76,6 +81,7 @@ class AboutWorkflow:
             "instances": dict(self.instances),
             "events_channel": self.channel,
             "params_schema": self.params_schema,
+            "event_schemas": dict(self.event_schemas),
         }
 
 

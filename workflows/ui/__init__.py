@@ -10,6 +10,7 @@ Importing this loads none of the extra; ``dashboard`` does.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from workflows.errors import ConfigError
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Access", "dashboard", "mount"]
 
 EXTRA = "the dashboard needs more than the core: pip install 'rq-workflows[ui]'"
+
+
+_PACKAGES = ("starlette", "jinja2", "uvicorn")
+
+
+def missing_extra() -> bool:
+    """Whether the extra is not installed."""
+    return any(find_spec(name) is None for name in _PACKAGES)
 
 
 def dashboard(
@@ -46,10 +55,8 @@ def dashboard(
     Raises:
         ConfigError: the extra is not installed.
     """
-    try:
-        from workflows.ui.application import Dashboard
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "workflows":
-            raise
-        raise ConfigError(EXTRA) from error
+    if missing_extra():
+        raise ConfigError(EXTRA)
+    from workflows.ui.application import Dashboard
+
     return Dashboard(app, redis_url=redis_url, access=access, hide_values=hide_values)

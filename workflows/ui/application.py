@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Message, Receive, Scope, Send
 
@@ -32,8 +32,9 @@ from workflows.ui.bulk import Jobs
 from workflows.ui.context import Context
 from workflows.ui.live import Live
 from workflows.ui.mounting import below
+from workflows.ui.openapi import document
 from workflows.ui.refusals import Refusal, RequestRefused
-from workflows.ui.routes import ROUTES, Route
+from workflows.ui.routes import API, ROUTES, Route
 from workflows.ui.security import HEADERS, check_host, check_origin
 
 BODY_MAX: Final = 16 * 1024 * 1024
@@ -75,7 +76,11 @@ class Dashboard:
         self._client: Client | None = app if isinstance(app, Client) else None
         self._paths = {route.name: route.path for route in ROUTES} | {"static": "/static/{name}"}
         self._starlette = Starlette(
-            routes=[*map(self._routed, _by_path()), StarletteRoute("/static/{name}", _static, name="static")],
+            routes=[
+                *map(self._routed, _by_path()),
+                StarletteRoute("/static/{name}", _static, name="static"),
+                StarletteRoute(f"{_API}/openapi.json", _openapi),
+            ],
             exception_handlers={HTTPException: self._http_error, RequestRefused: self._refused},
             lifespan=self._lifespan,
         )
@@ -259,6 +264,11 @@ async def _static(request: Request) -> Response:
     if found is None:
         raise HTTPException(404)
     return Response(found.content, media_type=found.media_type, headers={"cache-control": IMMUTABLE})
+
+
+async def _openapi(request: Request) -> Response:
+    """What there is for programs; the same for everybody."""
+    return JSONResponse(document(API, str(request.scope.get("root_path", ""))))
 
 
 def _of_starlette(error: HTTPException) -> RequestRefused:

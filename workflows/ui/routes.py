@@ -26,6 +26,7 @@ class Route:
         needs: ``read``; or ``open``: everybody may, whoever it is. Writing is checked where it happens, by
             ``Context.acting``.
         face: how errors look.
+        query, body: for programs, what it reads of its query, and the fields of a body; ``object``: any value.
     """
 
     method: str
@@ -34,6 +35,8 @@ class Route:
     handler: Callable[..., Any]
     needs: Literal["open", "read"] = "read"
     face: Face = "page"
+    query: tuple[str, ...] = ()
+    body: type | tuple[str, ...] | None = None
 
 
 PAGES: Final = (
@@ -59,29 +62,52 @@ _WORKFLOW: Final = "/api/workflows/{name}"
 _INSTANCE: Final = f"{_WORKFLOW}/instances/{{id}}"
 
 
-def _api(method: str, path: str, name: str, handler: Callable[..., Any], *, is_open: bool = False) -> Route:
-    return Route(method, path, f"api_{name}", handler, "open" if is_open else "read", "json")
+_WHERE: Final = ("date_start", "date_end", "ended_start", "ended_end", "metadata")
+_ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata")
+_STEER: Final = ("status", "action", "from", "rollback")
+_ORDER: Final = ("action", "filter", "dry_run", "limit")
+
+
+def _api(
+    method: str,
+    path: str,
+    name: str,
+    handler: Callable[..., Any],
+    query: tuple[str, ...] = (),
+    *,
+    body: type | tuple[str, ...] | None = None,
+    is_open: bool = False,
+) -> Route:
+    return Route(method, path, f"api_{name}", handler, "open" if is_open else "read", "json", query, body)
 
 
 API: Final = (
-    _api("GET", "/api/workflows", "workflows", catalogue.list_workflows),
+    _api("GET", "/api/workflows", "workflows", catalogue.list_workflows, ("per_page", "cursor")),
     _api("GET", _WORKFLOW, "workflow", catalogue.describe_workflow),
-    _api("GET", f"{_WORKFLOW}/instances", "instances", instances.list_instances),
-    _api("POST", f"{_WORKFLOW}/instances", "instances", instances.create_instance),
-    _api("POST", f"{_WORKFLOW}/instances/batch", "batch", instances.create_batch),
-    _api("GET", _INSTANCE, "instance", instances.get_instance),
+    _api(
+        "GET",
+        f"{_WORKFLOW}/instances",
+        "instances",
+        instances.list_instances,
+        ("status", *_WHERE, "direction", "per_page", "cursor"),
+    ),
+    _api("POST", f"{_WORKFLOW}/instances", "instances", instances.create_instance, body=_ENTRY),
+    _api("POST", f"{_WORKFLOW}/instances/batch", "batch", instances.create_batch, body=object),
+    _api("GET", _INSTANCE, "instance", instances.get_instance, ("simple", "step_cursor")),
     _api("DELETE", _INSTANCE, "instance", instances.delete_instance),
-    _api("PATCH", f"{_INSTANCE}/status", "status", instances.change_status),
-    _api("POST", f"{_INSTANCE}/events/{{type}}", "event", instances.send_event),
-    _api("GET", f"{_INSTANCE}/step", "step", looking.get_step),
+    _api("PATCH", f"{_INSTANCE}/status", "status", instances.change_status, body=_STEER),
+    _api("POST", f"{_INSTANCE}/events/{{type}}", "event", instances.send_event, ("event_id",), body=object),
+    _api("GET", f"{_INSTANCE}/step", "step", looking.get_step, ("name", "count", "type", "attempt")),
+    _api("GET", f"{_INSTANCE}/why", "why", looking.get_reasons),
     _api("GET", f"{_INSTANCE}/timeline", "timeline", looking.get_timeline),
-    _api("GET", f"{_INSTANCE}/journal", "journal", looking.get_journal),
+    _api("GET", f"{_INSTANCE}/journal", "journal", looking.get_journal, ("cursor",)),
     _api("GET", "/api/queues", "queues", processes.list_queues),
     _api("GET", "/api/workers", "workers", processes.list_workers),
     _api("GET", "/api/schedules", "schedules", processes.list_schedules),
     _api("GET", "/api/doctor", "doctor", processes.examine),
+    _api("GET", "/api/metrics", "metrics", processes.metrics),
     _api("GET", "/api/health", "health", processes.health, is_open=True),
-    Route("POST", "/api/bulk", "bulk", bulk.start, face="json"),
+    Route("POST", "/api/bulk", "bulk", bulk.start, face="json", body=_ORDER),
     Route("GET", "/api/bulk", "bulk", bulk.jobs, face="json"),
     Route("GET", "/api/bulk/{job}", "job", bulk.job, face="json"),
     Route("DELETE", "/api/bulk/{job}", "job", bulk.stop, face="json"),

@@ -56,10 +56,11 @@ def create_instance(context: Context) -> JsonAnswer:
     """
     given = parameters.body(context, _ENTRY)
     name, key = context.workflow.name, context.request.headers.get("idempotency-key")
-    id, command = given.get("instance_id"), None
-    if key is not None:
-        command = hashlib.sha256(key.encode()).hexdigest()[:32]
-        id = str(uuid.uuid5(_NAMESPACE, f"{context.namespace}/{name}/{key}")) if id is None else id
+    command = None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32]
+    id = given.get("instance_id")
+    if id is None:
+        # Made here, so that the log can say it; of a key the same one again.
+        id = str(uuid.uuid4() if key is None else uuid.uuid5(_NAMESPACE, f"{context.namespace}/{name}/{key}"))
     with context.acting("create", name, id):
         made = context.workflow.create(
             id,

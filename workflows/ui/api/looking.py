@@ -56,6 +56,11 @@ def get_step(context: Context) -> dict[str, Any]:
     )
 
 
+def get_reasons(context: Context) -> list[dict[str, Any]]:
+    """Why it stands where it stands, what blocks most first; each reason with a way out where there is one."""
+    return [reason.as_dict() for reason in context.instance.why()]
+
+
 def get_timeline(context: Context) -> dict[str, Any]:
     """When each step ran, waited for a worker or for its next attempt, and failed."""
     status = context.instance.status()

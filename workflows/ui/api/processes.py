@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from starlette.responses import PlainTextResponse, Response
+
 from workflows.client.history import jsonable
 from workflows.health import namespace, server
 from workflows.health.catalogue import manifest_of
 from workflows.health.queues import QueueState, queue_states
 from workflows.storage.outage import server_errors
+from workflows.telemetry.state import exposition
+from workflows.telemetry.text import CONTENT_TYPE
 from workflows.ui.answers import JsonAnswer
 from workflows.ui.context import Context
 
@@ -59,6 +63,12 @@ def examine(context: Context) -> dict[str, Any]:
         "findings": [{"level": one.level, "message": one.message} for one in findings],
         "namespace": jsonable(dataclasses.asdict(report)),
     }
+
+
+def metrics(context: Context) -> Response:
+    """What stands in Redis as metrics, in the text format of Prometheus; read anew every five seconds at most."""
+    with server_errors(context.store.redis):
+        return PlainTextResponse(exposition(context.store), media_type=CONTENT_TYPE)
 
 
 def health(context: Context) -> JsonAnswer:
