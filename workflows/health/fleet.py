@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from workflows.client.history import iso
 from workflows.health.queues import QueueState
 from workflows.storage.keys import rq_worker
 from workflows.storage.outage import server_errors
@@ -34,6 +35,19 @@ class FleetWorker:
     seen_at: datetime | None
     slots: int | None
     slots_free: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "name": self.name,
+            "queues": list(self.queues),
+            "host": self.host,
+            "pid": self.pid,
+            "born_at": iso(self.born_at),
+            "seen_at": iso(self.seen_at),
+            "slots": self.slots,
+            "slots_free": self.slots_free,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ All raise what the verbs raise, and RequestRefused when their sender may not.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ def create(
     command_id: str | None = None,
 ) -> WorkflowInstance:
     """See ``WorkflowHandle.create``."""
+    if id is None:
+        id = str(uuid.uuid4())  # here, so that the log can say it
     with context.acting("create", workflow, id):
         handle = context.client.workflow(workflow)
         return handle.create(id, params, retention, command_id=command_id, metadata=metadata)

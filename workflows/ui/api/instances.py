@@ -9,6 +9,7 @@ from typing import Any, Final
 from workflows.client.history import iso
 from workflows.client.listing import InstanceSummary
 from workflows.errors import ConfigError
+from workflows.ui import actions
 from workflows.ui.answers import JsonAnswer
 from workflows.ui.api import parameters, values
 from workflows.ui.context import Context
@@ -56,19 +57,19 @@ def create_instance(context: Context) -> JsonAnswer:
     """
     given = parameters.body(context, _ENTRY)
     name, key = context.workflow.name, context.request.headers.get("idempotency-key")
-    command = None if key is None else hashlib.sha256(key.encode()).hexdigest()[:32]
-    id = given.get("instance_id")
-    if id is None:
-        # Made here, so that the log can say it; of a key the same one again.
-        id = str(uuid.uuid4() if key is None else uuid.uuid5(_NAMESPACE, f"{context.namespace}/{name}/{key}"))
-    with context.acting("create", name, id):
-        made = context.workflow.create(
-            id,
-            parameters.params_of(given.get("params")),
-            given.get("instance_retention"),
-            command_id=command,
-            metadata=given.get("metadata"),
-        )
+    id, command = given.get("instance_id"), None
+    if key is not None:
+        command = hashlib.sha256(key.encode()).hexdigest()[:32]
+        id = str(uuid.uuid5(_NAMESPACE, f"{context.namespace}/{name}/{key}")) if id is None else id
+    made = actions.create(
+        context,
+        name,
+        parameters.params_of(given.get("params")),
+        id=id,
+        retention=given.get("instance_retention"),
+        metadata=given.get("metadata"),
+        command_id=command,
+    )
     return JsonAnswer({"id": made.id, "workflow": made.workflow, "status": "queued"}, status=201)
 
 
@@ -122,8 +123,7 @@ def get_instance(context: Context) -> JsonAnswer:
 def delete_instance(context: Context) -> dict[str, Any]:
     """Remove an instance with everything it stored, in whatever status. Its id is free again."""
     instance = context.instance
-    with context.acting("delete", instance.workflow, instance.id):
-        instance.delete()
+    actions.delete(context, instance)
     return {"id": instance.id, "timestamp": context.now.isoformat()}
 
 
@@ -145,13 +145,15 @@ def change_status(context: Context) -> dict[str, Any]:
     if origin is not None and not isinstance(origin, str | dict):
         raise ConfigError("from is the name of a step, or an object with name, count and type")
     instance = context.instance
-    with context.acting(action, instance.workflow, instance.id):
-        if action == "restart":
-            instance.restart(origin)
-        elif action == "terminate":
-            instance.terminate(rollback=given.get("rollback", False))
-        else:
-            getattr(instance, action)()
+    match action:
+        case "restart":
+            actions.restart(context, instance, origin)
+        case "terminate":
+            actions.terminate(context, instance, rollback=given.get("rollback", False))
+        case "pause":
+            actions.pause(context, instance)
+        case _:
+            actions.resume(context, instance)
     status = instance.status()
     return {"status": status.shown_status, "timestamp": context.now.isoformat()}
 
@@ -163,6 +165,6 @@ def send_event(context: Context) -> JsonAnswer:
     kept for a later one (``buffered``).
     """
     instance = context.instance
-    with context.acting("send_event", instance.workflow, instance.id, event_type=context.path["type"]):
-        delivery = instance.send_event(context.path["type"], context.json, id=context.query.get("event_id"))
+    type, id = context.path["type"], context.query.get("event_id")
+    delivery = actions.send_event(context, instance, type, context.json, id=id)
     return JsonAnswer({"delivery": delivery}, status=202)

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from workflows.client.history import jsonable
 from workflows.health import namespace, server
 from workflows.health.catalogue import manifest_of
+from workflows.health.fleet import fleet
 from workflows.health.queues import QueueState, queue_states
 from workflows.storage.outage import server_errors
 from workflows.telemetry.state import exposition
@@ -29,21 +30,16 @@ def list_queues(context: Context) -> list[dict[str, Any]]:
 
 
 def list_workers(context: Context) -> dict[str, Any]:
-    """The orchestrators, and the workers with the queues that they serve."""
+    """The orchestrators, and the workers with the queues that they serve and what they say of themselves."""
     store = context.store
     with server_errors(store.redis):
-        now_ms = namespace.server_ms(store)
-        orchestrators = namespace.orchestrators(store, now_ms)
-        owned = namespace.owned_shards(store, now_ms)
-    workers: dict[str, list[str]] = {}
-    for queue, state in _queues(context).items():
-        for name in state.workers:
-            workers.setdefault(name, []).append(queue)
+        owned = namespace.owned_shards(store, namespace.server_ms(store))
+    found = fleet(store, _queues(context), context.now)
     return {
-        "orchestrators": list(orchestrators),
+        "orchestrators": [one.name for one in found.orchestrators],
         "shards": store.keys.shards,
         "owned_shards": owned,
-        "workers": [{"name": name, "queues": queues} for name, queues in sorted(workers.items())],
+        "workers": [one.as_dict() for one in found.workers],
     }
 
 
