@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-from tests.driving import HandWorker, sleep, step, wait
+from tests.driving import HandWorker, sleep, step, undo, wait
 from tests.ui.conftest import Browse
 from tests.ui.html_checks import Page, checked
 from workflows.client import Client, WorkflowInstance
@@ -100,9 +100,17 @@ def one(id: str, more: str = "") -> str:
 TABS = ("steps", "values", "events", "family", "journal", "raw")
 ALL = [
     *("/", "/schedules", "/workers", "/doctor", "/nothing-here", "/find?id=done", "/find?id=nobody", "/find?id=%00"),
-    *("/workflows/order", "/workflows/catering", "/workflows/catering/new", "/workflows/order/new"),
+    *(
+        "/workflows/nothing",
+        "/workflows/nothing/instances",
+        "/workflows/order",
+        "/workflows/catering",
+        "/workflows/catering/new",
+        "/workflows/order/new",
+    ),
     *("/workflows/order/instances", "/workflows/catering/instances", "/workflows/order/instances?status=queued"),
-    *("/workflows/order/instances?doing=retrying", "/workflows/order/instances?status=nonsense"),
+    *("/workflows/order/instances?doing=retrying", "/workflows/order/instances?doing=values"),
+    "/workflows/order/instances?status=nonsense",
     *("/workflows/order/instances?created_from=yesterday", "/workflows/order/instances?metadata=a"),
     *(one("waiting", f"?tab={tab}") for tab in TABS),
     *(one(id) for id in ("queued", "running", "retrying", "paused", "parked", "failed", "done")),
@@ -198,6 +206,11 @@ def test_a_part_is_given_alone(browser: TestClient, orders: dict[str, WorkflowIn
             part = browser.get(path, headers={"x-fragment": id})
             assert part.status_code == 200, (path, id)
             assert checked(part.text).ids[0] == id
+
+
+def test_a_workflow_that_nobody_has_is_not_found(browser: TestClient, orders: dict[str, WorkflowInstance]) -> None:
+    for more in ("", "/instances", "/new"):
+        assert "Registered: catering, order" in page(browser, f"/workflows/nothing{more}", 404).text
 
 
 def test_an_id_leads_to_its_instance_whatever_its_workflow(
@@ -442,10 +455,53 @@ def test_hostile_text_that_was_posted_comes_back_inert(
         checked(answer.text)
 
 
+def test_a_rollback_is_shown_with_what_it_has_undone(shop: Client, hand: HandWorker, browser: TestClient) -> None:
+    instance = shop.workflow("order").create("undone")
+    inner = instance._instance
+    hand.turn(inner, opened=[step(1, "charge card", handled=True)])
+    hand.settle(inner, 1, "charge card", hand.claim(inner, "a", 1), value=1)
+    post(browser, one("undone"), action="terminate", rollback="true")
+    assert "rolling back" in page(browser, one("undone")).text
+    hand.turn(inner, opened=[undo(2, "charge card")])
+    hand.settle(inner, 2, "charge card", hand.claim(inner, "a", 2), value=None)
+    found = browser.get(one("undone"))
+    assert 'class="bar b-undo"' in found.text
+    assert "charge card rollback" in checked(found.text).text
+
+
 # Size
 
 
-@pytest.mark.parametrize("names", [1, 50, 10_000])
+def test_a_page_costs_the_same_however_many_instances_there_are(
+    shop: Client, browser: TestClient, orders: dict[str, WorkflowInstance]
+) -> None:
+    keys, redis = shop.store.keys, shop.store.redis
+    paths = ("/workflows/order", "/workflows/order/instances?status=queued", one("done"), "/find?id=done")
+
+    def put(numbers: range) -> None:
+        members: dict[str, dict[str, int]] = {}
+        for n in numbers:
+            index = keys.shard_key(keys.instance("order", f"many-{n}").shard, "index")
+            members.setdefault(index, {})[f"queued|order|1{n:012}|many-{n}"] = 0
+        for index, some in members.items():
+            redis.zadd(index, some)
+
+    def calls() -> list[int]:
+        found = []
+        for path in paths:
+            redis.config_resetstat()
+            assert browser.get(path).status_code in (200, 303)
+            stats: Any = redis.info("commandstats")
+            found.append(sum(one["calls"] for one in stats.values()))
+        return found
+
+    put(range(100))
+    before = calls()
+    put(range(100, 50_000))
+    assert calls() == before
+
+
+@pytest.mark.parametrize("names", [1, 10_000])
 def test_the_picture_of_ten_thousand_steps_stays_small(names: int) -> None:
     begin = datetime(2026, 11, 27, tzinfo=UTC)
     error = ErrorInfo("ValueError", "x" * 500)

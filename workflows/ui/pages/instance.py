@@ -125,8 +125,7 @@ def _from_step(form: Mapping[str, str]) -> FromStep | None:
     """The step that a restart is to begin at; None: it is to begin with the first."""
     if "step" not in form:
         return None
-    count = form.get("count", "1")
-    return {"name": form["step"], "type": form.get("type", "do"), "count": int(count) if count.isdecimal() else 1}
+    return {"name": form["step"], "type": form.get("type", "do"), "count": max(1, _number(form.get("count"), 10**9))}
 
 
 def _payload(text: str) -> Any:
@@ -247,8 +246,8 @@ def _journal(
 
 
 def _facts(entry: RawEntry) -> dict[str, str]:
-    """What else an entry says; its values stand with the steps."""
-    left = {*VALUES, "at", "seq", "name", "count"}
+    """What else an entry says; its values and settings stand with the steps."""
+    left = {*VALUES, "at", "seq", "name", "count", "config"}
     return {
         key: value if isinstance(value, str) else json_text(value)
         for key, value in entry.content.items()

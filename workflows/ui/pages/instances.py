@@ -12,6 +12,7 @@ from starlette.responses import Response
 from workflows.client.listing import InstancePage, InstanceSummary
 from workflows.client.selection import Where
 from workflows.errors import InstanceNotFound, WorkflowError
+from workflows.health.catalogue import manifest_of
 from workflows.health.sub_status import LOOKED_AT, WORDS, SubStatus, find, sub_statuses
 from workflows.storage.status import Status
 from workflows.ui.context import Context
@@ -87,7 +88,10 @@ def _moment(name: str, text: str) -> datetime:
 
 
 def instances(context: Context) -> Response:
-    """A page of them. What cannot be looked for is said above the filters."""
+    """A page of them. What cannot be looked for is said above the filters.
+
+    Raises: UnknownWorkflow: nobody has it, and there are no instances of it.
+    """
     asked = Listing.of(context)
     rows: Sequence[tuple[InstanceSummary, SubStatus]] = ()
     cursor, problem = None, None
@@ -97,6 +101,8 @@ def instances(context: Context) -> Response:
         if isinstance(error, InstanceNotFound):
             raise
         problem = str(error)
+    if not rows and problem is None and not asked.is_narrowed:
+        manifest_of(context.client).workflow(context.path["name"])  # a slip of the pen, more often than not
     return context.render(
         "instances.html",
         status=200 if problem is None else 422,
