@@ -144,6 +144,14 @@ def test_the_list_says_what_each_is_doing(browser: TestClient, orders: dict[str,
     assert "ValueError : the van is full" in text
 
 
+def test_programs_are_told_the_same(browser: TestClient, orders: dict[str, WorkflowInstance]) -> None:
+    listed = browser.get("/api/workflows/order/instances?doing=true&per_page=100").json()["result"]
+    doing = {one["id"]: one["doing"] for one in listed}
+    assert (doing["retrying"]["word"], doing["retrying"]["detail"]) == ("retrying", "charge card")
+    assert doing["failed"]["error"]["message"] == "the van is full"
+    assert doing["waiting"]["until"] is not None
+
+
 def test_the_list_is_narrowed_by_what_they_are_doing(browser: TestClient, orders: dict[str, WorkflowInstance]) -> None:
     found = browser.get("/workflows/order/instances?doing=retrying").text
     assert one("retrying") in found

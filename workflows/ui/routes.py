@@ -89,7 +89,7 @@ API: Final = (
         f"{_WORKFLOW}/instances",
         "instances",
         instances.list_instances,
-        ("status", *_WHERE, "direction", "per_page", "cursor"),
+        ("status", *_WHERE, "direction", "per_page", "cursor", "doing"),
     ),
     _api("POST", f"{_WORKFLOW}/instances", "instances", instances.create_instance, body=_ENTRY),
     _api("POST", f"{_WORKFLOW}/instances/batch", "batch", instances.create_batch, body=object),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from workflows.client.history import iso
 from workflows.client.listing import InstanceSummary
 from workflows.errors import ConfigError
+from workflows.health.sub_status import sub_statuses
 from workflows.ui import actions
 from workflows.ui.answers import JsonAnswer
 from workflows.ui.api import parameters, values
@@ -34,8 +35,8 @@ def list_instances(context: Context) -> JsonAnswer:
     """Instances of a workflow, newest first, page by page.
 
     Query: ``status`` (repeatable), ``date_start``, ``date_end``, ``ended_start``, ``ended_end``, ``metadata``
-    (``key=value``, repeatable), ``direction`` (``asc``, ``desc``), ``per_page`` (1 to 100), ``cursor``. Pages have no
-    numbers.
+    (``key=value``, repeatable), ``direction`` (``asc``, ``desc``), ``per_page`` (1 to 100), ``cursor``, ``doing``
+    (``true``: of each what it is doing, until when, and its error). Pages have no numbers.
     """
     parameters.refuse_page(context)
     most = parameters.per_page(context)
@@ -46,7 +47,11 @@ def list_instances(context: Context) -> JsonAnswer:
         oldest_first=parameters.oldest_first(context),
         **parameters.where(context),
     )
-    return JsonAnswer([summary(one) for one in page], {"count": len(page), "per_page": most, "cursor": page.cursor})
+    shown = [summary(one) for one in page]
+    if parameters.flag(context, "doing"):
+        for shape, sub in zip(shown, sub_statuses(context.store, page), strict=True):
+            shape["doing"] = sub.as_dict()
+    return JsonAnswer(shown, {"count": len(page), "per_page": most, "cursor": page.cursor})
 
 
 def create_instance(context: Context) -> JsonAnswer:
