@@ -200,6 +200,21 @@ def test_the_parts_of_an_instance_tell_what_they_are_about(
     assert "a step was not awaited" in page(browser, one("done")).text
 
 
+def test_of_a_long_value_the_rest_is_shown_on_request(shop: Client, hand: HandWorker, browser: TestClient) -> None:
+    instance, long = shop.workflow("order").create("long", {"text": "y" * 6_000 + "end"}), {"text": "z" * 6_000 + "end"}
+    hand.turn(instance._instance, opened=[step(1, "read")])
+    hand.settle(instance._instance, 1, "read", hand.claim(instance._instance, "a", 1), value=long)
+    instance.send_event("early", long)
+    for tab in ("values", "steps", "events"):
+        found = browser.get(one("long", f"?tab={tab}")).text
+        assert "yend" not in found
+        assert "zend" not in found
+        link = re.search(r'href="([^"#]+)[^"]*">Show all', found)
+        assert link is not None
+        whole = browser.get(link[1].replace("&amp;", "&")).text
+        assert "yend" in whole or "zend" in whole
+
+
 def test_a_part_is_given_alone(browser: TestClient, orders: dict[str, WorkflowInstance]) -> None:
     for path, ids in (
         ("/", ("attention", "counts", "queues", "errors")),

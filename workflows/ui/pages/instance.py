@@ -211,15 +211,20 @@ def _events(
 ) -> dict[str, Any]:
     del status
     kept = mailbox(context.store, context.store.keys.instance(one.workflow, one.id))
-    hide = context.hide_values
+    whole, hide = context.query.get("whole"), context.hide_values
     waits = [step for step in steps if step.kind == "wait"]
+
+    def payload(step: StepStatus) -> ShownValue | None:
+        shown = f"wait-{step.seq}"
+        return value_of(lambda: step.output, step.__dict__["value"], hide=hide, whole=whole == shown)
+
     return {
-        "kept": [(event, value_of(event.payload, event.stored, hide=hide, whole=False)) for event in kept.events],
-        "more_kept": kept.more,
-        "waits": [
-            (step, value_of(lambda step=step: step.output, step.__dict__["value"], hide=hide, whole=False))  # type: ignore[misc]
-            for step in waits[-STEPS_PER_PAGE:]
+        "kept": [
+            (event, value_of(event.payload, event.stored, hide=hide, whole=whole == f"kept-{n}"))
+            for n, event in enumerate(kept.events, 1)
         ],
+        "more_kept": kept.more,
+        "waits": [(step, payload(step)) for step in waits[-STEPS_PER_PAGE:]],
         "more_waits": max(0, len(waits) - STEPS_PER_PAGE),
     }
 
