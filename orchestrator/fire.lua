@@ -22,6 +22,7 @@ for _, a in ipairs(A.items) do
         redis.call('HDEL', I.o, r.seq)
         if r.kind == 'wait' then
           record.unlisten(I, r)
+          record.unkey(I, r)
           record.answer(I, 'X', r, {ms = r.ms})
         else
           record.answer(I, 'T', r, {})

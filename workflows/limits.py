@@ -81,6 +81,9 @@ PRODUCERS: Final = 100  # with a stream of their own; each is looked at once a s
 WORKFLOW_NAME_CHARACTERS: Final = 64  # (model)
 INSTANCE_ID_CHARACTERS: Final = 100  # (model)
 EVENT_TYPE_CHARACTERS: Final = 100  # (model)
+EVENT_KEY_CHARACTERS: Final = (
+    500  # of what events are sent to everybody by; beyond about a hundred a digest stands for it
+)
 EVENT_TYPES: Final = 20  # that one wait can be for: each is a line in the queues of its instance
 STEP_NAME_CHARACTERS: Final = 256  # (model)
 NAMESPACE_CHARACTERS: Final = 64  # of an app's name, which begins every key

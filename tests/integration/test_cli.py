@@ -306,6 +306,22 @@ def test_an_event_may_start_its_instance(run: Run, client: Client, verb: tuple[s
     assert client.workflow("order").get("a1").status().params == {"n": 1}
 
 
+def test_an_event_may_be_published_to_a_key(run: Run, client: Client) -> None:
+    hand = HandWorker(client.store)
+    for id in ("a1", "a2"):
+        hand.turn(client.workflow("order").create(id)._instance, opened=[wait(1, "first", "approved|approved=k")])
+    assert run("publish", "--key", "other", "approved").output == "delivered to 0\n"
+    told = json.loads(run("publish", "--key", "k", "--workflow", "order", "approved", "7", "--json").output)
+    assert sorted(one["id"] for one in told["delivered"]) == ["a1", "a2"]
+    for wrong in (
+        ("--key", "k"),
+        ("--key", "k", "approved", "--create-with", "{}"),
+        ("a", "b"),
+        ("a", "--workflow", "b"),
+    ):
+        assert run("publish", *wrong, code=2).stderr
+
+
 def test_an_event_has_a_type(run: Run, client: Client) -> None:
     client.workflow("order").create("a1")
     assert run("instances", "send-event", "order", "a1", "--type", "approved").output == "buffered\n"

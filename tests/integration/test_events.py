@@ -17,6 +17,7 @@ from workflows import (
     App,
     AsyncClient,
     BadEvent,
+    BadName,
     Client,
     EventError,
     EventTimeout,
@@ -25,6 +26,7 @@ from workflows import (
     PayloadNotSerializable,
     WorkflowEntrypoint,
     WorkflowInstance,
+    limits,
 )
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
@@ -87,6 +89,14 @@ class Basket(WorkflowEntrypoint[Any]):
             if came.type == "paid":
                 return things
             things.append([came.type, came.payload])
+
+
+@on_both
+class Watcher(WorkflowEntrypoint[Any]):
+    """One of many who wait for news of one order."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        return (await step.wait_for_event("shipped", type="shipped", key=event.payload["order"])).payload
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +261,74 @@ def test_params_of_an_instance_that_an_event_would_start_are_checked_before_anyt
         client.workflow("basket-warm").send_event("b-4", "added", create_with={"no": object()})
     with pytest.raises(InstanceNotFound):
         client.workflow("basket-warm").get("b-4")
+
+
+# Keys
+
+
+def test_an_event_for_a_key_reaches_everybody_who_waits_for_it(client: Client) -> None:
+    """In both shards and of both workflows, each once; who waits for another key goes on waiting."""
+    waiting = [
+        client.workflow(f"watcher-{queue}").create(id=f"{queue}-{n}", params={"order": f"o-{n % 2}"})
+        for queue in QUEUES
+        for n in range(6)
+    ]
+    for one in waiting:
+        until_open(one, "shipped")
+    ours = [one for one in waiting if one.id.endswith(("0", "2", "4"))]
+    assert {one._instance.shard for one in ours} == {0, 1}
+    for _ in range(2):  # a sender that has not heard the answer
+        reached = client.send_event("shipped", {"by": "sea"}, key="o-0", id="news")
+        assert {(one.workflow, one.id) for one in reached} <= {(one.workflow, one.id) for one in ours}
+    assert [one.result("10 seconds") for one in ours] == [{"by": "sea"}] * 6
+    others = [one for one in waiting if one not in ours]
+    assert {one.status().status for one in others} == {"waiting"}
+    some = client.send_event("shipped", error="lost at sea", key="o-1", workflow="watcher-warm")
+    assert {one.workflow for one in some} == {"watcher-warm"}
+    assert len(some) == 3
+    assert len(client.send_event("shipped", 1, key="o-1")) == 3
+    assert client.send_event("shipped", 1, key="o-1") == []
+    for one in others:
+        if one.workflow == "watcher-cold":
+            assert one.result("10 seconds") == 1
+            continue
+        with pytest.raises(EventError, match="lost at sea"):
+            one.result("10 seconds")
+    for shard in range(2):
+        assert not client.store.redis.exists(client.store.keys.keyed(shard))
+
+
+def test_more_than_a_call_takes_up_are_all_reached(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SCRIPT_ELEMENTS", 2)
+    waiting = [client.workflow("watcher-warm").create(id=f"many-{n}", params={"order": 7}) for n in range(9)]
+    for one in waiting:
+        until_open(one, "shipped")
+    assert len(client.send_event("shipped", 1, key=7)) == 9
+    assert [one.result("10 seconds") for one in waiting] == [1] * 9
+
+
+async def _tell(url: str) -> int:
+    async with AsyncClient(app, url) as client:
+        return len(await client.send_event("shipped", 1, key="ä|b", workflow="watcher-warm"))
+
+
+def test_a_key_may_be_any_text_and_an_async_client_sends_to_it_too(client: Client, redis_server: EmbeddedRedis) -> None:
+    watcher = client.workflow("watcher-warm").create(params={"order": "ä|b"})
+    until_open(watcher, "shipped")
+    assert asyncio.run(_tell(redis_server.url)) == 1
+    assert watcher.result("10 seconds") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"key": ""}, BadName), ({"key": 1.5}, BadName), ({"key": "k", "id": ""}, BadName), ({"key": "k" * 501}, BadName)],
+)
+def test_what_can_be_no_key_is_refused(client: Client, options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        client.send_event("shipped", 1, **options)
+
+
+def test_a_payload_for_a_key_is_held_to_the_models_of_those_who_may_get_it(client: Client) -> None:
+    with pytest.raises(BadEvent):
+        client.send_event("packed", {"boxes": 1}, key="k")
+    assert client.send_event("packed", {"boxes": 1}, key="k", workflow="watcher-warm") == []

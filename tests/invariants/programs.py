@@ -23,6 +23,10 @@ FLAKY = "flaky"
 """A step of this name may fail."""
 
 EVENT_TYPES = ("e", "f")
+KEY = "k"
+KEYED = "e=k"
+"""What those listen to who wait for events that are sent to the key."""
+EVENT_NAMES = (*EVENT_TYPES, KEYED)
 
 
 def fault_of(event: str) -> dict[str, str] | None:
@@ -39,12 +43,18 @@ def seen(event: Any) -> Any:
     return event.payload["event"]
 
 
-async def wait(step: WorkflowStep, name: str, timeout: str = "60 s", type: str | Sequence[str] = EVENT_TYPES[0]) -> Any:
+async def wait(
+    step: WorkflowStep,
+    name: str,
+    timeout: str = "60 s",
+    type: str | Sequence[str] = EVENT_TYPES[0],
+    key: str | None = None,
+) -> Any:
     try:
         if not isinstance(type, str):
             received = await step.wait_for_any(name, type, timeout)
             return f"{received.type} {seen(received)}"
-        return seen(await step.wait_for_event(name, type=type, timeout=timeout))
+        return seen(await step.wait_for_event(name, type=type, timeout=timeout, key=key))
     except EventTimeout:
         return "late"
     except EventError as error:
@@ -193,6 +203,18 @@ class AnyOf(WorkflowEntrypoint[Any]):
         rest = await asyncio.gather(wait(step, "w3", "20 s", EVENT_TYPES), wait(step, "w4", "20 s", EVENT_TYPES[1]))
         c = await step.do("C", work, one, str(two), *rest)
         return c["x"]
+
+
+@app.workflow(name="keyed")
+class KeyedWaits(WorkflowEntrypoint[Any]):
+    """Waits for a key: alone, as the loser of a race, and beside a wait for the same type without one."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        one = await wait(step, "w1", key=KEY)
+        two = await step.race(step.do("A", work, one), wait(step, "w2", key=KEY))
+        rest = await asyncio.gather(wait(step, "w3", "20 s", key=KEY), wait(step, "w4", "20 s"))
+        b = await step.do("B", work, str(two), *rest)
+        return b["x"]
 
 
 SHORT = False
@@ -376,6 +398,7 @@ NAMES = (
     "detached",
     "types",
     "any",
+    "keyed",
     "shortened",
     "retry",
     "impatient",
@@ -388,16 +411,7 @@ NAMES = (
 )
 
 WAITING = (
-    "waits",
-    "race-wait",
-    "race-wait",
-    "rivals",
-    "detached",
-    "detached",
-    "types",
-    "types",
-    "any",
-    "any",
-    "random",
+    *("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types"),
+    *("any", "any", "keyed", "keyed", "random"),
 )
 """Those that events can go wrong in."""

@@ -9,11 +9,13 @@ import pytest
 import redis as redis_py
 
 from orchestrator import sweep
-from tests.scripts.world import STOPPED, World, do
+from tests.scripts.world import STOPPED, World, do, load
+from workflows import limits
 from workflows.storage.intake import CreateItem, event_call, new_event
 from workflows.storage.journal import EventReceived, decode
+from workflows.storage.keys import Unfinished
 from workflows.storage.records import Asked, Decision, GivenUp
-from workflows.storage.store import unpackb
+from workflows.storage.store import call_on, unpackb
 from workflows.values import codec
 
 HOUR = 3_600_000
@@ -156,3 +158,98 @@ def test_an_instance_that_has_ended_is_not_created_anew_by_an_event(world: World
 def test_an_instance_that_cannot_be_read_is_not_created_over(world: World) -> None:
     world.client.hset(world.keys.header(world.a), "st", "nonsense")
     assert start(world, id="a") == "unreadable"
+
+
+# Keys
+
+
+def lines(world: World) -> list[str]:
+    """Of open waits for a key, as their shard has them."""
+    return [line.decode() for line in world.client.zrange(world.keys.keyed(0), 0, -1)]
+
+
+def send_to_key(world: World, event: str = "ev1", line: str = "e=k|job|a|g-a|1") -> str:
+    item = replace(new_event("e", event, id=event), key="k", line=line)
+    answer: bytes = world.store.call(event_call(world.keys, world.a, item))[0]
+    return answer.decode()
+
+
+def test_a_wait_for_a_key_is_found_by_it_and_takes_what_is_sent_to_either(world: World) -> None:
+    world.open(wait(1, "e|e=k"), wait(2, "e|e=k"), wait(3, "e"))
+    assert lines(world) == ["e=k|job|a|g-a|1", "e=k|job|a|g-a|2"]
+    assert send_to_key(world) == "delivered"
+    assert world.send("ev2") == "delivered"
+    assert received(world) == [("w1", "ev1"), ("w2", "ev2")]
+    assert lines(world) == []
+    assert send_to_key(world) == "delivered"  # as the first time
+    assert send_to_key(world, "ev3") == "gone"
+    assert world.mailbox() == {b"n"}
+
+
+def test_an_event_for_a_key_that_nobody_waits_for_leaves_nothing(world: World) -> None:
+    world.open(wait(1, "e"))
+    with world.unchanged():
+        assert send_to_key(world) == "gone"
+
+
+def test_a_line_of_a_wait_that_is_not_there_goes_with_the_first_event_for_its_key(world: World) -> None:
+    """A key removed by hand, say."""
+    world.client.zadd(world.keys.keyed(0), {"e=k|job|a|g-old|1": 0})
+    assert send_to_key(world, line="e=k|job|a|g-old|1") == "gone"
+    assert lines(world) == []
+
+
+@pytest.mark.parametrize("how", ["times out", "is given up", "ends", "is rolled back", "restarts", "is deleted"])
+def test_no_key_outlives_its_wait(world: World, how: str) -> None:
+    """I8."""
+    world.open(wait(1, "e|e=k"), do(2))
+    match how:
+        case "times out":
+            world.clock.ms += HOUR
+            assert world.fire("w|job|a|g-a|1") == 1
+        case "is given up":
+            world.settle(2, world.held("a", 2))
+            assert world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")])) == 1
+        case "restarts":
+            world.control("restart", cid="c", gen="g-b")
+        case "is deleted":
+            world.control("delete", x=STOPPED)
+        case _:
+            rollback = {"rb": 1} if how == "is rolled back" else {}
+            world.control("terminate", cid="c", x=STOPPED, cut=STOPPED, **rollback)
+    assert lines(world) == []
+
+
+def test_more_waits_for_keys_than_a_call_takes_back_lose_them_one_slice_after_the_other(world: World) -> None:
+    many = limits.SCRIPT_ELEMENTS + 5
+    world.open(*[wait(seq, f"e|e=k{seq}") for seq in range(1, many + 1)])
+    assert len(lines(world)) == many
+    world.control("delete", x=STOPPED)
+    assert len(lines(world)) == many
+    (member,) = [one.decode() for one in world.client.zrange(world.key("unfinished"), 0, -1)]
+    one = Unfinished.parse(member)
+    while world.client.exists(remains := world.keys.remains(world.a, one.token)):
+        call = call_on(world.keys, load("clean"), 0, [], {"m": member, "wf": "job", "id": "a", "g": "g-a"})
+        world.store.call(replace(call, keys=[*call.keys, remains]))
+    assert lines(world) == []
+
+
+def test_a_key_is_found_while_time_stands_still(world: World) -> None:
+    world.open(wait(1, "e|e=k"))
+    world.control("pause")
+    assert lines(world) == ["e=k|job|a|g-a|1"]
+    assert send_to_key(world) == "delivered"
+    assert world.header("st") == "paused"
+
+
+def test_a_sweep_brings_back_a_key_that_was_lost(world: World) -> None:
+    world.open(wait(1, "e|e=k"))
+    world.client.delete(world.keys.keyed(0))
+    assert sum(sweep.pages(world.store, 0, {})) == 1
+    assert lines(world) == ["e=k|job|a|g-a|1"]
+
+
+def test_who_waits_for_no_key_costs_no_line(world: World) -> None:
+    world.open(wait(1, "e"), wait(2, "a|z"))
+    assert world.send("ev1") == "delivered"
+    assert not world.client.exists(world.keys.keyed(0))

@@ -182,6 +182,7 @@ def produce() -> None:
         assert_type(order.id, str)
         assert_type(order.send_event("packed", {"by": "Bo"}), str)
         assert_type(order.send_event("packed", error="no box left"), str)
+        assert_type(client.send_event("packed", {"by": "Bo"}, key="o-1", workflow="order"), list[InstanceRef])
         assert_type(client.workflow("order").send_event("o-1", "packed", {"by": "Bo"}, create_with={"total": 1}), str)
         assert_type(order.send_event("packed", error={"message": "no box left", "name": "Empty"}), str)
         assert_type(order.result(timeout="30 seconds"), Any)

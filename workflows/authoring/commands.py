@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from workflows.authoring.retries import StepConfig
+from workflows.values.listening import keyed
 
 
 @dataclass(slots=True)
@@ -60,14 +61,20 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for one event of one of ``types``, for at most ``timeout_ms``."""
+    """Wait for one event of one of ``types``, for at most ``timeout_ms``; also of those sent to ``key``, if any."""
 
     seq: int
     name: str
     count: int
     types: tuple[str, ...]
     timeout_ms: int
+    key: str | None = None
     kind: ClassVar[str] = "wait"
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """What it listens to, see ``listening.py``."""
+        return self.types if self.key is None else (*self.types, *[keyed(type, self.key) for type in self.types])
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQue
 from workflows.sandbox.loop import ReplayTask
 from workflows.values import codec, names
 from workflows.values.durations import Duration, parse_ms
+from workflows.values.listening import check_key
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -308,6 +309,7 @@ class WorkflowStep:
         *,
         type: str | None = None,
         event: str | None = None,
+        key: str | int | None = None,
     ) -> StepFuture[ReceivedEvent]:
         """Wait for an event sent to this instance: ``reply = await step.wait_for_event("approval", type="approved")``.
 
@@ -317,6 +319,8 @@ class WorkflowStep:
             options: Cloudflare's form, ``{"type": …, "timeout": …}``, or just the type.
             timeout: 1 second to 365 days, default 24 hours; a bare number is milliseconds.
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
+            key: what several instances may wait for, ``order_id`` say: an event of this type that is sent to the key
+                while they wait reaches all of them. One that is sent to this instance satisfies the wait as well.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
         Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
         """
@@ -340,10 +344,10 @@ class WorkflowStep:
             raise BadStepConfig(f'wait_for_event "{name}" is given different types: {shown}. Give one, as type=.')
         if not types:
             raise BadStepConfig(f'wait_for_event "{name}" needs the type of event to wait for: type="approved".')
-        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout)
+        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout, key)
 
     def wait_for_any(
-        self, name: str, types: Iterable[str], timeout: Duration | None = None
+        self, name: str, types: Iterable[str], timeout: Duration | None = None, *, key: str | int | None = None
     ) -> StepFuture[ReceivedEvent]:
         """Wait for one event of any of several types: that which was accepted first, also of those that came earlier.
 
@@ -352,7 +356,7 @@ class WorkflowStep:
 
         Args:
             types: 1 to 20, each once.
-            timeout: as for ``wait_for_event``.
+            timeout, key: as for ``wait_for_event``.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no types, too many, or one twice).
         Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
         """
@@ -365,17 +369,18 @@ class WorkflowStep:
             raise BadStepConfig(
                 f'wait_for_any "{name}" takes 1 to {limits.EVENT_TYPES} types, each once, not {list(checked)}.'
             )
-        return self._wait("wait_for_any", name, checked, timeout)
+        return self._wait("wait_for_any", name, checked, timeout, key)
 
     def _wait(
-        self, verb: str, name: str, types: tuple[str, ...], timeout: Duration | None
+        self, verb: str, name: str, types: tuple[str, ...], timeout: Duration | None, key: str | int | None
     ) -> StepFuture[ReceivedEvent]:
+        checked = None if key is None else check_key(key)
         timeout_ms = limits.EVENT_TIMEOUT_MS
         if timeout is not None:
             minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
             timeout_ms = parse_ms(timeout, what=f'the timeout of {verb} "{name}"', minimum_ms=minimum_ms)
         seq, count = self._replay.reserve("wait", name)
-        return self._replay.ask(Wait(seq, name, count, types, timeout_ms), None)
+        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked), None)
 
     # Other instances
 

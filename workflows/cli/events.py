@@ -66,19 +66,17 @@ def send_event(
 
 
 @click.command(cls=Verb)
-@click.argument("name")
-@click.argument("id")
-@click.argument("type")
-@click.argument("payload", required=False)
+@click.argument("about", nargs=-1, required=True, metavar="NAME ID TYPE [PAYLOAD]")
+@click.option("--key", help="Instead of NAME ID: to everybody who waits for TYPE with this key.")
+@click.option("--workflow", help="With --key: to instances of this workflow alone.")
 @event_options
 @json_option
 @pass_settings
 def publish(
     settings: CommandSettings,
-    name: str,
-    id: str,
-    type: str,
-    payload: str | None,
+    about: tuple[str, ...],
+    key: str | None,
+    workflow: str | None,
     event_id: str | None,
     error: str | None,
     error_name: str | None,
@@ -86,8 +84,20 @@ def publish(
     as_json: bool,
 ) -> None:
     """Send an event durably. PAYLOAD is JSON. Says delivered, buffered, started or no such instance (exit code 1)."""
-    value = json_argument(payload, "PAYLOAD")
+    if workflow is not None and key is None:
+        raise click.UsageError("--workflow says whose instances are meant with --key, and there is none.")
+    place, rest = about[: 0 if key is not None else 2], about[0 if key is not None else 2 :]
+    if len(rest) not in (1, 2) or (key is not None and create_with is not None):
+        raise click.UsageError("give NAME ID TYPE [PAYLOAD], or --key KEY TYPE [PAYLOAD] without --create-with.")
+    type, value = rest[0], json_argument(rest[1] if len(rest) == 2 else None, "PAYLOAD")
     rejection = rejection_of(error, error_name)
+    if key is not None:
+        with closing(settings.client()) as client:
+            reached = client.send_event(type, value, key=key, workflow=workflow, id=event_id, error=rejection)
+        found = [{"workflow": one.workflow, "id": one.id} for one in reached]
+        reply(as_json, {"key": key, "type": type, "delivered": found}, f"delivered to {len(found)}")
+        return
+    name, id = place
     params = json_argument(create_with, "--create-with")
     names.check_event_type(type)
     with closing(settings.client()) as client:

@@ -19,7 +19,7 @@ import redis
 import redis.asyncio
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, explaining, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, keyed, listing, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
@@ -95,6 +95,22 @@ class AsyncClient:
     def workflow(self, workflow: str | type) -> AsyncWorkflowHandle:
         """One workflow, by its name or, with an app, by its class; see ``Client.workflow``."""
         return AsyncWorkflowHandle(self, requests.workflow_name(self.app, self.namespace, workflow))
+
+    async def send_event(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        key: str | int,
+        workflow: str | type | None = None,
+        id: str | None = None,
+        error: Rejection | None = None,
+    ) -> list[InstanceRef]:
+        """Send an event to everybody who waits for its type with a key; see ``Client.send_event``."""
+        name = None if workflow is None else requests.workflow_name(self.app, self.namespace, workflow)
+        store = await self.store()
+        plan = keyed.send_to_key(store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
+        return await carry_out(store, plan)
 
     async def workflows(self) -> list[str]:
         """The names of the known workflows."""

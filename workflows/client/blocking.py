@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 import redis
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, explaining, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, keyed, listing, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
@@ -115,6 +115,34 @@ class Client:
             return self.app.definition(name)
         with server_errors(self._connection):
             return load_manifest(self.store).workflow(name)
+
+    def send_event(
+        self,
+        type: str,
+        payload: Any = None,
+        *,
+        key: str | int,
+        workflow: str | type | None = None,
+        id: str | None = None,
+        error: Rejection | None = None,
+    ) -> list[InstanceRef]:
+        """Send an event to everybody who waits for its type with a key at this moment: ``key="order-7"``.
+
+        It is not kept for those who begin to wait later. An instance gets it once, at the wait with the key that it
+        asked for first.
+
+        Args:
+            type, payload, error: as for ``WorkflowInstance.send_event``.
+            key: that of ``step.wait_for_event``.
+            workflow: whose instances are meant, by name or class; None: of all workflows of the namespace.
+            id: a call that is made again with the same one reaches those it had not come to, and nobody twice.
+        Returns: those that got it, in no order.
+        Raises:
+            BadName, BadEvent, PayloadError: nothing has been sent.
+        """
+        name = None if workflow is None else requests.workflow_name(self.app, self.namespace, workflow)
+        plan = keyed.send_to_key(self.store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
+        return carry_out(self.store, plan)
 
     def workflows(self) -> list[str]:
         """The names of the known workflows."""

@@ -74,7 +74,7 @@ def of_record(record: Open, stood_ms: int) -> Iterator[Fact]:
             length = max(0, record.due - record.asked) if record.absolute else record.ms
             yield fact("sleep_started", 0, record.asked, duration_ms=length)
         case OpenWait():
-            yield fact("wait_started", 0, record.asked, event_type=record.type)
+            yield fact("wait_started", 0, record.asked, event_type=record.event_type)
         case OpenChild():
             yield fact("step_started", 0, record.asked, child=InstanceRef(record.workflow, record.id))
 

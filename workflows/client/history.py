@@ -341,7 +341,7 @@ def _open(record: Open, stood_ms: int | None) -> StepStatus:
             return dataclasses.replace(step, status="sleeping", due_at=moment(due))
         case OpenWait():
             due_at = moment(_server_time(record.due, stood_ms))
-            return dataclasses.replace(step, due_at=due_at, event_type=record.type)
+            return dataclasses.replace(step, due_at=due_at, event_type=record.event_type)
         case OpenChild():
             return dataclasses.replace(step, child=InstanceRef(record.workflow, record.id))
 

@@ -21,6 +21,7 @@ from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
 from workflows.values import codec, names, rejection
 from workflows.values.concurrency import Concurrency
+from workflows.values.listening import keyed
 from workflows.values.metadata import metadata_of
 from workflows.values.rejection import Rejection
 
@@ -137,6 +138,8 @@ class EventItem:
         payload: a codec blob.
         error: a failure blob, with which the wait raises; None: it returns.
         new: what the instance is created as if it is not there; None: then the event is refused.
+        key, line: sent to a key, because this line of the shard says that it is waited for; where that is so no more
+            the event is refused.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -147,6 +150,8 @@ class EventItem:
     payload: bytes
     error: bytes | None = None
     new: CreateItem | None = None
+    key: str | None = None
+    line: str = ""
 
     def __post_init__(self) -> None:
         names.check_event_type(self.type)
@@ -156,11 +161,14 @@ class EventItem:
 
     def wire(self) -> dict[str, Any]:
         """As ``send_event.lua`` reads it, without its place."""
-        wire: dict[str, Any] = {"ev": self.id, "ty": self.type, "p": self.payload}
+        name = self.type if self.key is None else keyed(self.type, self.key)
+        wire: dict[str, Any] = {"ev": self.id, "ty": name, "p": self.payload}
         if self.error is not None:
             wire["x"] = self.error
         if self.new is not None:
             wire["new"] = self.new.wire()
+        if self.line:
+            wire["at"] = self.line
         return wire
 
 
@@ -272,6 +280,18 @@ def created(call: Call, answers: Sequence[bytes]) -> list[tuple[str, str]]:
         return []
     asked: Sequence[Mapping[str, Any]] = call.arguments["items"]
     return [(one["wf"], one["id"]) for one, answer in zip(asked, answers, strict=True) if answer == b"created"]
+
+
+def event_batch_call(keys: Keyspace, instances: Sequence[Instance], items: Sequence[EventItem]) -> Call:
+    """A call of ``send_event.lua`` for several, with a word for each.
+
+    Args:
+        instances: those of the items, in the same order, all of one shard.
+    """
+    distinct, places = numbered(instances)
+    wires = [item.wire() | {"i": place} for item, place in zip(items, places, strict=True)]
+    arguments = {"items": wires, "max": limits.MAILBOX_EVENTS}
+    return call_on(keys, _SEND_EVENT, distinct[0].shard, distinct, arguments)
 
 
 def event_call(keys: Keyspace, instance: Instance, item: EventItem, *, owner: str | None = None) -> Call:

@@ -23,6 +23,7 @@ import msgpack
 
 from workflows.errors import CorruptPayload
 from workflows.values.codec import unpack_plain
+from workflows.values.listening import type_of
 
 FORMAT = b"\x01"
 EVENT = b"E"
@@ -280,7 +281,7 @@ def decode(blob: bytes) -> Entry:
             case b"E":
                 return EventReceived(
                     *key,
-                    type=body[b"ty"].decode(),
+                    type=type_of(body[b"ty"].decode()),
                     payload=body[b"p"],
                     error=body.get(b"x"),
                     sent_at_ms=int(body[b"et"]),

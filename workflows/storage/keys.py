@@ -26,6 +26,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:unfinished            zset    last slice ms -> instance, or what remains of a life   nothing is left over
     T:slots                 zset    instances that have a slot, read by prefix            freed
     T:slotq                 zset    those that wait for one, in order                     granted, freed
+    T:keyed                 zset    open waits for a key, read by prefix                  answered, fired, ended
     {ns/meta}               hash    number of shards, format                              permanent
     {ns/manifest}           hash    app name -> manifest JSON                             permanent
     {ns/manifest}:versions  hash    app|hash of a manifest -> when first and last seen    permanent, old ones pruned
@@ -127,6 +128,10 @@ class Keyspace:
     def slots(self, shard: int) -> list[str]:
         """Who has a slot, and who waits for one, of what is counted in a shard: behind its keys in scripts."""
         return [f"{{{self.namespace}/{shard:02d}}}:{name}" for name in ("slots", "slotq")]
+
+    def keyed(self, shard: int) -> str:
+        """Where open waits for a key are found (``record.lua`` builds the same name)."""
+        return f"{{{self.namespace}/{shard:02d}}}:keyed"
 
     def headers_of(self, shard: int) -> str:
         """A pattern for the header keys of a shard. Names have no character that means something in a pattern."""
@@ -259,6 +264,7 @@ _WORD = re.compile(_NAME)
 _RELAYED = re.compile(rf"([cosg])\|{_WHO}")
 _TIMER = re.compile(rf"([sbw])\|{_WHO}")
 _KEY = r"-|=[A-Za-z0-9_.~-]{0,100}"
+_KEYED = re.compile(rf"({_NAME}=[A-Za-z0-9_.~-]{{0,100}})\|{_WHO}")
 _HOLDER = re.compile(rf"({_NAME})\|({_KEY})\|({_NAME})\|({_NAME})\|({_NUMBER})")
 
 
@@ -410,6 +416,31 @@ class Tagged(NamedTuple):
 def index_line(member: bytes) -> Listed | Tagged:
     """A line of either kind. Raises ValueError when the text is none."""
     return Tagged.parse(member) if member.startswith(TAGS) else Listed.parse(member)
+
+
+class Keyed(NamedTuple):
+    """An open wait for events that are sent to a key.
+
+    Attributes:
+        name: what it listens to (``listening.py``).
+    """
+
+    name: str
+    workflow: str
+    id: str
+    generation: str
+    seq: int
+
+    @property
+    def text(self) -> str:
+        """As the shard has it."""
+        return "|".join(map(str, self))
+
+    @classmethod
+    def parse(cls, member: str | bytes) -> Keyed:
+        """Raises ValueError when the text is not one."""
+        name, workflow, id, generation, seq = _parts(_KEYED, member, "a wait for a key")
+        return cls(name, workflow, id, generation, int(seq))
 
 
 class Retiring(NamedTuple):

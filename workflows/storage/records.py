@@ -16,6 +16,7 @@ import msgpack
 from workflows.errors import CorruptPayload
 from workflows.storage.keys import checked_name
 from workflows.values.codec import unpack_plain
+from workflows.values.listening import type_of
 
 HEADER: Mapping[str, str] = {
     "st": "status",
@@ -244,11 +245,16 @@ class OpenWait(_Open):
     due: int = 0
     ms: int = 0
     type: str = ""
-    """Several have bars between them."""
+    """What it listens to (``listening.py``), with bars between."""
 
     @property
-    def types(self) -> list[str]:
+    def listens(self) -> list[str]:
         return self.type.split("|")
+
+    @property
+    def event_type(self) -> str:
+        """The types among that, with bars between."""
+        return "|".join(dict.fromkeys(map(type_of, self.listens)))
 
 
 @dataclass(slots=True)

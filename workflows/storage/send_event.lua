@@ -2,9 +2,10 @@
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of these (EventItem in intake.py); max: events kept per mailbox; [owner]: only act while this owner
 --        holds the shard for at least a second (the pub/sub bridge)
---   ITEM     {i, ev, ty, p, [x], [new]}   which instance of KEYS, event id, type, payload blob, failure blob, and as which
---            item of create.lua it is created if it is not there: with the event or not at all
--- Reply  list of 'delivered' | 'buffered' | 'started' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
+--   ITEM     {i, ev, ty, p, [x], [new], [at]}   which instance of KEYS, event id, name that waits listen to (listening.py),
+--            payload blob, failure blob; as which item of create.lua the instance is created if it is not there: with
+--            the event or not at all; the line of a wait for the key that this is sent to: unless one is open, refused
+-- Reply  list of 'delivered' | 'buffered' | 'started' | 'gone' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then
   local o = redis.call('HMGET', shard.owner, 'token', 'since')
@@ -27,7 +28,10 @@ for at, a in ipairs(A.items) do
     if not r and queue.straighten(I) then r = mailbox.waiting_for(I, a.ty) end
     -- Others that came before it may not have been looked at yet.
     local is_next = r and not I.rest.at and not I.rest.mail
-    if not is_next and redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
+    if a.at and not r then
+      redis.call('ZREM', record.keyed(), a.at)
+      answers[at] = 'gone'
+    elseif not is_next and redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
       answers[at] = 'full'
     else
       local number = redis.call('HINCRBY', I.m, 'n', 1)

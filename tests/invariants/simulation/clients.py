@@ -11,14 +11,14 @@ import redis as redis_py
 
 import workflows.client
 from tests.invariants import programs
-from tests.invariants.programs import EVENT_TYPES, fault_of
+from tests.invariants.programs import EVENT_TYPES, KEY, fault_of
 from tests.invariants.simulation import reading, undone
 from tests.invariants.simulation.seen import Answer, events_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
-from workflows.storage.intake import CreateItem, create_call, event_call, new_event, new_slot
+from workflows.storage.intake import CreateItem, create_call, event_batch_call, event_call, new_event, new_slot
 from workflows.storage.journal import Withdrawn
-from workflows.storage.keys import Instance
+from workflows.storage.keys import Instance, Keyed
 from workflows.storage.records import OpenUndo
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
@@ -73,17 +73,45 @@ def event(world: World, instance: Instance) -> str:
     call = event_call(world.keys, instance, new_event(kind, {"event": ev}, id=ev, error=fault_of(ev)))
 
     def answered(answer: Any) -> None:
-        if world.is_spoilt(instance.workflow, instance.id):
-            return
-        demand(answer[0] in (b"delivered", b"buffered", b"ended", b"unknown"), f"send_event said {answer}")
-        seen = reading.look_one(world, instance)
-        if answer[0] in (b"delivered", b"buffered") and seen is not None and not seen.ended:
-            known = world.answered[instance.workflow, instance.id, seen.generation]
-            # An event of a former life is remembered too, and gone with that life.
-            if any(entry in events_of(seen) for entry in [ev]):
-                known.append(ev)
+        if not world.is_spoilt(instance.workflow, instance.id):
+            note_event(world, instance, ev, answer[0])
 
     return f"{ev} ({kind}) to {instance.id} {send(world, 'event', call, answered)}"
+
+
+def event_to_key(world: World) -> str:
+    """To everybody in a shard who waits for the key or was found to, some time ago."""
+    world.events_left -= 1
+    ev = f"ev{world.events_left}"
+    shard = world.rng.choice([shard for shard, lines in world.lines.items() if lines])
+    lines = [Keyed.parse(line) for line in sorted(world.lines[shard])]
+    instances = list(dict.fromkeys(world.keys.instance(line.workflow, line.id) for line in lines))
+    waiting = {line.split("|")[2] for line in world.state.keyed[shard]}
+    is_first = True
+    event = new_event(EVENT_TYPES[0], {"event": ev}, id=ev, error=fault_of(ev))
+    by_instance = {world.keys.instance(line.workflow, line.id): line.text for line in reversed(lines)}
+    items = [replace(event, key=KEY, line=by_instance[one]) for one in instances]
+
+    def answered(answers: Any) -> None:
+        for instance, answer in zip(instances, answers, strict=True):
+            if not world.is_spoilt(instance.workflow, instance.id):
+                note_event(world, instance, ev, answer, (b"gone",))
+                is_late = is_first and instance.id not in waiting
+                demand(not is_late or answer in (b"gone", b"ended", b"unknown"), f"{answer} where nobody waits")
+
+    said = send(world, "event", event_batch_call(world.keys, instances, items), answered)
+    is_first = False
+    return f"{ev} to {KEY} {said}"
+
+
+def note_event(world: World, instance: Instance, ev: str, answer: bytes, more: tuple[bytes, ...] = ()) -> None:
+    demand(answer in (b"delivered", b"buffered", b"ended", b"unknown", *more), f"send_event said {answer!r}")
+    seen = reading.look_one(world, instance)
+    if seen is not None and not seen.ended and answer in (b"delivered", b"buffered"):
+        known = events_of(seen)
+        # An event of a former life is remembered too, and gone with that life.
+        if ev in known:
+            world.answered[instance.workflow, instance.id, seen.generation].append(ev)
 
 
 def send(world: World, kind: str, call: Call, answered: Callable[[Any], None]) -> str:

@@ -81,4 +81,4 @@ def inputs_of(callback: Callback) -> tuple[Any, ...]:
 
 
 def _told(command: Command) -> tuple[str, str, int, Any]:
-    return command.kind, command.name, command.count, getattr(command, "types", None)
+    return command.kind, command.name, command.count, getattr(command, "listens", None)

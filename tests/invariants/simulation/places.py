@@ -6,7 +6,7 @@ from tests.invariants.simulation.seen import Seen, State, state_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage.keys import Held, Intent, Timer
-from workflows.storage.records import OpenStep
+from workflows.storage.records import OpenStep, OpenWait
 from workflows.values.metadata import Metadata
 
 
@@ -17,6 +17,22 @@ def check_places(world: World, state: State) -> None:
     check_i1_tokens_are_those_of_the_records(world, state)
     check_i2_the_index_says_every_status(world, state)
     check_i8_what_has_ended_will_be_removed(world, state)
+    check_i8_a_line_of_a_key_is_of_an_open_wait(world, state)
+
+
+def check_i8_a_line_of_a_key_is_of_an_open_wait(world: World, state: State) -> None:
+    """And each open wait has its lines, so that who knows the key finds it."""
+    lives = {(wf, id, seen.generation): seen.records for (wf, id), seen in state.instances.items()}
+    wanted = {
+        f"{name}|{'|'.join(life)}|{seq}"
+        for life, records in (*lives.items(), *state.remains.items())
+        for seq, record in records.items()
+        if isinstance(record, OpenWait)
+        for name in record.listens
+        if "=" in name
+    }
+    found = {line for lines in state.keyed.values() for line in lines if not world.of_spoilt(line)}
+    demand(found == wanted, f"{found} are found by their key, {wanted} wait for one")
 
 
 def check_i5_timers_belong_to_open_records(world: World, state: State) -> None:

@@ -43,12 +43,12 @@ def read(world: World) -> State:
             for name in ("timers", "intents", "held", "workers", "index", "retire", "unfinished"):
                 pipe.zrange(world.keys.shard_key(shard, name), 0, -1, withscores=True)
             pipe.hgetall(world.keys.shard_key(shard, "relay"))
-            for key in world.keys.slots(shard):
+            for key in (*world.keys.slots(shard), world.keys.keyed(shard)):
                 pipe.zrange(key, 0, -1)
         pipe.keys("*:i:*")
         answers = pipe.execute()
     for shard in shards:
-        found = answers[shard * 10 : shard * 10 + 10]
+        found = answers[shard * 11 : shard * 11 + 11]
         for at, name in (
             (0, "timers"),
             (1, "intents"),
@@ -72,6 +72,8 @@ def read(world: World) -> State:
                 state.sent.append(message(blob))
         state.slots += [member.decode() for member in found[8]]
         state.slotq += [member.decode() for member in found[9]]
+        state.keyed[shard] = [member.decode() for member in found[10]]
+        world.lines[shard] |= {*state.keyed[shard]}
     state.unfinished.sort()
     for member in state.unfinished:
         one = Unfinished.parse(member)

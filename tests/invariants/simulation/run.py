@@ -154,6 +154,8 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
     live = [seen for seen in state.instances.values() if not seen.ended]
     if world.events_left and live:
         yield 1.5 * world.events_left, "event", lambda: clients.event(world, rng.choice(live).instance)
+    if world.events_left and any(world.lines.values()):
+        yield 1.5 * world.events_left, "event", partial(clients.event_to_key, world)
     for seen in live:
         waits = any(record.kind == "wait" for record in seen.records.values())
         if world.events_left and waits and seen.position and seen.text("turn").startswith("h|"):
@@ -234,6 +236,7 @@ def finish(world: World) -> None:
         names = ("timers", "intents", "held", "relay", "unfinished")
         for name, key in [
             *((name, world.keys.shard_key(shard, name)) for name in names),
+            ("keyed", world.keys.keyed(shard)),
             *enumerate(world.keys.slots(shard) if slot_moves.are_mended(world) else ()),
         ]:
             left = world.client.hkeys(key) if name == "relay" else world.client.zrange(key, 0, -1)

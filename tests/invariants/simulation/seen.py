@@ -125,6 +125,7 @@ class State:
     unfinished: list[str] = field(default_factory=list)
     slots: list[str] = field(default_factory=list)
     slotq: list[str] = field(default_factory=list)
+    keyed: dict[int, list[str]] = field(default_factory=dict)
     sent: list[Message] = field(default_factory=list)
     remains: dict[tuple[str, str, str], dict[int, Open]] = field(default_factory=dict)
 

@@ -127,6 +127,7 @@ class World:
         self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
+        self.lines: dict[int, set[str]] = defaultdict(set)  # of waits for a key, open now or before
         self.snapshot: Snapshot | None = None
         self.rewind_left = self.setup.rewind
         self.roots: list[Instance] = []

@@ -38,14 +38,17 @@ function mailbox.look_for(I, ty, number)
   I.rest.mail = 1
 end
 
--- Puts a wait into the queues of its types, and what of these is kept up for matching. Returns whether it was missing in
--- any.
+-- Puts a wait into the queues of all it listens to, and what of these is kept up for matching. Returns whether it was
+-- missing in any.
 function mailbox.listen(I, r)
   local was_missing = false
   for ty in record.types(r) do
     if redis.call('ZADD', I.q, 0, record.waiter(r, ty)) == 1 then
       was_missing = true
       mailbox.look_for(I, ty, select(2, queue.first_number(I, 'm|' .. ty .. '|')))
+    end
+    if record.has_key(ty) and redis.call('ZADD', record.keyed(), 0, record.keyed_line(I, r, ty)) == 1 then
+      was_missing = true
     end
   end
   return was_missing

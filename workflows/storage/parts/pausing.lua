@@ -17,7 +17,7 @@ function pausing.walk(I)
       -- A claim in paused time has removed it.
       if redis.call('ZADD', shard.intents, 'NX', REAL, record.intent_member(I, 'a', r.seq, r.intent, r.queue)) == 1 then wake() end
     elseif record.is_timed(r) then
-      if I.want ~= '' then record.unlist(I, r) else record.arm(I, r) end
+      if I.want ~= '' then redis.call('ZREM', shard.timers, record.timer_member(I, r)) else record.arm(I, r) end
     end
   end
   return held

@@ -137,6 +137,7 @@ function record.unlist(I, r)
     if r.by ~= A.w then redis.call('PUBLISH', 'workflows:held:' .. r.by, member) end
   elseif record.is_timed(r) then
     redis.call('ZREM', shard.timers, record.timer_member(I, r))
+    if r.kind == 'wait' then record.unkey(I, r) end
   end
 end
 
@@ -216,8 +217,22 @@ function record.arm(I, r)
   if redis.call('ZRANGE', shard.timers, 0, 0)[1] == member then wake() end
 end
 
--- What a wait is for: one type, or several with bars between them.
+-- What a wait listens to, see `listening.py`.
 function record.types(r) return string.gmatch(r.type, '[^|]+') end
+
+-- Where those stand in the shard that wait for a key, found by who knows nothing but that: `keyed` in keys.py.
+function record.keyed() return string.sub(shard.index, 1, -6) .. 'keyed' end
+
+function record.has_key(name) return string.find(name, '=', 1, true) end
+
+function record.keyed_line(I, r, ty) return ty .. '|' .. instance.who(I) .. r.seq end
+
+function record.unkey(I, r)
+  if not record.has_key(r.type) then return end
+  for ty in record.types(r) do
+    if record.has_key(ty) then redis.call('ZREM', record.keyed(), record.keyed_line(I, r, ty)) end
+  end
+end
 
 -- Where a wait stands in the queue of a type.
 function record.waiter(r, ty) return 'w|' .. ty .. '|' .. queue.ordered(r.seq) end
