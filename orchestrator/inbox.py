@@ -19,6 +19,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from workflows.storage.store import Call, Store, script
 from workflows.telemetry import metrics
 from workflows.telemetry.figures import figures
 from workflows.values import codec, names
+from workflows.values.listening import AnswerToken, answered
 from workflows.values.rejection import Rejection
 
 _INBOX = script(Path(__file__).with_name("inbox.lua"))
@@ -45,7 +47,9 @@ BATCH = 100
 BATCH_BYTES = 2 * 1024 * 1024
 REQUEST_FIELDS = {
     "create": frozenset({"op", "workflow", "id", "params", "metadata"}),
-    "event": frozenset({"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name", "create_with"}),
+    "event": frozenset(
+        {"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name", "create_with", "token"}
+    ),
 }
 MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload", "error"})
 
@@ -138,6 +142,10 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
     if operation not in ("create", "event"):
         raise Refused(f"op is {operation!r}: it must be 'create' or 'event'")
     _expect(request, REQUEST_FIELDS[operation])
+    if "token" in request:
+        instance, event = _answer_of(store.keys, request, request.get("event_id", request_id))
+        _accepted(operation, instance, store.call(event_call(store.keys, instance, event)))
+        return
     workflow = names.check_workflow_name(request.get("workflow", ""))
     if operation == "create":
         # Without an id the request's own serves, so that applying it twice is still one instance.
@@ -154,8 +162,22 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
             new=_new(manifest, workflow, instance.id, request, "create_with") if "create_with" in request else None,
         )
         answer = store.call(event_call(store.keys, instance, event))
+    _accepted(operation, instance, answer)
+
+
+def _accepted(operation: str, instance: Instance, answer: list[bytes]) -> None:
     if answer[0] not in (b"created", b"delivered", b"buffered", b"started"):
         raise Refused(f"{operation} of {instance.workflow}/{instance.id}: {answer[0].decode()}")
+
+
+def _answer_of(keys: Keyspace, request: Mapping[str, str], event_id: str) -> tuple[Instance, EventItem]:
+    """The answer to one wait that a request with its token is."""
+    if superfluous := sorted({"workflow", "id", "type", "create_with"} & set(request)):
+        raise Refused(f"{', '.join(superfluous)} beside a token, which says which wait is answered")
+    wait = AnswerToken.parse(request["token"])
+    event = new_event(wait.type, _value(request, "payload"), id=event_id, error=_rejection(request))
+    sent = replace(event, name=answered(wait.type, wait.seq), life=wait.life)
+    return keys.instance(wait.workflow, wait.id), sent
 
 
 def _expect(request: Iterable[str], known: frozenset[str]) -> None:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         StepTimeout,
         UnknownQueue,
         UnknownWorkflow,
+        WaitOver,
         WorkflowError,
         WorkflowTimeoutError,
     )
@@ -84,7 +85,7 @@ _NAMES = {
         "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
         "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError ResultTimeout ServerError "
         "ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepLimitReached StepTimeout "
-        "UnknownQueue UnknownWorkflow WorkflowError WorkflowTimeoutError"
+        "UnknownQueue UnknownWorkflow WaitOver WorkflowError WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
@@ -185,4 +186,5 @@ __all__ = [
     "StepTimeout",
     "UnknownQueue",
     "UnknownWorkflow",
+    "WaitOver",
 ]

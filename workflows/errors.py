@@ -5,6 +5,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
 
     WorkflowError
     ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
+    │                       WaitOver
     ├─ StepError            StepFailed · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
     ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
@@ -48,6 +49,10 @@ class InstanceTerminated(InstanceError):
 
 class InvalidTransition(InstanceError):
     """The instance's status does not allow this."""
+
+
+class WaitOver(InstanceError):
+    """The wait that a token is for takes no answer any more: it has one, timed out or was given up."""
 
 
 class StepError(WorkflowError):

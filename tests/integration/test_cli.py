@@ -322,6 +322,17 @@ def test_an_event_may_be_published_to_a_key(run: Run, client: Client) -> None:
         assert run("publish", *wrong, code=2).stderr
 
 
+def test_an_answer_may_be_published_by_a_token(run: Run, client: Client) -> None:
+    at = client.workflow("order").create("a1")._instance
+    hand = HandWorker(client.store)
+    hand.turn(at, opened=[wait(1, "first", "approved~1")])
+    token = f"order.a1.{hand.header(at, 'gen')}.1.approved"
+    assert run("publish", "--token", token, '{"by": "ann"}').output == "delivered\n"
+    assert "takes no answer any more" in run("publish", "--token", token, code=1).stderr
+    for wrong in (("--token", token, "a", "b"), ("--token", token, "--key", "k")):
+        assert "--token" in run("publish", *wrong, code=2).stderr
+
+
 def test_an_event_has_a_type(run: Run, client: Client) -> None:
     client.workflow("order").create("a1")
     assert run("instances", "send-event", "order", "a1", "--type", "approved").output == "buffered\n"

@@ -19,11 +19,13 @@ from workflows import (
     BadEvent,
     BadName,
     Client,
+    ConfigError,
     EventError,
     EventTimeout,
     InstanceEnded,
     InstanceNotFound,
     PayloadNotSerializable,
+    WaitOver,
     WorkflowEntrypoint,
     WorkflowInstance,
     limits,
@@ -97,6 +99,30 @@ class Watcher(WorkflowEntrypoint[Any]):
 
     async def run(self, event: Any, step: Any) -> Any:
         return (await step.wait_for_event("shipped", type="shipped", key=event.payload["order"])).payload
+
+
+handed_out: dict[str, tuple[str, str]] = {}
+
+
+@on_both
+class Asking(WorkflowEntrypoint[Any]):
+    """Hands out a token for each of two waits, and does something else before it awaits them."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        timeout, workflow = event.payload["timeout"], event.workflow_name
+        waits = [step.wait_for_event(n, type="answer", timeout=timeout, token=True) for n in ("first", "second")]
+        await step.do("hand out", handed_out.__setitem__, workflow, (waits[0].token, waits[1].token))
+        await asyncio.wait([*waits, step.do("other", lambda: 1)], return_when=asyncio.FIRST_COMPLETED)
+        await step.do("more", lambda: 1)
+        said = []
+        for one in waits:
+            try:
+                said.append((await one).payload)
+            except EventTimeout:
+                said.append("late")
+            except EventError as error:
+                said.append(error.message)
+        return said
 
 
 @pytest.fixture(scope="module")
@@ -332,3 +358,68 @@ def test_a_payload_for_a_key_is_held_to_the_models_of_those_who_may_get_it(clien
     with pytest.raises(BadEvent):
         client.send_event("packed", {"boxes": 1}, key="k")
     assert client.send_event("packed", {"boxes": 1}, key="k", workflow="watcher-warm") == []
+
+
+# Tokens
+
+
+def tokens_of(instance: WorkflowInstance) -> tuple[str, str]:
+    """Those that its step hands out, once it has."""
+    deadline = monotonic() + PATIENCE_SECONDS
+    while not any((step.name, step.status) == ("hand out", "complete") for step in instance.status().steps):
+        assert monotonic() < deadline, instance.status()
+    return handed_out.pop(instance.workflow)
+
+
+def test_an_answer_by_a_token_reaches_the_wait_whose_token_was_handed_out(create: Any, client: Client) -> None:
+    asking = create("asking", params={"timeout": "1 hour"})
+    first, second = tokens_of(asking)
+    assert client.send_event(token=second, payload="two", id="click") == "delivered"
+    assert client.send_event(token=second, payload="two", id="click") == "delivered"  # the same answer
+    with pytest.raises(WaitOver, match="takes no answer any more"):
+        client.send_event(token=second, payload="another")
+    assert asking.send_event("answer", "by nobody") == "buffered"
+    client.send_event(token=first, error="no idea")
+    assert asking.result("10 seconds") == ["no idea", "two"]
+    with pytest.raises(InstanceEnded):
+        client.send_event(token=first)
+
+
+def test_an_answer_after_the_timeout_is_refused(create: Any, client: Client) -> None:
+    asking = create("asking", params={"timeout": "1 second"})
+    deadline = monotonic() + PATIENCE_SECONDS
+    while [step.status for step in asking.status().steps].count("timed out") < 2:
+        assert monotonic() < deadline
+    for token in tokens_of(asking):
+        with pytest.raises((WaitOver, InstanceEnded)):
+            client.send_event(token=token)
+    assert asking.result("10 seconds") == ["late", "late"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"token": "nonsense"}, BadName),
+        ({"token": "asking-warm.a.g.0.answer"}, BadName),
+        ({"token": "a.b.c.1.d", "type": "answer"}, ConfigError),
+        ({"token": "a.b.c.1.d", "key": "k"}, ConfigError),
+        ({"token": "a.b.c.1.d"}, InstanceNotFound),
+        ({"type": "answer"}, ConfigError),
+    ],
+)
+def test_what_says_not_which_wait_is_meant_is_refused(client: Client, options: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        client.send_event(**options)
+
+
+async def _answer(url: str, token: str) -> str:
+    async with AsyncClient(app, url) as client:
+        return await client.send_event(token=token, payload=1)
+
+
+def test_an_async_client_and_the_inbox_answer_by_a_token_too(client: Client, redis_server: EmbeddedRedis) -> None:
+    asking = client.workflow("asking-warm").create(params={"timeout": "1 hour"})
+    first, second = tokens_of(asking)
+    assert asyncio.run(_answer(redis_server.url, first)) == "delivered"
+    client.store.redis.xadd("events:inbox", {"op": "event", "token": second, "payload": "2"})
+    assert asking.result("10 seconds") == [1, 2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
@@ -26,7 +26,6 @@ EVENT_TYPES = ("e", "f")
 KEY = "k"
 KEYED = "e=k"
 """What those listen to who wait for events that are sent to the key."""
-EVENT_NAMES = (*EVENT_TYPES, KEYED)
 
 
 def fault_of(event: str) -> dict[str, str] | None:
@@ -217,6 +216,34 @@ class KeyedWaits(WorkflowEntrypoint[Any]):
         return b["x"]
 
 
+async def got(answer: Awaitable[Any]) -> Any:
+    """What a wait gives that was asked for before it is awaited."""
+    try:
+        return seen(await answer)
+    except EventTimeout:
+        return "late"
+    except EventError as error:
+        return f"{error.name} {error.message} {seen(error)}"
+
+
+@app.workflow(name="tokens")
+class Tokens(WorkflowEntrypoint[Any]):
+    """Waits for answers by their tokens: one that is handed out in a step first, one that is left behind and taken up
+    again, and one that may lose a race."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        one = step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="60 s", token=True)
+        a = await step.do("A", work, one.token)
+        left = asyncio.ensure_future(got(step.wait_for_event("w2", type=EVENT_TYPES[0], timeout="40 s", token=True)))
+        b = asyncio.ensure_future(step.do("B", work, a["x"]))
+        await asyncio.wait({left, b}, return_when=asyncio.FIRST_COMPLETED)
+        said = [await got(one), str(await b), await left]
+        lost = got(step.wait_for_event("w3", type=EVENT_TYPES[0], timeout="20 s", token=True))
+        first = await step.race(step.do("C", work, *said), lost)
+        d = await step.do("D", work, str(first))
+        return d["x"]
+
+
 SHORT = False
 """Whether the code of ``shortened`` is the one that was cut short."""
 
@@ -399,6 +426,7 @@ NAMES = (
     "types",
     "any",
     "keyed",
+    "tokens",
     "shortened",
     "retry",
     "impatient",
@@ -412,6 +440,6 @@ NAMES = (
 
 WAITING = (
     *("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types"),
-    *("any", "any", "keyed", "keyed", "random"),
+    *("any", "any", "keyed", "keyed", "tokens", "tokens", "random"),
 )
 """Those that events can go wrong in."""

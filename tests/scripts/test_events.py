@@ -169,7 +169,7 @@ def lines(world: World) -> list[str]:
 
 
 def send_to_key(world: World, event: str = "ev1", line: str = "e=k|job|a|g-a|1") -> str:
-    item = replace(new_event("e", event, id=event), key="k", line=line)
+    item = replace(new_event("e", event, id=event), name="e=k", line=line)
     answer: bytes = world.store.call(event_call(world.keys, world.a, item))[0]
     return answer.decode()
 
@@ -253,3 +253,65 @@ def test_who_waits_for_no_key_costs_no_line(world: World) -> None:
     world.open(wait(1, "e"), wait(2, "a|z"))
     assert world.send("ev1") == "delivered"
     assert not world.client.exists(world.keys.keyed(0))
+
+
+# Tokens
+
+
+def answer(world: World, event: str = "ev1", life: str = "g-a", name: str = "e~1") -> str:
+    item = replace(new_event("e", event, id=event), name=name, life=life)
+    said: bytes = world.store.call(event_call(world.keys, world.a, item))[0]
+    return said.decode()
+
+
+def test_a_wait_by_token_takes_the_one_answer_and_no_other_event(world: World) -> None:
+    world.open(wait(1, "e~1"), wait(2, "e"))
+    assert world.send("ev0") == "delivered"
+    assert answer(world) == "delivered"
+    assert received(world) == [("w2", "ev0"), ("w1", "ev1")]
+    with world.unchanged():
+        assert answer(world) == "delivered"  # as the first time
+        assert answer(world, "ev2") == "over"
+
+
+@pytest.mark.parametrize("how", ["times out", "is given up", "is not there yet", "restarts"])
+def test_no_answer_is_taken_where_no_wait_is_open_for_it(world: World, how: str) -> None:
+    world.open(*([wait(1, "e~1")] if how != "is not there yet" else []), do(2))
+    match how:
+        case "times out":
+            world.clock.ms += HOUR
+            assert world.fire("w|job|a|g-a|1") == 1
+        case "is given up":
+            world.settle(2, world.held("a", 2))
+            assert world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")])) == 1
+        case "restarts":
+            world.control("restart", cid="c", gen="g-b")
+            world.open(wait(1, "e~1"))
+    with world.unchanged():
+        assert answer(world) == "over"
+
+
+def test_an_answer_and_its_timeout_are_one_or_the_other(world: World) -> None:
+    world.open(wait(1, "e~1"))
+    world.clock.ms += HOUR
+    assert answer(world) == "delivered"  # due, and not fired yet
+    assert world.fire("w|job|a|g-a|1") == 0
+    assert received(world) == [("w1", "ev1")]
+
+
+def test_a_token_is_good_in_the_life_after_a_restart_that_has_kept_its_wait(world: World) -> None:
+    world.open(wait(1, "e~1"), do(2))
+    world.control("restart", cid="c", gen="g-b", seq=2, of="g-a")
+    world.open(wait(1, "e~1"), do(2))
+    assert answer(world, "ev1", "g-c") == "over"
+    assert answer(world, "ev2", "g-a") == "delivered"
+
+
+def test_an_answer_that_came_first_keeps_another_from_the_mailbox(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits there for a moment where the instance has more left over than one call takes up."""
+    world.open(wait(1, "e~1"))
+    world.client.zadd(world.keys.of_instance(world.a)[5], {"m|e~1|A7": 0})
+    with world.unchanged():
+        assert answer(world) == "over"

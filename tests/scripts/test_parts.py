@@ -90,7 +90,7 @@ WHOLE = replace(
     told_version="v1",
 )
 EVENT = EventItem("e1", "packed", b"payload")
-WHOLE_EVENT = replace(EVENT, error=b"failed", new=LEAST, key="k", line="packed=k|order|a1|g1|1")
+WHOLE_EVENT = replace(EVENT, error=b"failed", new=LEAST, line="packed=k|order|a1|g1|1", life="g1")
 
 
 HELD = Settlement("g1", 1, "token")

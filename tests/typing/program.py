@@ -154,6 +154,7 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
     async def waiting(self, step: WorkflowStep) -> None:
         try:
             packed = await step.wait_for_event("packing", type="packed", timeout="2 days")
+            assert_type(step.wait_for_event("answer", type="packed", token=True).token, str)
             assert_type(await step.wait_for_any("next", ("packed", "cancelled"), timeout="2 days"), ReceivedEvent)
         except WorkflowTimeoutError as late:
             await step.do("complain", print, f"{late}")
@@ -183,6 +184,7 @@ def produce() -> None:
         assert_type(order.send_event("packed", {"by": "Bo"}), str)
         assert_type(order.send_event("packed", error="no box left"), str)
         assert_type(client.send_event("packed", {"by": "Bo"}, key="o-1", workflow="order"), list[InstanceRef])
+        assert_type(client.send_event(token="t", payload={"by": "Bo"}), str)
         assert_type(client.workflow("order").send_event("o-1", "packed", {"by": "Bo"}, create_with={"total": 1}), str)
         assert_type(order.send_event("packed", error={"message": "no box left", "name": "Empty"}), str)
         assert_type(order.result(timeout="30 seconds"), Any)

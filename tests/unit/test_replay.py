@@ -177,6 +177,29 @@ def test_wait_that_timed_out_raises_the_models_text() -> None:
     )
 
 
+def test_wait_by_token_is_not_given_up_while_nobody_listens_and_its_token_is_the_same_in_every_replay() -> None:
+    """Else an answer that comes meanwhile would be refused."""
+    tokens = []
+
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        await step.do("before", lambda: 1)
+        answer = step.wait_for_event("answer", type="go", token=True)
+        tokens.append(answer.token)
+        await asyncio.wait([answer, step.do("a", lambda: 1)], return_when=asyncio.FIRST_COMPLETED)
+        await step.do("b", lambda: 1)
+        return (await answer).payload
+
+    driver = Driver(run).start().settle("before")
+    driver.turn()
+    driver.settle("a")
+    assert driver.turn() == Delta((4,), ())
+    assert driver.pending == ["wait answer", "do b"]
+    driver.settle("answer", 7).settle("b")
+    assert driver.result == 7
+    driver.new_replay().feed(driver.journal)
+    assert tokens == ["flow.one.g1.2.go"] * 2
+
+
 def test_event_that_is_an_error_raises_it_and_so_does_every_replay() -> None:
     async def run(self: Any, event: Any, step: Any) -> Any:
         try:

@@ -641,6 +641,9 @@ def test_wait_times_out_after_a_day_by_default() -> None:
         (lambda step: step.wait_for_any("w", ["a"], timeout=5), BadDuration, "too short"),
         (lambda step: step.wait_for_any("w", ["a"], key=""), BadName, "The key of an event"),
         (lambda step: step.wait_for_event("w", type="a", key=True), BadName, "The key of an event"),
+        (lambda step: step.wait_for_event("w", type="a", key="k", token=True), BadStepConfig, "by its token, or"),
+        (lambda step: step.wait_for_event("w", type="a").token, ConfigError, "token=True"),
+        (lambda step: step.do("w", print).token, ConfigError, "token=True"),
     ],
 )
 def test_wait_refuses_what_it_cannot_read(ask: Any, error: type[Exception], text: str) -> None:

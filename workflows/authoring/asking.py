@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from workflows.authoring.callback import Callback
-from workflows.authoring.commands import Command, Do
+from workflows.authoring.commands import Command, Do, Wait
 from workflows.authoring.retries import StepConfig
+from workflows.errors import ConfigError
 from workflows.sandbox.loop import ReplayFuture, ReplayLoop
+from workflows.values.listening import AnswerToken
 
 T = TypeVar("T")
 
@@ -31,6 +33,16 @@ class StepFuture(ReplayFuture[T]):
         if cancelled:
             self.replay.cancelled(self.command)
         return cancelled
+
+    @property
+    def token(self) -> str:
+        """With which one answer can be sent to this wait: ``client.send_event(token=…)``. The same in every replay.
+
+        Raises: ConfigError: it is no wait that was asked for with ``token=True``.
+        """
+        if not isinstance(self.command, Wait) or not self.command.by_token:
+            raise ConfigError(f"{self!r} has no token: ask for it with wait_for_event(…, token=True).")
+        return self.replay.token_of(self.command).text
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
@@ -85,6 +97,10 @@ class OwnReplay(Protocol):
 
     def ask(self, command: Command, callback: Callback | None) -> StepFuture[Any]:
         """Open a command."""
+        ...
+
+    def token_of(self, command: Wait) -> AnswerToken:
+        """With what an answer to this wait is sent."""
         ...
 
     def on_rollback(self, command: Do, callback: Callback, handler: Callback) -> None:

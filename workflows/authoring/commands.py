@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from workflows.authoring.retries import StepConfig
-from workflows.values.listening import keyed
+from workflows.values.listening import answered, keyed
 
 
 @dataclass(slots=True)
@@ -61,7 +61,9 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for one event of one of ``types``, for at most ``timeout_ms``; also of those sent to ``key``, if any."""
+    """Wait for one event of one of ``types``, for at most ``timeout_ms``; also of those sent to ``key``, if any. With
+    ``by_token`` for the one answer that is sent with its token, and for nothing else.
+    """
 
     seq: int
     name: str
@@ -69,11 +71,14 @@ class Wait:
     types: tuple[str, ...]
     timeout_ms: int
     key: str | None = None
+    by_token: bool = False
     kind: ClassVar[str] = "wait"
 
     @property
     def listens(self) -> tuple[str, ...]:
         """What it listens to, see ``listening.py``."""
+        if self.by_token:
+            return tuple(answered(type, self.seq) for type in self.types)
         return self.types if self.key is None else (*self.types, *[keyed(type, self.key) for type in self.types])
 
 

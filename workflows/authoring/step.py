@@ -310,6 +310,7 @@ class WorkflowStep:
         type: str | None = None,
         event: str | None = None,
         key: str | int | None = None,
+        token: bool = False,
     ) -> StepFuture[ReceivedEvent]:
         """Wait for an event sent to this instance: ``reply = await step.wait_for_event("approval", type="approved")``.
 
@@ -319,6 +320,8 @@ class WorkflowStep:
             options: Cloudflare's form, ``{"type": …, "timeout": …}``, or just the type.
             timeout: 1 second to 365 days, default 24 hours; a bare number is milliseconds.
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
+            token: what is returned has a ``token``, a text to hand out in a step: it takes the one answer that is sent
+                with that, and nothing else. A second one is refused, and so is one that comes too late.
             key: what several instances may wait for, ``order_id`` say: an event of this type that is sent to the key
                 while they wait reaches all of them. One that is sent to this instance satisfies the wait as well.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
@@ -344,7 +347,9 @@ class WorkflowStep:
             raise BadStepConfig(f'wait_for_event "{name}" is given different types: {shown}. Give one, as type=.')
         if not types:
             raise BadStepConfig(f'wait_for_event "{name}" needs the type of event to wait for: type="approved".')
-        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout, key)
+        if token and key is not None:
+            raise BadStepConfig(f'wait_for_event "{name}" takes one answer by its token, or what is sent to a key.')
+        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout, key, token)
 
     def wait_for_any(
         self, name: str, types: Iterable[str], timeout: Duration | None = None, *, key: str | int | None = None
@@ -369,10 +374,16 @@ class WorkflowStep:
             raise BadStepConfig(
                 f'wait_for_any "{name}" takes 1 to {limits.EVENT_TYPES} types, each once, not {list(checked)}.'
             )
-        return self._wait("wait_for_any", name, checked, timeout, key)
+        return self._wait("wait_for_any", name, checked, timeout, key, False)
 
     def _wait(
-        self, verb: str, name: str, types: tuple[str, ...], timeout: Duration | None, key: str | int | None
+        self,
+        verb: str,
+        name: str,
+        types: tuple[str, ...],
+        timeout: Duration | None,
+        key: str | int | None,
+        by_token: bool,
     ) -> StepFuture[ReceivedEvent]:
         checked = None if key is None else check_key(key)
         timeout_ms = limits.EVENT_TIMEOUT_MS
@@ -380,7 +391,7 @@ class WorkflowStep:
             minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
             timeout_ms = parse_ms(timeout, what=f'the timeout of {verb} "{name}"', minimum_ms=minimum_ms)
         seq, count = self._replay.reserve("wait", name)
-        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked), None)
+        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked, by_token), None)
 
     # Other instances
 

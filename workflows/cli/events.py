@@ -66,7 +66,8 @@ def send_event(
 
 
 @click.command(cls=Verb)
-@click.argument("about", nargs=-1, required=True, metavar="NAME ID TYPE [PAYLOAD]")
+@click.argument("about", nargs=-1, metavar="NAME ID TYPE [PAYLOAD]")
+@click.option("--token", help="Instead of NAME ID TYPE: the answer to the wait that this token is of.")
 @click.option("--key", help="Instead of NAME ID: to everybody who waits for TYPE with this key.")
 @click.option("--workflow", help="With --key: to instances of this workflow alone.")
 @event_options
@@ -75,6 +76,7 @@ def send_event(
 def publish(
     settings: CommandSettings,
     about: tuple[str, ...],
+    token: str | None,
     key: str | None,
     workflow: str | None,
     event_id: str | None,
@@ -86,11 +88,19 @@ def publish(
     """Send an event durably. PAYLOAD is JSON. Says delivered, buffered, started or no such instance (exit code 1)."""
     if workflow is not None and key is None:
         raise click.UsageError("--workflow says whose instances are meant with --key, and there is none.")
+    rejection = rejection_of(error, error_name)
+    if token is not None:
+        if len(about) > 1 or key is not None or create_with is not None:
+            raise click.UsageError("with --token give at most a PAYLOAD; the token says what else there is to say.")
+        value = json_argument(about[0] if about else None, "PAYLOAD")
+        with closing(settings.client()) as client:
+            answer = client.send_event(token=token, payload=value, id=event_id, error=rejection)
+        reply(as_json, {"token": token, "answer": answer}, answer)
+        return
     place, rest = about[: 0 if key is not None else 2], about[0 if key is not None else 2 :]
     if len(rest) not in (1, 2) or (key is not None and create_with is not None):
         raise click.UsageError("give NAME ID TYPE [PAYLOAD], or --key KEY TYPE [PAYLOAD] without --create-with.")
     type, value = rest[0], json_argument(rest[1] if len(rest) == 2 else None, "PAYLOAD")
-    rejection = rejection_of(error, error_name)
     if key is not None:
         with closing(settings.client()) as client:
             reached = client.send_event(type, value, key=key, workflow=workflow, id=event_id, error=rejection)

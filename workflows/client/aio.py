@@ -96,6 +96,7 @@ class AsyncClient:
         """One workflow, by its name or, with an app, by its class; see ``Client.workflow``."""
         return AsyncWorkflowHandle(self, requests.workflow_name(self.app, self.namespace, workflow))
 
+    @overload
     async def send_event(
         self,
         type: str,
@@ -105,10 +106,32 @@ class AsyncClient:
         workflow: str | type | None = None,
         id: str | None = None,
         error: Rejection | None = None,
-    ) -> list[InstanceRef]:
-        """Send an event to everybody who waits for its type with a key; see ``Client.send_event``."""
-        name = None if workflow is None else requests.workflow_name(self.app, self.namespace, workflow)
+    ) -> list[InstanceRef]: ...
+
+    @overload
+    async def send_event(
+        self, *, token: str, payload: Any = None, id: str | None = None, error: Rejection | None = None
+    ) -> str: ...
+
+    async def send_event(
+        self,
+        type: str | None = None,
+        payload: Any = None,
+        *,
+        key: str | int | None = None,
+        workflow: str | type | None = None,
+        token: str | None = None,
+        id: str | None = None,
+        error: Rejection | None = None,
+    ) -> list[InstanceRef] | str:
+        """Send an event to everybody who waits for a key, or the answer to one wait; see ``Client.send_event``."""
         store = await self.store()
+        if token is not None:
+            requests.check_token_alone(type, key, workflow)
+            answer = requests.answer(store.keys, token, payload, id=id, error=error, app=self.app)
+            return await send(store, answer)
+        type, key = requests.checked_key(type, key)
+        name = None if workflow is None else requests.workflow_name(self.app, self.namespace, workflow)
         plan = keyed.send_to_key(store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
         return await carry_out(store, plan)
 

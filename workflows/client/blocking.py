@@ -116,6 +116,7 @@ class Client:
         with server_errors(self._connection):
             return load_manifest(self.store).workflow(name)
 
+    @overload
     def send_event(
         self,
         type: str,
@@ -125,21 +126,48 @@ class Client:
         workflow: str | type | None = None,
         id: str | None = None,
         error: Rejection | None = None,
-    ) -> list[InstanceRef]:
-        """Send an event to everybody who waits for its type with a key at this moment: ``key="order-7"``.
+    ) -> list[InstanceRef]: ...
 
-        It is not kept for those who begin to wait later. An instance gets it once, at the wait with the key that it
-        asked for first.
+    @overload
+    def send_event(
+        self, *, token: str, payload: Any = None, id: str | None = None, error: Rejection | None = None
+    ) -> str: ...
+
+    def send_event(
+        self,
+        type: str | None = None,
+        payload: Any = None,
+        *,
+        key: str | int | None = None,
+        workflow: str | type | None = None,
+        token: str | None = None,
+        id: str | None = None,
+        error: Rejection | None = None,
+    ) -> list[InstanceRef] | str:
+        """Send an event to everybody who waits for its type with a key, or the answer to one wait by its token.
+
+        What is sent to a key is not kept for those who begin to wait later. An instance gets it once, at the wait with
+        the key that it asked for first.
 
         Args:
-            type, payload, error: as for ``WorkflowInstance.send_event``.
+            type: not with a token, which has it.
+            payload, error: as for ``WorkflowInstance.send_event``.
             key: that of ``step.wait_for_event``.
+            token: that of what ``step.wait_for_event(…, token=True)`` returned.
             workflow: whose instances are meant, by name or class; None: of all workflows of the namespace.
             id: a call that is made again with the same one reaches those it had not come to, and nobody twice.
-        Returns: those that got it, in no order.
+        Returns: with a key, those that got it, in no order; with a token ``"delivered"``, or ``"buffered"`` if the
+            instance is too busy to take it at once.
         Raises:
-            BadName, BadEvent, PayloadError: nothing has been sent.
+            ConfigError, BadName, BadEvent, PayloadError: nothing has been sent.
+            WaitOver: with a token: it was answered before, timed out or was given up.
+            InstanceEnded, InstanceNotFound: with a token.
         """
+        if token is not None:
+            requests.check_token_alone(type, key, workflow)
+            answer = requests.answer(self.store.keys, token, payload, id=id, error=error, app=self.app)
+            return send(self.store, answer)
+        type, key = requests.checked_key(type, key)
         name = None if workflow is None else requests.workflow_name(self.app, self.namespace, workflow)
         plan = keyed.send_to_key(self.store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
         return carry_out(self.store, plan)

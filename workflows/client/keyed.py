@@ -58,8 +58,9 @@ def send_to_key(
         for name, one in definitions.items()
         if type in one.event_models and workflow in (None, name)
     }
-    begin = f"{keyed(type, text)}|" + ("" if workflow is None else f"{names.check_workflow_name(workflow)}|")
-    return _send(keys, begin, lambda line: replace(with_models.get(line.workflow, plain), key=text, line=line.text))
+    sent_to = keyed(type, text)
+    begin = f"{sent_to}|" + ("" if workflow is None else f"{names.check_workflow_name(workflow)}|")
+    return _send(keys, begin, lambda line: replace(with_models.get(line.workflow, plain), name=sent_to, line=line.text))
 
 
 def _send(keys: Keyspace, begin: str, event_for: Callable[[Keyed], EventItem]) -> Plan[list[InstanceRef]]:

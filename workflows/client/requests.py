@@ -9,7 +9,7 @@ once per request, so that a request whose reply was lost can be sent again (M2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -21,9 +21,10 @@ from workflows.errors import (
     InstanceNotFound,
     InstanceTerminated,
     InvalidTransition,
+    WaitOver,
 )
 from workflows.storage import nonces
-from workflows.storage.intake import CreateItem, event_call, new_event
+from workflows.storage.intake import CreateItem, EventItem, event_call, new_event
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.removal import delete_call, restart_call
 from workflows.storage.status import FINAL, Status
@@ -31,6 +32,7 @@ from workflows.storage.store import Call, call_one, keyspace_call, keyspace_of, 
 from workflows.values import codec, failure, names
 from workflows.values.codec import InstanceRef
 from workflows.values.failure import Failure, Place
+from workflows.values.listening import AnswerToken, answered
 from workflows.values.rejection import Rejection
 
 if TYPE_CHECKING:
@@ -96,7 +98,33 @@ def send_event(
     known = None if app is None else app.definitions.get(instance.workflow)
     encode = None if known is None else known.encode_event
     item = new_event(type, payload, id=id, error=error, encode=encode, new=new)
+    return _sent(keys, instance, item)
 
+
+def answer(
+    keys: Keyspace,
+    token: str,
+    payload: Any = None,
+    *,
+    id: str | None = None,
+    error: Rejection | None = None,
+    app: App | None = None,
+) -> Request[str]:
+    """Answer the wait that a token is of. The answer: ``"delivered"``, or ``"buffered"`` for a moment.
+
+    Args: see ``send_event``.
+    Raises:
+        BadName, BadEvent, PayloadError: nothing has been sent.
+        WaitOver, InstanceEnded, InstanceNotFound, InstanceError: from the answer.
+    """
+    wait = AnswerToken.parse(token)
+    instance = keys.instance(wait.workflow, wait.id)
+    known = None if app is None else app.definitions.get(wait.workflow)
+    event = new_event(wait.type, payload, id=id, error=error, encode=None if known is None else known.encode_event)
+    return _sent(keys, instance, replace(event, name=answered(wait.type, wait.seq), life=wait.life))
+
+
+def _sent(keys: Keyspace, instance: Instance, item: EventItem) -> Request[str]:
     def parse(answers: list[bytes]) -> str:
         answer = answers[0].decode()
         match answer:
@@ -104,6 +132,11 @@ def send_event(
                 raise not_found(instance)
             case "unreadable":
                 raise unreadable(instance)
+            case "over":
+                raise WaitOver(
+                    f'The wait of instance "{instance.id}" of workflow "{instance.workflow}" that this token is for '
+                    "takes no answer any more: it has one, timed out or was given up, or the instance was restarted."
+                )
             case "ended":
                 raise InstanceEnded(
                     "(instance.in_finite_state) Instance reached a finite state, cannot send events to it: "
@@ -117,6 +150,22 @@ def send_event(
         return answer
 
     return Request(event_call(keys, instance, item), parse)
+
+
+def check_token_alone(*others: object) -> None:
+    """Raises ConfigError: a token says all of this by itself."""
+    if any(other is not None for other in others):
+        raise ConfigError("A token says which wait is answered and with what type: give no type, key or workflow.")
+
+
+def checked_key(type: str | None, key: str | int | None) -> tuple[str, str | int]:
+    """Raises ConfigError: one is missing."""
+    if type is None or key is None:
+        raise ConfigError(
+            "Whom is the event for? client.send_event(type, payload, key=…) is for all who wait for a key, "
+            "client.send_event(token=…) for one wait, client.workflow(name).get(id).send_event(type) for one instance."
+        )
+    return type, key
 
 
 def pause(keys: Keyspace, instance: Instance) -> Request[None]:

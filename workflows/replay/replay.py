@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, cast
 from workflows import limits
 from workflows.authoring.asking import OwnApp, StepFuture
 from workflows.authoring.callback import Callback
-from workflows.authoring.commands import Command, Do, Undo, describe
+from workflows.authoring.commands import Command, Do, Undo, Wait, describe
 from workflows.authoring.context import running
 from workflows.authoring.event import ReceivedEvent, WorkflowEvent, moment
 from workflows.authoring.retries import StepConfig
@@ -60,6 +60,7 @@ from workflows.storage.journal import (
 )
 from workflows.values import codec, rejection
 from workflows.values.failure import Failure, Place, locate
+from workflows.values.listening import AnswerToken
 from workflows.values.models import named
 
 __all__ = ["Delta", "Raised", "Replay", "Returned", "RunStalled", "Snapshot", "delta"]
@@ -388,9 +389,15 @@ class Replay:
     def ask(self, command: Command, callback: Callback | None) -> StepFuture[Any]:
         future: StepFuture[Any] = StepFuture(self, command)
         self._open[command.seq] = _Asked(command, future, callback)
-        if command.kind in _WAITING:
+        # What takes one answer by a token keeps no event from another wait, so it is not given up while nobody listens.
+        if command.kind in _WAITING and not (type(command) is Wait and command.by_token):
             self._waits[command.seq] = future
         return future
+
+    def token_of(self, command: Wait) -> AnswerToken:
+        life = generation_at(self._cuts, command.seq, self._generation)
+        event, (type,) = self._event, command.types
+        return AnswerToken(event.workflow_name, event.instance_id, life, command.seq, type)
 
     def on_rollback(self, command: Do, callback: Callback, handler: Callback) -> None:
         if self._undoing is None:

@@ -21,7 +21,6 @@ from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
 from workflows.values import codec, names, rejection
 from workflows.values.concurrency import Concurrency
-from workflows.values.listening import keyed
 from workflows.values.metadata import metadata_of
 from workflows.values.rejection import Rejection
 
@@ -138,8 +137,10 @@ class EventItem:
         payload: a codec blob.
         error: a failure blob, with which the wait raises; None: it returns.
         new: what the instance is created as if it is not there; None: then the event is refused.
-        key, line: sent to a key, because this line of the shard says that it is waited for; where that is so no more
-            the event is refused.
+        name: what waits listen to that it is sent to (``listening.py``); '': the type.
+        line: of the shard: it says that somebody waits for the key in the name; where that is so no more, the event is
+            refused.
+        life: the generation in a token, which the name is of; refused unless that wait is open and has no answer yet.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -150,8 +151,9 @@ class EventItem:
     payload: bytes
     error: bytes | None = None
     new: CreateItem | None = None
-    key: str | None = None
+    name: str = ""
     line: str = ""
+    life: str = ""
 
     def __post_init__(self) -> None:
         names.check_event_type(self.type)
@@ -161,14 +163,15 @@ class EventItem:
 
     def wire(self) -> dict[str, Any]:
         """As ``send_event.lua`` reads it, without its place."""
-        name = self.type if self.key is None else keyed(self.type, self.key)
-        wire: dict[str, Any] = {"ev": self.id, "ty": name, "p": self.payload}
+        wire: dict[str, Any] = {"ev": self.id, "ty": self.name or self.type, "p": self.payload}
         if self.error is not None:
             wire["x"] = self.error
         if self.new is not None:
             wire["new"] = self.new.wire()
         if self.line:
             wire["at"] = self.line
+        if self.life:
+            wire["of"] = self.life
         return wire
 
 

@@ -2,10 +2,11 @@
 -- Stores an event durably, then delivers it if somebody waits (I6, F25-F28).
 -- ARGV   items: list of these (EventItem in intake.py); max: events kept per mailbox; [owner]: only act while this owner
 --        holds the shard for at least a second (the pub/sub bridge)
---   ITEM     {i, ev, ty, p, [x], [new], [at]}   which instance of KEYS, event id, name that waits listen to (listening.py),
+--   ITEM     {i, ev, ty, p, [x], [new], [at], [of]}   which instance of KEYS, event id, name that waits listen to (listening.py),
 --            payload blob, failure blob; as which item of create.lua the instance is created if it is not there: with
---            the event or not at all; the line of a wait for the key that this is sent to: unless one is open, refused
--- Reply  list of 'delivered' | 'buffered' | 'started' | 'gone' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
+--            the event or not at all; the line of a wait for the key that this is sent to: unless one is open, refused;
+--            the life in the token of the wait that this is an answer to: unless that is open and has none, refused
+-- Reply  list of 'delivered' | 'buffered' | 'started' | 'gone' | 'over' | 'ended' | 'unknown' | 'unreadable' | 'full' | 'not-owner'. Same event id:
 --        the first answer.
 if A.owner then
   local o = redis.call('HMGET', shard.owner, 'token', 'since')
@@ -31,6 +32,8 @@ for at, a in ipairs(A.items) do
     if a.at and not r then
       redis.call('ZREM', record.keyed(), a.at)
       answers[at] = 'gone'
+    elseif a.of and not (r and mailbox.is_unanswered(I, r, a.ty, a.of)) then
+      answers[at] = 'over'
     elseif not is_next and redis.call('HLEN', I.m) - (I.rest.parts or 0) > A.max then
       answers[at] = 'full'
     else

@@ -214,7 +214,7 @@ class Mocks:
                     return dataclasses.replace(command, types=(_NO_EVENT,), timeout_ms=0)
                 if isinstance(command, Wait):
                     send += [
-                        EventItem(event_id(generation, scope, number), type, payload, error)
+                        _mocked(command, event_id(generation, scope, number), type, payload, error)
                         for number, (type, payload, error) in enumerate(rules.events)
                         if type in command.types
                     ]
@@ -254,6 +254,13 @@ class Mocks:
         session = self._sessions.get(key[0])
         if session is not None and key not in session.before:
             yield "workflow", session.rules
+
+
+def _mocked(wait: Wait, id: str, type: str, payload: bytes, error: bytes | None) -> EventItem:
+    """For a wait that takes an answer by its token alone, such an answer."""
+    if wait.by_token:
+        return EventItem(f"{id} by token", type, payload, error, name=wait.listens[0])
+    return EventItem(id, type, payload, error)
 
 
 _KINDS: Final = {"do": "Step", "sleep": "The sleep", "wait": "The wait"}

@@ -11,9 +11,9 @@ import redis as redis_py
 
 import workflows.client
 from tests.invariants import programs
-from tests.invariants.programs import EVENT_TYPES, KEY, fault_of
+from tests.invariants.programs import EVENT_TYPES, KEY, KEYED, fault_of
 from tests.invariants.simulation import reading, undone
-from tests.invariants.simulation.seen import Answer, events_of
+from tests.invariants.simulation.seen import Answer, events_of, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage.intake import CreateItem, create_call, event_batch_call, event_call, new_event, new_slot
@@ -22,7 +22,7 @@ from workflows.storage.keys import Instance, Keyed
 from workflows.storage.records import OpenUndo
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
-from workflows.values import codec, failure
+from workflows.values import codec, failure, listening
 from workflows.values.metadata import Metadata, tag
 
 _CLIENT = Path(workflows.client.__file__).parent
@@ -90,7 +90,7 @@ def event_to_key(world: World) -> str:
     is_first = True
     event = new_event(EVENT_TYPES[0], {"event": ev}, id=ev, error=fault_of(ev))
     by_instance = {world.keys.instance(line.workflow, line.id): line.text for line in reversed(lines)}
-    items = [replace(event, key=KEY, line=by_instance[one]) for one in instances]
+    items = [replace(event, name=KEYED, line=by_instance[one]) for one in instances]
 
     def answered(answers: Any) -> None:
         for instance, answer in zip(instances, answers, strict=True):
@@ -102,6 +102,32 @@ def event_to_key(world: World) -> str:
     said = send(world, "event", event_batch_call(world.keys, instances, items), answered)
     is_first = False
     return f"{ev} to {KEY} {said}"
+
+
+def answer_by_token(world: World) -> str:
+    """Somebody to whom a token was handed out, in this life or another, answers; maybe not as the first."""
+    world.events_left -= 1
+    ev = f"ev{world.events_left}"
+    token = world.rng.choice(sorted(world.tokens))
+    instance = world.keys.instance(token.workflow, token.id)
+    event = new_event(token.type, {"event": ev}, id=ev, error=fault_of(ev))
+    item = replace(event, name=listening.answered(token.type, token.seq), life=token.life)
+    before = world.state.instances.get((token.workflow, token.id))
+    is_open = before is not None and bool(before.queue("w", item.name)) and token in tokens_of(before)
+    is_answered = before is not None and bool(before.queue("m", item.name))
+    is_first = True
+
+    def answered(answer: Any) -> None:
+        if world.is_spoilt(instance.workflow, instance.id):
+            return
+        note_event(world, instance, ev, answer[0], (b"over",))
+        if is_first:
+            is_taken = answer[0] in (b"delivered", b"buffered")
+            demand(is_taken == (is_open and not is_answered), f"{answer}, where an answer is wanted: {is_open}")
+
+    said = send(world, "event", event_call(world.keys, instance, item), answered)
+    is_first = False
+    return f"{ev} by {token.text} {said}"
 
 
 def note_event(world: World, instance: Instance, ev: str, answer: bytes, more: tuple[bytes, ...] = ()) -> None:

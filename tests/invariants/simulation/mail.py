@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.invariants.programs import EVENT_NAMES, fault_of
+from tests.invariants.programs import fault_of
 from tests.invariants.simulation.oracle import Oracle
 from tests.invariants.simulation.seen import Seen, ordered
 from tests.invariants.simulation.violation import demand
@@ -19,7 +19,7 @@ def check_i6_events_come_in_order(before: Seen, seen: Seen) -> None:
     accepted = [unpackb(blob[journal.HEADER_BYTES :])[b"ac"] for blob in new if blob[1:2] == b"E"]
     demand(accepted == sorted(accepted), f"events were delivered at once in the order {accepted}")
     demand(not accepted or "at" not in seen.rest, f"events {accepted} were delivered before all is open")
-    for type in EVENT_NAMES if accepted else ():
+    for type in seen.names if accepted else ():
         left = seen.queue("m", type)[:1] if seen.queue("w", type) else []
         demand(not left or left[0] > accepted[-1], f"event {accepted[-1]} was delivered before {left}")
 
@@ -45,16 +45,17 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
         delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
         names.append(entry.event_id)
         check_i6_an_event_is_what_was_sent(entry.event_id, entry.error)
-    box = sorted(number for kind in EVENT_NAMES for number in seen.queue("m", kind))
+    box = sorted(number for kind in seen.names for number in seen.queue("m", kind))
     kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
     demand(box == kept, f"the mailbox lists {box} and keeps {kept}")
     check_i6_it_is_known_where_an_event_went(seen, set(box), set(withdrawn))
+    check_i6_a_token_has_one_answer(seen)
     accepted = int(seen.mail.get("n", b"0"))
     demand(
         sorted(delivered + box) == list(range(1, accepted + 1)),
         f"of {accepted} events, {delivered} were delivered and {box} wait",
     )
-    if seen.instance.workflow not in ("random", "types", "any", "keyed"):
+    if seen.instance.workflow not in ("random", "types", "any", "keyed", "tokens"):
         demand(delivered == sorted(delivered), f"events were delivered in the order {delivered}")
     for number in box:
         kept_event = unpackb(seen.mail[f"e:{number}"])
@@ -63,7 +64,7 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
     demand(len(names) == len(set(names)), f"an event was accepted twice: {names}")
     for ev in world.answered.get((seen.instance.workflow, seen.instance.id, seen.generation), ()):
         demand(ev in names, f"{ev} was acknowledged and is gone")
-    for kind in EVENT_NAMES:
+    for kind in seen.names:
         waits = [record for record in seen.records.values() if isinstance(record, OpenWait)]
         waiters = sorted(record.seq for record in waits if kind in record.listens)
         listed = seen.queue("w", kind)
@@ -77,6 +78,19 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
 def check_i6_an_event_is_what_was_sent(name: str, error: bytes | None) -> None:
     fault = fault_of(name)
     demand(error == (None if fault is None else rejection.encode(fault)), f"{name} says that {error!r} has failed")
+
+
+def check_i6_a_token_has_one_answer(seen: Seen) -> None:
+    """Of all that were sent with it; and none of another life, unless a restart from a step has kept the wait."""
+    answers: dict[str, set[str]] = {}
+    bodies = [unpackb(blob[journal.HEADER_BYTES :]) for blob in seen.journal[seen.begin :] if blob[1:2] == b"E"]
+    for name, event in [(body[b"ty"].decode(), body[b"ev"].decode()) for body in bodies]:
+        answers.setdefault(name, set()).add(event)
+    for name in seen.names:
+        kept = [unpackb(seen.mail[f"e:{number}"])[b"ev"].decode() for number in seen.queue("m", name)]
+        answers.setdefault(name, set()).update(kept)
+    for name, events in answers.items():
+        demand("~" not in name or len(events) <= 1, f"{name} was answered by {events}")
 
 
 def check_i6_it_is_known_where_an_event_went(seen: Seen, box: set[int], withdrawn: set[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.invariants.simulation.seen import Seen, State
+from tests.invariants.simulation.seen import Seen, State, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
 from workflows.storage import journal
@@ -91,4 +91,5 @@ def read(world: World) -> State:
         demand(seen is not None, f"keys without a header: {workflow} {id}")
         assert seen is not None
         state.instances[workflow, id] = seen
+        world.tokens |= tokens_of(seen)
     return state

@@ -9,9 +9,10 @@ from typing import Any
 from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance
 from workflows.storage.messages import Message
-from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Slot
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
+from workflows.values.listening import AnswerToken
 
 Answer = (journal.Settled, journal.Slept, journal.TimedOut, journal.EventReceived, journal.ChildEnded)
 _REST = ("due", "walk", "mail", "at", "parts", "token", "clear", "told")
@@ -106,6 +107,11 @@ class Seen:
         is_absolute = isinstance(record, OpenSleep) and record.absolute
         return int((record.due or 0) + (0 if is_absolute else float(self.text("stood") or 0)))
 
+    @property
+    def names(self) -> list[str]:
+        """What somebody listens to, or an event is kept under."""
+        return sorted({member.split("|")[1] for member in self.queues if member[:2] in ("w|", "m|")})
+
     def queue(self, *prefix: str) -> list[int]:
         """The numbers that stand behind a prefix in the queues, in their order there."""
         begins = "".join(f"{part}|" for part in prefix)
@@ -151,3 +157,15 @@ def events_of(seen: Seen) -> set[str]:
         if blob[1:2] == b"E":
             found.add(unpackb(blob[journal.HEADER_BYTES :])[b"ev"].decode())
     return found
+
+
+def tokens_of(seen: Seen) -> set[AnswerToken]:
+    """Of its open waits."""
+    return {
+        AnswerToken(
+            *(seen.instance.workflow, seen.instance.id, cuts.generation_at(seen.cuts, seq, seen.generation)),
+            *(seq, record.event_type),
+        )
+        for seq, record in seen.records.items()
+        if isinstance(record, OpenWait) and "~" in record.type
+    }

@@ -27,6 +27,7 @@ from workflows.storage.concurrency import Limits
 from workflows.storage.keys import Held, Holder, Instance, Keyspace
 from workflows.storage.store import Call
 from workflows.values.concurrency import Concurrency
+from workflows.values.listening import AnswerToken
 
 
 @dataclass(slots=True)
@@ -127,6 +128,7 @@ class World:
         self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
+        self.tokens: set[AnswerToken] = set()  # of waits for an answer, open now or before
         self.lines: dict[int, set[str]] = defaultdict(set)  # of waits for a key, open now or before
         self.snapshot: Snapshot | None = None
         self.rewind_left = self.setup.rewind

@@ -54,6 +54,17 @@ function mailbox.listen(I, r)
   return was_missing
 end
 
+-- Whether an answer by a token is the first: the wait is of the life that the token is of, which is another one's than the
+-- present where a restart from a step has kept what was asked for before it (`cuts.py`), and no answer is on its way.
+function mailbox.is_unanswered(I, r, ty, life)
+  if queue.first(I, 'm|' .. ty .. '|') then return false end
+  if life == I.gen then return true end
+  for _, cut in ipairs(journal.body_of(I.j, 0).cu or {}) do
+    if r.seq < cut[2] then return life == cut[3] end
+  end
+  return false
+end
+
 -- An event of the mailbox; nil when it cannot be read.
 function mailbox.event(I, number)
   local ok, e = pcall(cmsgpack.unpack, redis.call('HGET', I.m, 'e:' .. number))
