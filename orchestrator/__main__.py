@@ -9,10 +9,11 @@ import click
 import redis
 
 from orchestrator.loop import Orchestrator
+from workflows.authoring.logger import this_process
 from workflows.errors import ServerUnavailable, WorkflowError
 from workflows.health.server import boot_guard
 from workflows.process import options
-from workflows.process.logs import configure
+from workflows.process.logs import Format, configure, say
 from workflows.process.parent import end_with_parent, named, patiently
 from workflows.storage.connection import URL_VARIABLES, connection
 from workflows.storage.store import Store, open_keyspace
@@ -29,6 +30,7 @@ from workflows.telemetry.text import build_info, rendered
 @click.option("--shards", type=options.SHARDS, help="Number of shards; fixed at the first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
+@options.LOG_FORMAT
 @options.METRICS_PORT
 @options.METRICS_HOST
 def main(
@@ -37,11 +39,13 @@ def main(
     shards: int | None,
     unsafe: bool,
     log_level: str,
+    log_format: Format,
     metrics_port: int | None,
     metrics_host: str,
 ) -> None:
     """Hand out steps and turns, fire timers, reap dead workers. Holds no user code."""
-    configure(log_level)
+    configure(log_level, log_format)
+    this_process(namespace=namespace)
 
     def begin() -> Store:
         client = connection(redis_url)
@@ -50,7 +54,7 @@ def main(
         return Store(client, keys, hot=True)
 
     try:
-        store = patiently(begin, named(), lambda text: click.echo(text, err=True))
+        store = patiently(begin, named(), say)
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
     except redis.RedisError as error:
@@ -61,7 +65,7 @@ def main(
     end_with_parent(orchestrator.stop)
     if metrics_port is not None:
         _serve(store, metrics_host, metrics_port, orchestrator.is_stopped)
-    click.echo(f"orchestrator {orchestrator.name} for namespace {namespace}", err=True)
+    say(f"orchestrator {orchestrator.name} for namespace {namespace}")
     orchestrator.run()
 
 

@@ -50,7 +50,7 @@ class AppendOnlyFile:
             # Another orchestrator was faster; or this user may not ask for it, which is said once.
             if "in progress" not in str(error) and not self._told:
                 self._told = True
-                _log.warning("append-only file not written anew", extra={"error": str(error)})
+                _log.warning("append-only file not written anew", extra={"error": error})
         self._look_at = monotonic() + AGAIN_SECONDS
 
 

@@ -45,7 +45,7 @@ class Lifelines:
             missing = self._missing_of(store, places)
         except redis.ResponseError as error:
             # A user that may not list clients; leases do without.
-            _log.info("connections are not watched", extra={"error": str(error)})
+            _log.info("connections are not watched", extra={"error": error})
             self._allowed = False
             return 0
         gone = [worker for worker, line in missing & self._missing]

@@ -136,7 +136,7 @@ class Orchestrator:
                 self._file.forget()
                 self._next_timer.clear()
                 figures.count(metrics.RECONNECTS)
-                _log.warning("redis failed", extra={"error": str(error), "failures": failures})
+                _log.warning("redis failed", extra={"error": error, "failures": failures})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1
         try:
@@ -241,7 +241,7 @@ class Orchestrator:
         now = monotonic()
         if now >= self._say_full_at:
             self._say_full_at = now + SAY_FULL_SECONDS
-            _log.warning("redis is full: nothing new is begun until there is room")
+            _log.warning("redis is full")
 
     def _renew_in_time(self) -> None:
         now = monotonic()
@@ -358,7 +358,7 @@ class Orchestrator:
                         if message is not None:
                             self._bridge(message["data"])
             except redis.RedisError as error:
-                _log.warning("bridge lost redis", extra={"error": str(error)})
+                _log.warning("bridge lost redis", extra={"error": error})
                 self._stop.wait(POLL_SECONDS)
 
     def _bridge(self, data: bytes) -> None:

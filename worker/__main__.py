@@ -26,11 +26,12 @@ from worker.settings import Settings
 from worker.worker import WorkflowWorker
 from workflows import limits
 from workflows.authoring.app import App
+from workflows.authoring.logger import this_process
 from workflows.errors import ServerUnavailable, UnknownQueue, WorkflowError
 from workflows.health.server import boot_guard
 from workflows.process import options
 from workflows.process.load import load_app
-from workflows.process.logs import configure, configure_others
+from workflows.process.logs import Format, configure, configure_others, say
 from workflows.process.parent import named, patiently
 from workflows.storage import processes as registry
 from workflows.storage.connection import URL_VARIABLES, connection
@@ -82,6 +83,7 @@ TELL_TIMEOUT_SECONDS = 2.0
 )
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=options.LOG_LEVEL, default="INFO", show_default=True)
+@options.LOG_FORMAT
 @options.METRICS_PORT
 @options.METRICS_HOST
 @click.option("--child", type=int, hidden=True, help="The parent's process id.")
@@ -98,6 +100,7 @@ def main(
     warm: int,
     unsafe: bool,
     log_level: str,
+    log_format: Format,
     metrics_port: int | None,
     metrics_host: str,
     child: int | None,
@@ -105,10 +108,11 @@ def main(
     alone: str | None,
 ) -> None:
     """Run the steps and turns of APP (module:attribute)."""
-    configure(log_level)
+    configure(log_level, log_format)
     before = open_files()
     loaded = _loaded(app, queues)
-    configure_others(log_level)
+    this_process(namespace=loaded.name)
+    configure_others(log_level, log_format)
     is_fit_to_fork = is_forkable(before)
     settings = Settings(
         queues=queues or tuple(loaded.queues),
@@ -179,14 +183,14 @@ def _loaded(app: str, queues: tuple[str, ...]) -> App:
 
 def _warn(loaded: App) -> None:
     for finding in loaded.findings:
-        _say(f"warning: {finding}")
+        say(f"warning: {finding}")
 
 
 def _keys(redis_url: str, namespace: str, parent: int | None, *, unsafe: bool) -> Keyspace:
     """The namespace's keys, on a Redis that is fit to keep them; what is wrong is said in one line."""
     try:
         with connection(redis_url, watching=False) as client:
-            keys = patiently(lambda: open_keyspace(client, namespace), parent, _say)
+            keys = patiently(lambda: open_keyspace(client, namespace), parent, say)
             boot_guard(client, unsafe=unsafe)
     except WorkflowError as error:
         raise click.ClickException(str(error)) from error
@@ -200,7 +204,7 @@ def _publish(redis_url: str, keys: Keyspace, loaded: App) -> None:
     with connection(redis_url, watching=False) as client, server_errors(client):
         said = Publication(loaded).publish(Store(client, keys), "start")
     if said is not None:
-        _say(said)
+        say(said)
 
 
 def _without_url(arguments: list[str]) -> list[str]:
@@ -212,10 +216,6 @@ def _without_url(arguments: list[str]) -> list[str]:
         elif not argument.startswith("--redis-url="):
             kept.append(argument)
     return kept
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

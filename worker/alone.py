@@ -21,6 +21,7 @@ from worker.pipe import PipeToParent
 from worker.settings import Settings
 from worker.vital import leave
 from workflows.authoring.app import App
+from workflows.authoring.logger import this_process
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.process.stop import Stop
@@ -74,13 +75,16 @@ def run(
     to_parent, told = PipeToParent(pipe), Telling(figures) if telling else None
     try:
         engine.start()
+        this_process(namespace=keys.namespace, worker=engine.lease.worker)
         to_parent.show_life(told)
         task = take_over(connect(), engine.lease.worker, Held.parse(member))
     except (redis.RedisError, LeaseLost) as error:
-        _log.warning("not taken over", extra={"error": str(error)})
+        _log.warning("not taken over", extra={"error": error})
         return os.EX_SOFTWARE
     if task is not None:
-        _log.info("alone", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "step": task.seq})
+        _log.info(
+            "goes on alone", extra={"workflow": task.instance.workflow, "instance": task.instance.id, "step": task.seq}
+        )
         engine.accept([task])
         while not engine.is_idle and not drain.wait(LOOK_SECONDS) and os.getppid() == parent:
             pass

@@ -128,6 +128,7 @@ def _context(instance: Instance, generation: str, command: Do, config: retries.S
         idempotency_key(instance.workflow, instance.id, generation, name, command.kind),
         workflow_name=instance.workflow,
         instance_id=instance.id,
+        generation=generation,
         forward=forward,
     )
 

@@ -334,7 +334,7 @@ class Engine:
                 failures = 0
             except redis.RedisError as error:
                 figures.count(metrics.RECONNECTS)
-                _log.warning("redis failed", extra={"error": str(error)})
+                _log.warning("redis failed", extra={"error": error})
                 if self._stopped.is_set():
                     return
                 self._recover(batch, failures)

@@ -95,7 +95,7 @@ class Fetcher(threading.Thread):
                 figures.count(metrics.RECONNECTS)
                 # That there is no room may be so for days, and is said once.
                 if failures == 0 or not is_full(error):
-                    _log.warning("redis failed", extra={"queue": self._queue, "error": str(error)})
+                    _log.warning("redis failed", extra={"queue": self._queue, "error": error})
                 if is_about_data(error):
                     self._mend(store, name)
                 self._taker.draining.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])

@@ -56,7 +56,7 @@ class Hearing:
                 with self._connection.pubsub(ignore_subscribe_messages=True) as line:  # type: ignore[no-untyped-call]
                     self._listen(line)
             except redis.RedisError as error:
-                _log.debug("hears nothing", extra={"error": str(error)})
+                _log.debug("hears nothing", extra={"error": error})
                 self._stop.wait(LOOK_SECONDS)
 
     def _listen(self, line: Any) -> None:

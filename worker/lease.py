@@ -147,7 +147,7 @@ class Lease:
             except redis.RedisError as error:
                 pause = 0.0
                 figures.count(metrics.RECONNECTS)
-                _log.warning("lease not renewed", extra={"error": str(error)})
+                _log.warning("lease not renewed", extra={"error": error})
                 self._stop.wait(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
                 failures += 1
 

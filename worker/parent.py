@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
-import click
 import redis
 
 from worker.pipe import PipeFromChild
@@ -157,7 +156,7 @@ class Parent:
             healthy = now - child.started > HEALTHY_SECONDS
             self._pauses[n] = 0.0 if healthy else min(PAUSE_SECONDS_MAX, max(PAUSE_SECONDS, 2 * self._pauses[n]))
             self._due[n] = now + self._pauses[n]
-            click.echo(f"worker process {child.process.pid} ended with {status}, starting another", err=True)
+            _log.warning("worker process ended", extra={"pid": child.process.pid, "status": status})
             self._workers[n] = None
             figures.count(metrics.WORKER_DEATHS)
             self._gone(child)
@@ -166,7 +165,7 @@ class Parent:
             if status is not None:
                 if status:
                     figures.count(metrics.WORKER_DEATHS)
-                    click.echo(f"process {child.process.pid} ended with {status}, alone with a suspect", err=True)
+                    _log.warning("process alone ended", extra={"pid": child.process.pid, "status": status})
                 self._alone.remove(child)
                 self._gone(child)
 
@@ -188,7 +187,7 @@ class Parent:
             self._tell_at = None
         except redis.RedisError as error:
             # Their leases run out by themselves; until then it is worth trying again.
-            _log.warning("death not told", extra={"error": str(error)})
+            _log.warning("death not told", extra={"error": error})
             self._tell_at = monotonic() + TELL_SECONDS
 
     def _start_due(self, now: float) -> None:
@@ -217,8 +216,8 @@ class Parent:
             if (child.pipe in readable and self._hear(child)) or (slept and child.heard is not None):
                 child.heard = now
             elif child.heard is not None and now - child.heard > silence_seconds:
-                silent = now - child.heard
-                click.echo(f"worker process {child.process.pid} is silent since {silent:.0f} s, killing it", err=True)
+                silent = round(now - child.heard)
+                _log.error("silent process killed", extra={"pid": child.process.pid, "seconds": silent})
                 child.process.kill()
                 child.heard = None
 

@@ -29,7 +29,7 @@ class Reports(Listener):
         if outcome.error is None:
             return
         failure = Failure.from_blob(outcome.error)
-        fields = {**attempt.context.labels, "error": _short(failure)}
+        fields = {**attempt.context.labels, "error": failure}
         if outcome.retry_delay_ms is not None:
             _log.warning("attempt failed", extra={**fields, "next_try_in": format_ms(outcome.retry_delay_ms)})
         else:
@@ -40,30 +40,38 @@ class Reports(Listener):
         decision = turn.decision
         if not turn.is_first and decision.end is None:
             return
-        fields = {"workflow": turn.instance.workflow, "instance": turn.instance.id}
+        fields: dict[str, Any] = {
+            "workflow": turn.instance.workflow,
+            "instance": turn.instance.id,
+            "generation": turn.generation,
+        }
         if turn.is_first:
             _instances.info("instance begun", extra=fields)
         if decision.end is None:
             return
         if decision.end.error is None:
-            _instances.info(f"instance {decision.end.status}", extra=fields)
+            if decision.end.status == "complete":
+                _instances.info("instance complete", extra=fields)
+            else:
+                _instances.info("instance terminated", extra=fields)
             return
         if decision.end.status == "terminated":
             _instances.info("instance terminated", extra=fields)
             return
         failure = Failure.from_blob(decision.end.error)
         if decision.end.rollback == "begin":
-            _log.error("instance is rolled back", extra={**fields, "error": _short(failure)})
+            _log.error("instance is rolled back", extra={**fields, "error": failure})
             return
         end = turn.warm.replay.end
         raised = end.exception if isinstance(end, Raised) else None
         if raised is None or not _comes_from_a_step(raised):
             fields["traceback"] = failure.traceback
-        _log.error("instance errored", extra={**fields, "error": _short(failure)})
+        _log.error("instance errored", extra={**fields, "error": failure})
 
     def parked(self, instance: Instance, generation: str, reason: str) -> None:
         """An error: it waits for other code."""
-        _parked.error("parked", extra={"workflow": instance.workflow, "instance": instance.id, "reason": reason})
+        where = {"workflow": instance.workflow, "instance": instance.id, "generation": generation}
+        _parked.error("parked", extra={**where, "reason": reason})
 
 
 def _comes_from_a_step(error: BaseException) -> bool:
@@ -72,8 +80,3 @@ def _comes_from_a_step(error: BaseException) -> bool:
         return bool(vars(error).get("remote_traceback"))
     except TypeError:
         return False
-
-
-def _short(failure: Failure) -> str:
-    message: Any = failure.message
-    return f"{failure.name}: {message}" if message else failure.name

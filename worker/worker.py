@@ -27,9 +27,11 @@ from worker.pipe import PipeToParent
 from worker.settings import Settings
 from worker.vital import leave
 from workflows.authoring.app import App
+from workflows.authoring.logger import this_process
 from workflows.client import Client
 from workflows.client.binding import bindings_of
 from workflows.clock import monotonic
+from workflows.process.logs import say
 from workflows.process.parent import patiently
 from workflows.process.stop import Stop
 from workflows.storage import manifest
@@ -124,7 +126,8 @@ class WorkflowWorker(rq.Worker):
         sys.setswitchinterval(SWITCH_SECONDS)
         _search_less_garbage()
         self._drain.on_signals()
-        patiently(self._register, self._parent, _log.warning)
+        this_process(namespace=self._keys.namespace, worker=self.engine.lease.worker)
+        patiently(self._register, self._parent, say)
         self._say_birth()
         self.engine.lease.beat = self._beat
         hearing = Hearing(
@@ -162,7 +165,7 @@ class WorkflowWorker(rq.Worker):
         except redis.RedisError as error:
             if isinstance(error, redis.ResponseError) and not is_full(error):
                 raise
-            _log.info("registration left to the beat", extra={"error": str(error)})
+            _log.info("registration left to the beat", extra={"error": error})
 
     def _load(self) -> dict[Any, Any]:
         engine = self.engine
@@ -176,6 +179,7 @@ class WorkflowWorker(rq.Worker):
             _log.info("registration left to expire")
 
     def _beat(self) -> None:
+        this_process(worker=self.engine.lease.worker)  # another one, after a freeze
         state = WorkerStatus.BUSY if self.engine.attempts() else WorkerStatus.IDLE
         with self.connection.pipeline(transaction=False) as pipeline:
             if not self.connection.exists(self.key):
@@ -198,7 +202,7 @@ class WorkflowWorker(rq.Worker):
         self._publish_at = monotonic() + manifest.RENEW_SECONDS
         said = self._publication.publish(Store(self.connection, self._keys), "renew")
         if said is not None:
-            _log.warning("manifest", extra={"reason": said})
+            _log.warning("other code published", extra={"reason": said})
 
     def _give_up(self, reason: str) -> None:
         """Save finished outcomes as far as possible, then leave; the parent starts another process."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workflows.authoring.app import App
     from workflows.authoring.context import StepContext
     from workflows.authoring.event import ReceivedEvent, WorkflowEvent
-    from workflows.authoring.logger import get_logger
+    from workflows.authoring.logger import ContextFilter, get_logger
     from workflows.authoring.observer import Observer, Transition
     from workflows.authoring.retries import Retry, StepConfig
     from workflows.authoring.step import WorkflowStep
@@ -92,7 +92,7 @@ _NAMES = {
     "client.instance_event": "InstanceEvent",
     "client.schedules": "ScheduleStatus",
     "client.status": "InstanceStatus",
-    "authoring.logger": "get_logger",
+    "authoring.logger": "ContextFilter get_logger",
     "client.batches": "BatchError CreatedBatch DeletedBatch",
     "client.bulk": "BulkResult",
     "client.creation": "CreateOptions",
@@ -132,6 +132,7 @@ __all__ = [
     "WorkflowStep",
     "StepContext",
     "Transition",
+    "ContextFilter",
     "get_logger",
     # Producing and operating
     "AsyncClient",

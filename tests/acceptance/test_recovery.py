@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from functools import partial
@@ -161,7 +162,9 @@ def test_a_worker_that_loses_a_thread_ends_loudly_and_another_takes_its_place(cl
     cluster.create("deadly", "d1", {"thread": thread})
     cluster.wait_until(lambda: f"thread_name='{thread}'" in worker.text(), what="a word about the thread")
     after = cluster.create("chain", "c1")
-    cluster.wait_until(lambda: "ended with 70, starting another" in worker.text(), what="the end of the process")
+    cluster.wait_until(
+        lambda: re.search(r"worker process ended pid=\d+ status=70", worker.text()), what="the end of the process"
+    )
     cluster.wait_until(lambda: worker.text().count("worker ready") == 2)
     assert cluster.result(after) == 3
     worker.log.write_text("")  # it tells of the thread's end with a traceback, as it should

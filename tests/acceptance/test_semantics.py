@@ -428,7 +428,7 @@ def test_a_run_that_holds_the_interpreter_costs_its_process_only(cluster: Cluste
     worker = cluster.ready(cluster.worker())
     blocking = cluster.create("blocking", "bi", {"with_the_interpreter": True})
     cluster.wait_for_status(blocking, "running")
-    cluster.wait_until(lambda: "is silent" in worker.text())
+    cluster.wait_until(lambda: "silent process killed" in worker.text())
     cluster.ledger.open_gate("bi")
     assert cluster.result(blocking) is None
     assert cluster.result(cluster.create("chain", "after")) == 3

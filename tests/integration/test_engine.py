@@ -254,7 +254,7 @@ def test_failures_are_logged_with_whose_they_are_and_each_traceback_once(
     ]
     attempt, step, errored = said["p-1", "attempt failed"], said["p-1", "step failed"], said["p-1", "instance errored"]
     assert (attempt["levelname"], step["levelname"], errored["levelname"]) == ("WARNING", "ERROR", "ERROR")
-    assert [one["error"] for one in (attempt, step, errored)] == ["Declined: no funds"] * 3
+    assert [str(one["error"]) for one in (attempt, step, errored)] == ["Declined: no funds"] * 3
     assert [(one["workflow"], one["step"], one["attempt"]) for one in (attempt, step)] == [
         ("pay-workflow", "charge-1", 1),
         ("pay-workflow", "charge-1", 2),

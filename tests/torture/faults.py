@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.acceptance.processes import Process
 from tests.torture.ledger import Line
 
-ENDED = re.compile(r"^(?:worker )?process (\d+) (ended with -?\d+|is silent)")
+ENDED = re.compile(r"(?:process ended|process alone ended|silent process killed) pid=(\d+) ((?:status|seconds)=-?\d+)")
 LEASE_SECONDS = 5
 """Of the workers; renewed about three times in it."""
 TOLD_SECONDS = 0.5
@@ -108,5 +108,5 @@ def unexplained_ends(processes: Iterable[Process], faults: Faults, lines: list[L
         f"{process.name}: {said}"
         for process in processes
         for said in process.text().splitlines()
-        if (match := ENDED.match(said)) and int(match[1]) not in known
+        if (match := ENDED.search(said)) and int(match[1]) not in known
     ]

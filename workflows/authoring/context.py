@@ -95,6 +95,7 @@ class StepContext:
 
     __slots__ = (
         "_commands",
+        "_generation",
         "_settings",
         "attempt",
         "cancelled",
@@ -114,6 +115,7 @@ class StepContext:
         *,
         workflow_name: str = "",
         instance_id: str = "",
+        generation: str = "",
         forward: StepContext | None = None,
     ) -> None:
         self.step = step
@@ -121,6 +123,7 @@ class StepContext:
         self.idempotency_key = idempotency_key
         self.workflow_name = workflow_name
         self.instance_id = instance_id
+        self._generation = generation
         self.cancelled = Cancelled()
         self.forward = forward
         self._settings = settings
@@ -137,6 +140,7 @@ class StepContext:
         return {
             "workflow": self.workflow_name,
             "instance": self.instance_id,
+            "generation": self._generation,
             "step": f"{'' if self.forward is None else 'rollback of '}{self.step.name}-{self.step.count}",
             "attempt": self.attempt,
         }

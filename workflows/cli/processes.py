@@ -70,6 +70,7 @@ def dev(
 @click.option("--shards", type=option_types.SHARDS, help="Number of shards; fixed at first use of the namespace.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
+@option_types.LOG_FORMAT
 @option_types.METRICS_PORT
 @option_types.METRICS_HOST
 @json_option
@@ -94,6 +95,7 @@ def orchestrator(settings: CommandSettings, /, unsafe: bool, as_json: bool, **op
 @click.option("--warm", type=click.IntRange(0), help="Suspended replays kept; 0 keeps none.")
 @click.option("--unsafe", is_flag=True, help="Start even if this Redis would lose data.")
 @click.option("--log-level", type=option_types.LOG_LEVEL, help="How much is logged. Default: INFO.")
+@option_types.LOG_FORMAT
 @option_types.METRICS_PORT
 @option_types.METRICS_HOST
 @json_option

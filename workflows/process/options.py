@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from workflows import limits
+from workflows.process.logs import FORMATS
 
 
 class Seconds(click.FloatRange):
@@ -24,6 +25,14 @@ class Seconds(click.FloatRange):
 
 
 LOG_LEVEL: Final = click.Choice(("DEBUG", "INFO", "WARNING", "ERROR"), case_sensitive=False)
+LOG_FORMAT: Final = click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    envvar="WORKFLOWS_LOG_FORMAT",
+    default="text",
+    show_default=True,
+    help="How a line looks. Also WORKFLOWS_LOG_FORMAT.",
+)
 SHARDS: Final = click.IntRange(1, limits.SHARDS_MAX)
 CONCURRENCY: Final = click.IntRange(1, limits.CONCURRENCY_MAX)
 PROCESSES: Final = click.IntRange(1, limits.PROCESSES_MAX)

@@ -36,5 +36,5 @@ class Health:
         try:
             self._file.touch()
         except OSError as error:
-            _log.error("no sign of life", extra={"file": str(self._file), "error": str(error)})
+            _log.error("no sign of life", extra={"file": str(self._file), "error": error})
             self._file = None

@@ -236,7 +236,8 @@ class Replay:
     @property
     def labels(self) -> dict[str, str]:
         """What a log line of ``run`` says of it."""
-        return {"workflow": self._event.workflow_name, "instance": self._event.instance_id}
+        event = self._event
+        return {"workflow": event.workflow_name, "instance": event.instance_id, "generation": self._generation}
 
     def feed(self, entries: Sequence[Entry | None], *, live: bool = False) -> None:
         """Take in the next entries of the journal. Those after the end of ``run`` are answers to what it had asked for.

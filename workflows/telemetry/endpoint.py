@@ -109,7 +109,7 @@ class Endpoint:
         except OSError as error:
             # Work goes on without: whoever watches sees that there is nothing to be had here.
             if not self._has_warned:
-                _log.warning("metrics not served", extra={"host": host, "port": port, "error": str(error)})
+                _log.warning("metrics not served", extra={"host": host, "port": port, "error": error})
             self._has_warned = True
             return
         listener.setblocking(False)

@@ -162,6 +162,9 @@ class Failure:
     _problems: bytes | None = field(default=None, repr=False)
     _members: tuple[bytes, ...] | None = field(default=None, repr=False)
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.message else self.name
+
     @classmethod
     def from_blob(cls, blob: bytes) -> Failure:
         """Read what ``capture`` or ``make`` wrote.
