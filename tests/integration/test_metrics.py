@@ -1,7 +1,8 @@
-"""A worker's parent with two processes and an orchestrator, scraped as Prometheus does it."""
+"""A worker's parent with two processes and an orchestrator, scraped as Prometheus does it; and their log as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +24,8 @@ from workflows.health import namespace
 from workflows.telemetry import metrics
 
 APP = """
+import logging
+
 from workflows import App, NonRetryableError, WorkflowEntrypoint
 
 app = App("metered", queues=["default", "gpu"])
@@ -39,6 +43,7 @@ class Order(WorkflowEntrypoint):
 
 def fail_once(ctx):
     if ctx.attempt == 1:
+        logging.getLogger("shop").warning("about to fail", extra={"blade": "dull"})
         raise ValueError("once")
 """
 PATIENCE_SECONDS = 30.0
@@ -55,21 +60,25 @@ class Processes:
 
     def __init__(self, folder: Path, url: str) -> None:
         (folder / "app.py").write_text(APP)
-        environment = {**os.environ, "PYTHONPATH": packages(), "WORKFLOWS_REDIS_URL": url}
-        self.ports = {"worker": free_port(), "orchestrator": free_port()}
-        commands = {
-            "worker": ["app:app", "-p", "2", "-c", "10", "--grace", "1"],
-            "orchestrator": ["--namespace", "metered"],
-        }
+        self._folder = folder
+        self._environment = {**os.environ, "PYTHONPATH": packages(), "WORKFLOWS_REDIS_URL": url}
+        self.logs = {name: folder / f"{name}.log" for name in ("worker", "orchestrator")}
+        self.ports = {name: free_port() for name in self.logs}
         self.processes = {
-            name: subprocess.Popen(
-                [sys.executable, "-P", "-m", name, *arguments, "--metrics-port", str(self.ports[name])],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-            )
-            for name, arguments in commands.items()
+            "worker": self._start("worker", "app:app", "-p", "2", "-c", "10", "--grace", "1"),
+            "orchestrator": self._start("orchestrator", "--namespace", "metered"),
         }
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        options = ["--metrics-port", str(self.ports[name]), "--log-format", "json"]
+        with self.logs[name].open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", name, *arguments, *options],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
 
     def text(self, name: str) -> str:
         answer = httpx.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=10)
@@ -83,6 +92,10 @@ class Processes:
                 series, _, value = line.rpartition(" ")
                 found[series] = float(value)
         return found
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        # What comes last may not be whole yet.
+        return [json.loads(line) for line in self.logs[name].read_text().splitlines(keepends=True) if line[-1] == "\n"]
 
     def children(self) -> list[int]:
         parent = self.processes["worker"].pid
@@ -212,6 +225,24 @@ def test_what_is_no_scrape_is_refused_and_harms_nobody(running: Processes) -> No
         with socket.create_connection(("127.0.0.1", running.ports["worker"])) as raw:
             raw.sendall(nonsense)
             assert running.samples("worker")["workflows_slots"] == 20
+
+
+WHERE = {"namespace", "worker", "workflow", "instance", "generation", "step", "attempt"}
+
+
+def test_every_line_of_a_log_is_an_object_that_says_whose_it_is(running: Processes) -> None:
+    lines = running.lines("worker")
+    assert all({"ts", "level", "logger", "event", "namespace"} <= line.keys() for line in lines)
+    mine = [line for line in lines if line["logger"] == "shop"]
+    assert len(mine) == 7
+    failed = [line for line in lines if line["event"] == "attempt failed"]
+    assert len(failed) == 7
+    assert all(line.keys() >= WHERE for line in (*mine, *failed))
+    assert {line["blade"] for line in mine} == {"dull"}
+    assert [(line["error"]["name"], line["error"]["message"]) for line in failed] == [("ValueError", "once")] * 7
+    ended = [line for line in lines if line["event"] == "instance errored"]
+    assert all('raise NonRetryableError("asked for")' in line["error"]["traceback"] for line in ended)
+    assert {line["event"] for line in running.lines("orchestrator")} >= {"notice", "metrics served"}
 
 
 def test_a_killed_process_takes_nothing_with_it_that_has_been_told(running: Processes) -> None:
