@@ -13,7 +13,7 @@ from workflows.cli.frame import CommandSettings, Verb, json_option, pass_setting
 from workflows.client import Client
 from workflows.errors import ConfigError
 from workflows.process import options
-from workflows.process.logs import configure
+from workflows.process.logs import Format, configure
 from workflows.ui import EXTRA, missing_extra
 
 
@@ -31,6 +31,7 @@ from workflows.ui import EXTRA, missing_extra
 @click.option("--allow-host", multiple=True, help="Another name that it answers to; repeatable.")
 @click.option("--hide-values", is_flag=True, help="Params, outputs and payloads are shown as sizes only.")
 @click.option("--log-level", type=options.LOG_LEVEL, default="INFO", help="How much is logged. Default: INFO.")
+@options.LOG_FORMAT
 @json_option
 @pass_settings
 def ui(
@@ -44,6 +45,7 @@ def ui(
     allow_host: tuple[str, ...],
     hide_values: bool,
     log_level: str,
+    log_format: Format,
     as_json: bool,
 ) -> None:
     """Serve the dashboard and the JSON interface, for APP or for what has been registered."""
@@ -51,7 +53,7 @@ def ui(
         raise ConfigError(EXTRA)
     from workflows.ui.standalone import PORT, StandaloneSettings, serve
 
-    configure(log_level)
+    configure(log_level, log_format)
     standing = StandaloneSettings(
         host=host,
         port=port,

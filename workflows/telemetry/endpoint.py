@@ -151,7 +151,13 @@ class Endpoint:
             return _response("405 Method Not Allowed", b"only GET\n")
         if path not in PATHS:
             return _response("404 Not Found", b"see /metrics\n")
-        response = _response("200 OK", self._text().encode(), CONTENT_TYPE)
+        try:
+            text = self._text()
+        except Exception:
+            # Whoever serves this has other things to do that must go on.
+            _log.exception("metrics failed")
+            return _response("500 Internal Server Error", b"the log says why\n")
+        response = _response("200 OK", text.encode(), CONTENT_TYPE)
         return response if words[0] == b"GET" else response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
     def _drop(self, one: _Connection) -> None:

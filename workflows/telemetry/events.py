@@ -77,6 +77,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "limit": "a limit on running instances has changed",
     # Metrics and dashboard
     "metrics served": "where they can be read",
+    "metrics failed": "they could not be put together: an error of the library; served again when asked again",
     "metrics not served": "the port is taken, say; tried again each second",
     "ui_action": "somebody has changed something on the dashboard: `user`, `action`, `instance`, `outcome`",
     "ui_error": "a page or a job of the dashboard failed",
