@@ -85,6 +85,7 @@ def test_stored_instances_go_on_and_end_as_they_would_have(golden: Cluster) -> N
     with pytest.raises(ValueError, match="as ever"):
         golden.result(instance("fails", "errored"))
     assert "street" in str(instance("parcel", "parked").status().reason)
+    assert instance("parcel", "parked").why()[0].code == "park.params"
 
 
 def test_a_set_holds_every_kind_of_key(golden: Cluster) -> None:

@@ -47,7 +47,9 @@ class Reading:
     def standing(self) -> Standing:
         """As far as it takes to say why it stands where it stands."""
         newest = None
-        if self.end >= self.journal_length and self.entries:
+        # It may be large, and matters only where something waits for its turn.
+        is_asked_for = self.mail is not None or self.text("turn").startswith("r|")
+        if is_asked_for and self.end >= self.journal_length and self.entries:
             with suppress(CorruptPayload):
                 newest = journal.decode(self.entries[-1])
         return Standing(
