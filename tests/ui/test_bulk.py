@@ -246,7 +246,7 @@ def test_a_job_that_meets_an_error_says_so(shop: Client, monkeypatch: pytest.Mon
         ({"action": "pause", "filter": {"workflow": "order", "status": 3}}, "BadFilter", "no list of texts"),
         ({"action": "pause", "filter": {"workflow": "order", "status": "errored"}}, "ConfigError", "not possible"),
         ({"action": "pause", "filter": {"workflow": "order", "ids": []}}, "BadFilter", "1 to 1,000 ids"),
-        ({"action": "pause", "filter": {"workflow": "order", "created_from": "soon"}}, "BadFilter", "no moment"),
+        ({"action": "pause", "filter": {"workflow": "order", "date_start": "soon"}}, "ConfigError", "ISO 8601"),
         ({"action": "pause", "filter": {"workflow": "order"}, "limit": 0}, "BadRequest", "limit is 0"),
         ({"action": "pause", "filter": {"workflow": "order"}, "dry_run": 1}, "BadRequest", "neither true nor false"),
         ({"action": "pause", "filter": {"workflow": "order"}, "force": True}, "BadRequest", "There is no force"),
@@ -262,7 +262,7 @@ def test_an_order_that_makes_no_sense_begins_with_nothing(
 
 
 def test_conditions_come_back_as_they_were_given(orders: WorkflowHandle, browser: TestClient) -> None:
-    filter = {"workflow": "order", "status": ["queued"], "created_from": "2026-01-01T00:00:00+00:00"}
+    filter = {"workflow": "order", "status": ["queued"], "date_start": "2026-01-01T00:00:00+00:00"}
     assert done(browser, "pause", filter=filter)["filter"] == filter
     assert Filter.of(filter).as_dict() == filter
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from workflows.client import Client, bulk, listing
 from workflows.client.batches import Plan
@@ -13,7 +12,7 @@ from workflows.client.blocking import carry_out
 from workflows.client.bulk import BulkVerb
 from workflows.client.history import iso
 from workflows.client.restarting import Wanted, restart_from
-from workflows.client.selection import Selection, Where, selection
+from workflows.client.selection import Selection, Where, read_moment, selection
 from workflows.errors import InstanceError, WorkflowError
 from workflows.health.error_groups import Trouble, error_groups, troubles
 from workflows.storage.keys import Instance, Keyspace
@@ -22,6 +21,15 @@ from workflows.ui.refusals import RequestRefused
 from workflows.values import names
 
 IDS_MAX: Final = 1_000
+
+Moment = Literal["created_from", "created_before", "ended_from", "ended_before"]
+MOMENTS: Final[Mapping[str, tuple[Moment, bool]]] = {
+    "date_start": ("created_from", False),
+    "date_end": ("created_before", True),
+    "ended_start": ("ended_from", False),
+    "ended_end": ("ended_before", True),
+}
+"""What programs call moments, the condition that stands for, and whether a date alone means its end."""
 
 
 class NoFailedStep(InstanceError):
@@ -92,11 +100,14 @@ class Filter:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it; ``of`` reads it."""
-        where: dict[str, Any] = {**self.where}
-        shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in where.items()}
-        given = {"status": self.status, "ids": self.ids, "error": self.error, **shown}
-        listed = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-        found = {"workflow": self.workflow} | {key: value for key, value in listed.items() if value is not None}
+        given: dict[str, Any] = {"status": self.status, "ids": self.ids, "error": self.error}
+        given |= {name: iso(self.where.get(condition)) for name, (condition, _) in MOMENTS.items()}
+        given |= {"metadata": self.where.get("metadata")}
+        found = {"workflow": self.workflow} | {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if value is not None
+        }
         return found | ({"step": self.step} if self.error is not None else {})
 
     @classmethod
@@ -104,15 +115,14 @@ class Filter:
         """What was asked for in JSON. Raises: RequestRefused, BadName."""
         if not isinstance(given, Mapping) or not isinstance(given.get("workflow"), str):
             raise _bad('the filter is an object with "workflow", the name of one')
-        known = {"workflow", "status", "ids", "error", "step", *Where.__annotations__}
-        if unknown := sorted(given.keys() - known):
-            raise _bad(f"the filter has no {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+        known = ("workflow", "status", "ids", "error", "step", "metadata", *MOMENTS)
+        if unknown := sorted(given.keys() - {*known}):
+            raise _bad(f"the filter has no {', '.join(unknown)}; there are: {', '.join(known)}")
         status = given.get("status")
-        where: Any = {
-            name: given[name] if name == "metadata" else _moment(name, given[name])
-            for name in Where.__annotations__
-            if given.get(name) is not None
-        }
+        where = Where(metadata=given.get("metadata"))
+        for name, (condition, end) in MOMENTS.items():
+            if (text := _text(name, given.get(name))) is not None:
+                where[condition] = read_moment(text, end=end)
         return cls(
             names.check_workflow_name(given["workflow"]),
             _texts("status", [status] if isinstance(status, str) else status),
@@ -146,14 +156,6 @@ def _ids(given: Any) -> tuple[str, ...] | None:
     if ids is not None and not 1 <= len(ids) <= IDS_MAX:
         raise _bad(f"there may be 1 to {IDS_MAX:,} ids, not {len(ids):,}")
     return None if ids is None else tuple(dict.fromkeys(names.check_instance_id(id) for id in ids))
-
-
-def _moment(name: str, given: Any) -> datetime:
-    try:
-        moment = datetime.fromisoformat(given)
-    except (TypeError, ValueError):
-        raise _bad(f"{name} is {given!r:.100}, no moment such as 2026-11-27T09:00:00Z") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from workflows.ui.context import Context
 
 def start(context: Context) -> JsonAnswer:
     """Begin with it. Raises: RequestRefused, ConfigError, BadName: nothing has begun."""
+    _check(context)
     order = Order.of(context.json)
     with context.acting(order.kind.permission, order.filter.workflow, bulk=order.action, dry_run=order.dry_run):
         job = context.jobs.start(order, context.user)
@@ -29,7 +30,15 @@ def job(context: Context) -> dict[str, Any]:
 
 def stop(context: Context) -> dict[str, Any]:
     """Let it go on with nothing more. Raises: RequestRefused: it is not known."""
+    _check(context)
     job = context.jobs.get(context.path["job"])
     with context.acting(job.order.kind.permission, job.order.filter.workflow, bulk="stop"):
         job.stop()
     return job.as_dict()
+
+
+def _check(context: Context) -> None:
+    """Whoever may do nothing hears so first. Raises: RequestRefused."""
+    if not context.access.actions:
+        with context.acting("bulk", "-"):
+            pass

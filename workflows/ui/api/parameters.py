@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from workflows.client.selection import Where, read_moment
 from workflows.errors import ConfigError
+from workflows.ui.bulk_orders import MOMENTS
 from workflows.ui.context import Context
 from workflows.ui.refusals import RequestRefused
 
-Moment = Literal["created_from", "created_before", "ended_from", "ended_before"]
 PER_PAGE: Final = 50
 PER_PAGE_MAX: Final = 100
-_WHERE: Final[Mapping[str, tuple[Moment, bool]]] = {
-    "date_start": ("created_from", False),
-    "date_end": ("created_before", True),
-    "ended_start": ("ended_from", False),
-    "ended_end": ("ended_before", True),
-}
-"""What a query says, the condition it stands for, and whether a date alone means its end."""
 
 
 def where(context: Context) -> Where:
     """The conditions of a query. Raises: ConfigError."""
     found: Where = {}
-    for name, (condition, end) in _WHERE.items():
+    for name, (condition, end) in MOMENTS.items():
         if text := context.query.get(name):
             found[condition] = read_moment(text, end=end)
     pairs = [text.partition("=") for text in context.query.getlist("metadata")]
