@@ -76,7 +76,7 @@ class Job:
         self.created_at = here().astimezone(UTC)
         self.ended_at: datetime | None = None
         self._refused: dict[str, NotTaken] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -103,22 +103,23 @@ class Job:
         self._stop.set()
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {
-            "id": self.id,
-            "action": self.order.action,
-            "filter": self.order.filter.as_dict(),
-            "dry_run": self.order.dry_run,
-            "limit": self.order.limit,
-            "state": self.state,
-            "total": self.total,
-            "met": self.met,
-            "done": self.done,
-            "refused": [one.as_dict() for one in self.refused],
-            "error": self.error,
-            "created_at": iso(self.created_at),
-            "ended_at": iso(self.ended_at),
-        }
+        """As JSON can hold it, all of one moment."""
+        with self._lock:
+            return {
+                "id": self.id,
+                "action": self.order.action,
+                "filter": self.order.filter.as_dict(),
+                "dry_run": self.order.dry_run,
+                "limit": self.order.limit,
+                "state": self.state,
+                "total": self.total,
+                "met": self.met,
+                "done": self.done,
+                "refused": [one.as_dict() for one in self.refused],
+                "error": self.error,
+                "created_at": iso(self.created_at),
+                "ended_at": iso(self.ended_at),
+            }
 
     def run(self, client: Client) -> None:
         """Do it; never raises."""
@@ -174,11 +175,11 @@ class Job:
         return [None] * len(instances)
 
     def _count(self, instance: Instance, answer: object) -> None:
-        if not isinstance(answer, Exception):
-            self.done += 1
-            return
         code = type(answer).__name__
         with self._lock:
+            if not isinstance(answer, Exception):
+                self.done += 1
+                return
             one = self._refused.setdefault(code, NotTaken(code, 0, str(answer), instance.id))
             one.count += 1
 

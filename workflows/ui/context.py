@@ -34,6 +34,7 @@ FIELDS_MAX: Final = 1000
 THEMES: Final = ("light", "dark")
 MENU: Final = (
     ("overview", "Overview"),
+    ("failed", "Failed"),
     ("schedules", "Schedules"),
     ("workers", "Workers"),
     ("doctor", "Doctor"),

@@ -66,7 +66,8 @@ def look_of(watched: str, store: Callable[[], Store], jobs: Jobs) -> Glancing:
         case ["overview"]:
             return Glancing(lambda: glance(store()), is_wide=True)
         case ["failed"]:
-            return Glancing(lambda: glance(store(), statuses=(Status.ERRORED, Status.PAUSED)), is_wide=True)
+            shelf = (Status.ERRORED, Status.PAUSED)
+            return Glancing(lambda: {**glance(store(), statuses=shelf), "job": _jobs_text(jobs)}, is_wide=True)
         case ["list", workflow]:
             names.check_workflow_name(workflow)
             return Glancing(lambda: glance(store(), workflow=workflow), is_wide=True)
@@ -78,6 +79,10 @@ def look_of(watched: str, store: Callable[[], Store], jobs: Jobs) -> Glancing:
             job = jobs.get(id)
             return Glancing(lambda: {"job": json.dumps(job.as_dict())})
     raise RequestRefused(422, "BadWatch", f"There is nothing to watch that is called {watched!r:.100}")
+
+
+def _jobs_text(jobs: Jobs) -> str:
+    return json.dumps([job.as_dict() for job in jobs.all()])
 
 
 @dataclass(eq=False, slots=True)

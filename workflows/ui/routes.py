@@ -51,6 +51,10 @@ PAGES: Final = (
     Route("POST", "/workflows/{name}/instances/{id}", "instance", pages.instance.act),
     Route("GET", "/workflows/{name}/instances/{id}/events/{type}", "event", pages.event.event),
     Route("POST", "/workflows/{name}/instances/{id}/events/{type}", "event", pages.event.send),
+    Route("GET", "/failed", "failed", pages.bulk.failed),
+    Route("POST", "/bulk", "bulk", pages.bulk.order),
+    Route("GET", "/bulk/{job}", "job", pages.bulk.job),
+    Route("POST", "/bulk/{job}", "job", pages.bulk.act),
     Route("GET", "/schedules", "schedules", pages.schedules.schedules),
     Route("POST", "/schedules", "schedules", pages.schedules.act),
     Route("GET", "/workers", "workers", pages.workers),
@@ -107,10 +111,10 @@ API: Final = (
     _api("GET", "/api/doctor", "doctor", processes.examine),
     _api("GET", "/api/metrics", "metrics", processes.metrics),
     _api("GET", "/api/health", "health", processes.health, is_open=True),
-    Route("POST", "/api/bulk", "bulk", bulk.start, face="json", body=_ORDER),
-    Route("GET", "/api/bulk", "bulk", bulk.jobs, face="json"),
-    Route("GET", "/api/bulk/{job}", "job", bulk.job, face="json"),
-    Route("DELETE", "/api/bulk/{job}", "job", bulk.stop, face="json"),
+    _api("POST", "/api/bulk", "bulk", bulk.start, body=_ORDER),
+    _api("GET", "/api/bulk", "bulk", bulk.jobs),
+    _api("GET", "/api/bulk/{job}", "job", bulk.job),
+    _api("DELETE", "/api/bulk/{job}", "job", bulk.stop),
 )
 """What programs see."""
 

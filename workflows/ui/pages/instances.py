@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,9 @@ from workflows.errors import InstanceNotFound, WorkflowError
 from workflows.health.catalogue import manifest_of
 from workflows.health.sub_status import LOOKED_AT, WORDS, SubStatus, find, sub_statuses
 from workflows.storage.status import Status
+from workflows.ui.bulk_orders import Filter
 from workflows.ui.context import Context
+from workflows.ui.pages.bulk import possible
 from workflows.ui.refusals import RequestRefused
 
 PER_PAGE: Final = 50
@@ -114,8 +117,14 @@ def instances(context: Context) -> Response:
         statuses=[str(status) for status in Status],
         words=WORDS,
         looked_at=LOOKED_AT,
+        bulk_actions=possible(context),
+        matching=json.dumps(_matching(context, asked)) if problem is None else "",
         with_metadata=any(one.metadata for one, _ in rows),
     )
+
+
+def _matching(context: Context, asked: Listing) -> dict[str, Any]:
+    return Filter(context.path["name"], asked.statuses or None, asked.where()).as_dict()
 
 
 def _found(context: Context, asked: Listing) -> tuple[list[tuple[InstanceSummary, SubStatus]], str | None]:
