@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold check types format changelog dist demo bench torture matrix clean
+.PHONY: help install hooks test test-cold test-browser check types format changelog dist demo bench torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,10 @@ hooks: $(installed)  ## check format, lint and types before every commit
 	$(python) -m pre_commit install
 
 test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
-	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(python) -m pytest -n $(JOBS) --dist loadfile --ignore tests/browser $(ARGS)
+
+test-browser: $(installed)  ## the dashboard in the Chromium of this machine, if there is one
+	$(python) -m pytest tests/browser $(ARGS)
 
 test-cold: $(installed)  ## the tests on real processes, every turn replayed from scratch
 	WORKFLOWS_WARM=0 $(python) -m pytest -n $(JOBS) --dist loadfile tests/acceptance $(ARGS)

@@ -158,7 +158,7 @@ def play_cell(
             Path(folder, "redis-server").symlink_to(server.absolute())
             environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
         began = time.monotonic()
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *tests]
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ignore=tests/browser", *options, *tests]
         with log.open("w", encoding="utf-8") as output:
             try:
                 code = subprocess.run(
