@@ -74,7 +74,7 @@ INSTANCE_SECONDS: Final = Metric(
     "workflows_instance_seconds",
     "histogram",
     "worker",
-    "From the creation of an instance, or its restart, to its end.",
+    "From the creation of an instance to its end, whether it was restarted or not.",
     ("workflow", "outcome"),
     LIFETIMES,
 )
