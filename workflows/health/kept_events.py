@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import redis
+
 from workflows.client import history
 from workflows.client.history import ErrorInfo
 from workflows.storage.keys import Instance
@@ -53,16 +55,19 @@ class Mailbox:
 
 
 def mailbox(store: Store, instance: Instance) -> Mailbox:
-    """Look into it: one look for the list, one for the events. What cannot be read is left out.
+    """Look into it: one look for the list, one for the events. What cannot be read is left out, be it all of it.
 
     Raises: ServerUnavailable.
     """
     keys = dict(zip("hjomcq", store.keys.of_instance(instance), strict=True))
     with server_errors(store.redis):
-        members = store.members(keys["q"], "m|", most=SHOWN + 1)
-        found = [match for member in members[:SHOWN] if (match := _MAIL.fullmatch(member)) is not None]
-        numbers = [f"e:{int(match[2])}" for match in found]
-        blobs: Any = store.redis.hmget(keys["m"], numbers) if numbers else []
+        try:
+            members = store.members(keys["q"], "m|", most=SHOWN + 1)
+            found = [match for member in members[:SHOWN] if (match := _MAIL.fullmatch(member)) is not None]
+            numbers = [f"e:{int(match[2])}" for match in found]
+            blobs: Any = store.redis.hmget(keys["m"], numbers) if numbers else []
+        except redis.ResponseError:
+            return Mailbox((), False)  # of another type; the doctor says so
     read = (_event(match[1].decode(), blob) for match, blob in zip(found, blobs, strict=True))
     return Mailbox([event for event in read if event is not None], len(members) > SHOWN)
 

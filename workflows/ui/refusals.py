@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import redis
+
 from workflows.errors import (
     InstanceError,
     InstanceNotFound,
@@ -66,6 +68,9 @@ class Refusal:
         """None: nothing that was meant to be told; an error of ours or of the code around."""
         if isinstance(error, RequestRefused):
             return cls(error.status, error.code, str(error))
+        if isinstance(error, redis.ResponseError):
+            message = f"A key of Redis holds something else than it should, which `workflows doctor` names: {error}"
+            return cls(409, "UnreadableKey", message)
         for kind, status in _STATUSES:
             if isinstance(error, kind):
                 return cls(status, type(error).__name__, str(error))

@@ -16,6 +16,7 @@ from workflows.client.history import StepStatus
 from workflows.client.raw_journal import VALUES, RawEntry, raw_journal
 from workflows.client.restarting import FromStep
 from workflows.client.status import InstanceStatus
+from workflows.errors import CorruptPayload, InstanceError, InstanceNotFound
 from workflows.health.family import parents_of
 from workflows.health.kept_events import mailbox
 from workflows.storage.cuts import cuts_of, generation_at
@@ -61,8 +62,13 @@ def instance(context: Context) -> Response:
     """The page; its address says which part of it."""
     found = context.client.workflow(context.path["name"])
     one = found.get(context.path["id"])
-    status = one.status()
-    steps = list(status.steps)
+    try:
+        status = one.status()
+        steps = list(status.steps)
+    except InstanceNotFound:
+        raise
+    except (InstanceError, CorruptPayload) as error:
+        return _unreadable(context, one, str(error))
     tab = context.query.get("tab", "steps")
     tab = tab if tab in dict(TABS) else "steps"
     return context.render(
@@ -80,6 +86,21 @@ def instance(context: Context) -> Response:
         typed=sorted(schemas(context, one.workflow)),
         awaited=sorted({step.event_type for step in steps if step.status == "waiting" and step.event_type}),
         **_PARTS[tab](context, one, status, steps),
+    )
+
+
+def _unreadable(context: Context, one: WorkflowInstance, problem: str) -> Response:
+    """What can be said and done where what Redis holds of it makes no sense."""
+    can = {action: context.access.allows(action) for action in ("restart", "delete")}
+    return context.render(
+        "unreadable.html",
+        status=409,
+        whole=True,
+        name=one.workflow,
+        id=one.id,
+        problem=problem,
+        reasons=one.why(),
+        can=can,
     )
 
 
