@@ -15,7 +15,7 @@ from tests.ui.conftest import Browse
 from workflows.client import Client, WorkflowHandle
 from workflows.errors import NonRetryableError
 from workflows.ui import Access
-from workflows.ui.routes import API
+from workflows.ui.routes import API, ROUTES
 
 ORDERS = "/api/workflows/order/instances"
 
@@ -308,6 +308,17 @@ def test_health_is_open_to_everybody_and_says_nothing(browse: Browse) -> None:
     assert stranger.get("/api/queues").status_code == 403
 
 
+def test_errors_are_told_in_groups(browser: TestClient, hand: HandWorker, orders: WorkflowHandle) -> None:
+    orders.create("failed")
+    hand.fail(hand.keys.instance("order", "failed"), NonRetryableError("card refused"))
+    groups = result(browser.get("/api/errors", params={"workflow": "order"}))["groups"]
+    assert [(one["error"], one["message"], one["id"]) for one in groups] == [
+        ("NonRetryableError", "card refused", "failed")
+    ]
+    assert result(browser.get("/api/errors", params={"since": "2100-01-01"}))["groups"] == []
+    refused(browser.get("/api/errors", params={"workflow": "|"}), 422, "BadName")
+
+
 # Values that stay hidden
 
 
@@ -392,6 +403,16 @@ def test_no_write_to_an_instance_is_done_for_who_may_only_read(
     refused(answer, 403, "Forbidden")
     assert [outcome for *_, outcome in ui_actions(caplog)] == ["Forbidden"]
     assert orders.get("readable").status().status == "queued"
+
+
+@pytest.mark.parametrize(
+    "route", [one for one in ROUTES if one.method != "GET"], ids=lambda route: f"{route.method} {route.path}"
+)
+def test_no_address_takes_a_write_from_another_site(browser: TestClient, route: Any) -> None:
+    path = re.sub(r"{\w+}", "order", route.path)
+    answer = browser.request(route.method, path, headers={"sec-fetch-site": "cross-site"}, content=b"a=b")
+    assert answer.status_code == 403
+    assert "ForbiddenOrigin" in answer.text
 
 
 def test_a_write_from_another_site_does_nothing(browser: TestClient, orders: WorkflowHandle) -> None:

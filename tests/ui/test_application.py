@@ -20,6 +20,7 @@ from workflows.client import Client
 from workflows.errors import ConfigError
 from workflows.ui import dashboard, mount
 from workflows.ui.application import IMMUTABLE, Dashboard
+from workflows.ui.mounting import below
 
 
 def links_of(page: str) -> set[str]:
@@ -133,6 +134,21 @@ def test_the_lifespan_is_that_of_the_application_around(shop: Client) -> None:
 
     asyncio.run(mount(around, "/admin", Dashboard(shop))({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "seen"),
+    [
+        ("/", "", "/"),
+        ("/admin/x", "/admin", "/x"),
+        ("/admin", "/admin", ""),
+        ("/admins", "/admin", "/admins"),
+        ("/x", "/admin", "/x"),
+    ],
+)
+def test_a_path_is_seen_from_where_it_is_mounted(path: str, root: str, seen: str) -> None:
+    """Also where a server leaves out of the path what a proxy has taken away."""
+    assert below({"path": path, "root_path": root}) == seen
 
 
 # Imports

@@ -106,7 +106,7 @@ class Dashboard:
             await self._answer_to(request, error)(scope, receive, with_headers)
             return
         if not below(scope):
-            await RedirectResponse(scope["root_path"] + "/", 307)(scope, receive, with_headers)
+            await RedirectResponse(str(scope.get("root_path", "")) + "/", 307)(scope, receive, with_headers)
             return
         await self._starlette(scope, receive, with_headers)
 

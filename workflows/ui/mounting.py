@@ -15,7 +15,7 @@ Asgi: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 def below(scope: Scope) -> str:
     """The path of a request, seen from where its application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if root and path.startswith(root) else path
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 def mount(around: Asgi, path: str, inner: Asgi) -> Asgi:

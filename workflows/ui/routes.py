@@ -64,8 +64,6 @@ PAGES: Final = (
 
 _WORKFLOW: Final = "/api/workflows/{name}"
 _INSTANCE: Final = f"{_WORKFLOW}/instances/{{id}}"
-
-
 _WHERE: Final = ("date_start", "date_end", "ended_start", "ended_end", "metadata")
 _ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata")
 _STEER: Final = ("status", "action", "from", "rollback")
@@ -107,6 +105,7 @@ API: Final = (
     _api("GET", f"{_INSTANCE}/journal", "journal", looking.get_journal, ("cursor",)),
     _api("GET", "/api/queues", "queues", processes.list_queues),
     _api("GET", "/api/workers", "workers", processes.list_workers),
+    _api("GET", "/api/errors", "errors", processes.list_errors, ("workflow", "since")),
     _api("GET", "/api/schedules", "schedules", processes.list_schedules),
     _api("GET", "/api/doctor", "doctor", processes.examine),
     _api("GET", "/api/metrics", "metrics", processes.metrics),

@@ -8,8 +8,10 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from workflows.client.history import jsonable
+from workflows.client.selection import read_moment
 from workflows.health import namespace, server
 from workflows.health.catalogue import manifest_of
+from workflows.health.error_groups import error_groups
 from workflows.health.fleet import fleet
 from workflows.health.queues import QueueState, queue_states
 from workflows.storage.outage import server_errors
@@ -17,6 +19,7 @@ from workflows.telemetry.state import exposition
 from workflows.telemetry.text import CONTENT_TYPE
 from workflows.ui.answers import JsonAnswer
 from workflows.ui.context import Context
+from workflows.values.names import check_workflow_name
 
 
 def _queues(context: Context) -> dict[str, QueueState]:
@@ -41,6 +44,19 @@ def list_workers(context: Context) -> dict[str, Any]:
         "owned_shards": owned,
         "workers": [one.as_dict() for one in found.workers],
     }
+
+
+def list_errors(context: Context) -> dict[str, Any]:
+    """What has failed or is parked, of the newest, grouped by workflow, step and error.
+
+    Query: ``workflow``, ``since`` (a moment).
+    """
+    workflow, since = context.query.get("workflow"), context.query.get("since")
+    return error_groups(
+        context.store,
+        workflow=None if workflow is None else check_workflow_name(workflow),
+        since=None if since is None else read_moment(since),
+    ).as_dict()
 
 
 def list_schedules(context: Context) -> list[dict[str, Any]]:
