@@ -54,7 +54,7 @@ def start(shop: Client, redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator
 @pytest.fixture
 def ui(redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The verb in this process, whose log stays as it is."""
-    monkeypatch.setattr(dashboard, "configure", lambda _: None)
+    monkeypatch.setattr(dashboard, "configure", lambda *_: None)
     return run_in(redis_server.url, "shop", "ui")
 
 
