@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections import Counter
 from typing import Any
@@ -63,6 +64,21 @@ class Told(WorkflowEntrypoint):
         by_key = [ctx["step"]["name"], ctx["step"]["count"], ctx["attempt"], ctx["config"]["retries"]["limit"]]
         assert by_key[:3] == [ctx.step.name, ctx.step.count, ctx.attempt]
         return by_key
+
+
+@app.workflow
+class Secretive(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        key = await step.do("get a key", {"sensitive": "output"}, lambda: "hunter2")
+        await step.sleep("a while", "1 hour")
+        given = await step.do("use the key", len, key, sensitive="output")
+        try:
+            await step.do("fail", self.fail, retries={"limit": 0}, sensitive="output")
+        except OSError:
+            return given
+
+    def fail(self) -> None:
+        raise OSError("shown")
 
 
 @app.workflow(limits={"steps": 2})
@@ -147,6 +163,22 @@ def test_a_restart_empties_the_mailbox(env: TestEnv, clock: TestClock) -> None:
     clock.advance("3 hours")
     with pytest.raises(WorkflowTimeoutError):
         instance.result()
+
+
+def test_a_sensitive_result_is_real_for_run_and_shown_to_nobody(env: TestEnv, clock: TestClock) -> None:
+    instance = env.SECRETIVE.create()
+    introspector = instance.introspect()
+    assert introspector.wait_for_step_result("get a key") == "[REDACTED]"
+    clock.advance("1 hour")
+    assert instance.result() == 7  # also after a replay
+    steps = [one for one in instance.status().steps if one.kind == "do"]
+    assert [one.output for one in steps] == ["[REDACTED]", "[REDACTED]", None]
+    assert str(steps[2].error) == "OSError: shown"
+    told = list(env.SECRETIVE.workflow_engine.client.workflow("secretive").get(instance.id).subscribe())
+    assert [one.output for one in told if one.type == "step_completed"] == ["[REDACTED]", "[REDACTED]"]
+    assert {one.config["sensitive"] for one in told if one.type == "step_started" and one.config} == {"output"}
+    everything = introspector.timeline() + json.dumps([instance.status().as_dict(), [one.as_dict() for one in told]])
+    assert "hunter2" not in everything
 
 
 def test_an_id_that_is_not_given_is_a_random_uuid(env: TestEnv) -> None:

@@ -107,6 +107,7 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
         assert_type(await step.do("by method", self.env.MAIL.send, "a@b", subject="hello"), str)
         patient = Retry(limit=5, delay="10s", backoff="exponential")
         assert_type(await step.do("options", charge, 1, retries=patient, timeout="1 minute", queue="gpu"), Receipt)
+        assert_type(await step.do("secret", weigh, receipt, sensitive="output"), Parcel)
         config = {"retries": {"limit": 3, "delay": "5 seconds"}, "timeout": timedelta(minutes=1)}
         assert_type(await step.do("mapping", config, charge, 1), Receipt)
         assert_type(await step.do("async mapping", config, weigh, receipt), Parcel)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from workflows.authoring.retries import (
     StepConfig,
     delay_ms,
     from_wire,
+    hides_output,
     resolve,
     should_retry,
     to_wire,
@@ -158,6 +160,7 @@ def test_retry_without_a_delay_takes_the_delay_of_the_app() -> None:
         ({"retries": {"jitter": 1}}, "retries.jitter is 1. Use True or False"),
         ({"retries": {"max_delay": "x"}}, "retries.max_delay"),
         ({"timeout": 0}, "timeout is 0, which is too short; the least is 1ms"),
+        ({"sensitive": True}, 'sensitive is True. Use "output", or leave it out'),
         ({"timeout": None}, "timeout is None, which is not a duration"),
         ({"timeout": "366 days"}, "too long"),
     ],
@@ -185,6 +188,21 @@ def test_retry_checks_itself() -> None:
 def test_settings_survive_storage(retry: Retry, timeout_ms: int) -> None:
     config = StepConfig(retry, timeout_ms)
     assert from_wire(to_wire(config)) == config
+    sensitive = StepConfig(retry, timeout_ms, sensitive=True)
+    assert from_wire(to_wire(sensitive)) == sensitive
+
+
+def test_settings_that_nobody_uses_take_no_room() -> None:
+    assert to_wire(StepConfig()) == msgpack.packb(
+        {"l": 5, "d": 10_000, "b": "exponential", "m": None, "j": False, "t": 600_000}
+    )
+
+
+@pytest.mark.parametrize(
+    "blob, hidden", [(None, False), (b"", False), (to_wire(StepConfig()), False), (to_wire(StepConfig())[:-1], True)]
+)
+def test_a_result_is_hidden_where_its_settings_cannot_be_read(blob: bytes | None, hidden: bool) -> None:
+    assert hides_output(blob) is hidden
 
 
 def test_delay_function_is_taken_from_the_code_and_the_rest_from_storage() -> None:

@@ -70,6 +70,21 @@ def test_do_takes_its_config_in_every_form(ask: Any) -> None:
     assert (config.retries.limit, config.timeout_ms) == (9, 3000)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda step: step.do("a", {"sensitive": "output"}, lambda: 1),
+        lambda step: step.do("a", lambda: 1, sensitive="output"),
+        lambda step: step.do("a", sensitive="output")(lambda: 1)(),
+        lambda step: step.map("a", [1], lambda item: item, sensitive="output"),
+    ],
+)
+def test_a_result_is_made_sensitive_in_every_form(ask: Any) -> None:
+    config = command_of(ask).config
+    assert config.as_dict()["sensitive"] == "output"
+    assert config == StepConfig(sensitive=True)
+
+
 def test_do_takes_an_absent_config() -> None:
     assert command_of(lambda step: step.do("a", None, lambda: 1)).name == "a"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgpack
@@ -22,6 +23,7 @@ from workflows.values.durations import Duration, format_ms, parse_ms
 from workflows.values.failure import Failure
 
 Backoff = Literal["constant", "linear", "exponential"]
+Sensitive = Literal["output"]
 DelayFunction = Callable[[Any], Any]
 DYNAMIC: Final = "[dynamic]"
 _BACKOFFS = ("constant", "linear", "exponential")
@@ -93,17 +95,24 @@ class Retry:
 
 @dataclass(frozen=True)
 class StepConfig:
-    """Everything settled about a step's attempts. ``timeout_ms`` bounds each attempt, not all of them together."""
+    """Everything settled about a step's attempts.
+
+    Attributes:
+        timeout_ms: of each attempt, not of all of them together.
+        sensitive: people who look are not shown its result.
+    """
 
     retries: Retry = field(default_factory=Retry)
     timeout_ms: int = limits.STEP_TIMEOUT_MS
+    sensitive: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Cloudflare's form, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
         retries: dict[str, Any] = {"limit": self.retries.limit, "backoff": self.retries.backoff}
         if not self.retries.dynamic:
             retries["delay"] = self.retries.delay_base_ms
-        return {"retries": retries, "timeout": self.timeout_ms}
+        shape = {"retries": retries, "timeout": self.timeout_ms}
+        return {**shape, "sensitive": "output"} if self.sensitive else shape
 
 
 def resolve(
@@ -113,6 +122,7 @@ def resolve(
     step: str,
     retries: Retry | Mapping[str, Any] | None = None,
     timeout: Duration | None = None,
+    sensitive: Sensitive | None = None,
     what: str = "Step config",
 ) -> StepConfig:
     """The settings of one step: what was given, over the defaults.
@@ -125,17 +135,22 @@ def resolve(
         retries: the same as ``config["retries"]``; a ``Retry`` replaces the default as a whole, except that a delay
             left out is the default's.
         timeout: the same as ``config["timeout"]``, more than 0 and at most 365 days per attempt.
+        sensitive: the same as ``config["sensitive"]``, ``"output"`` or nothing.
         what: is being settled, for errors.
     Raises:
         BadStepConfig: an unknown key, a value out of range, or one setting given in both ways.
     """
     try:
-        given = _given(config, retries, timeout)
+        given = _given(config, retries=retries, timeout=timeout, sensitive=sensitive)
         resolved = defaults
         if "retries" in given:
             resolved = replace(resolved, retries=_merged(defaults.retries, given["retries"]))
         if "timeout" in given:
             resolved = replace(resolved, timeout_ms=_duration(given["timeout"], "timeout", minimum_ms=1))
+        if "sensitive" in given:
+            if given["sensitive"] != "output":
+                raise BadStepConfig(f'sensitive is {_shown(given["sensitive"])}. Use "output", or leave it out.')
+            resolved = replace(resolved, sensitive=True)
         return resolved
     except BadStepConfig as error:
         raise BadStepConfig(f'{what} for "{step}" is in a invalid format. {error}') from error
@@ -189,6 +204,8 @@ def to_wire(config: StepConfig) -> bytes:
         "j": retry.jitter,
         "t": config.timeout_ms,
     }
+    if config.sensitive:
+        body["s"] = True
     return bytes(msgpack.packb(body))
 
 
@@ -202,18 +219,27 @@ def from_wire(blob: bytes) -> StepConfig:
         body = unpack_plain(blob)
         delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
         retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"])
-        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1))
+        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1), body.get("s") is True)
     except Exception as error:
         raise CorruptPayload(f"Stored step config cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def hides_output(blob: bytes | None) -> bool:
+    """Whether people are not to be shown the result of a step with these settings; so it is if they cannot be read."""
+    try:
+        return False if not blob else from_wire(blob).sensitive
+    except CorruptPayload:
+        return True
 
 
 def _unknown_delay(_: Any) -> Any:
     raise RuntimeError("a stored delay function is known to the code only: use with_live_delay")
 
 
-def _given(config: object, retries: object, timeout: object) -> dict[str, Any]:
-    given = dict(_checked_mapping(config, "The config", ("retries", "timeout"))) if config is not None else {}
-    for name, value in (("retries", retries), ("timeout", timeout)):
+def _given(config: object, **keywords: object) -> dict[str, Any]:
+    given = dict(_checked_mapping(config, "The config", tuple(keywords))) if config is not None else {}
+    for name, value in keywords.items():
         if value is None:
             continue
         if name in given:

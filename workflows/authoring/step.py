@@ -25,7 +25,7 @@ from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.authoring.decorated import DecoratedStep, Options, StepDecorator, no_callback
 from workflows.authoring.env import BindingReference
 from workflows.authoring.event import ReceivedEvent, moment
-from workflows.authoring.retries import Retry, StepConfig
+from workflows.authoring.retries import Retry, Sensitive, StepConfig
 from workflows.authoring.rollback import check_handler
 from workflows.authoring.together import all_ended, first_ended
 from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQueue
@@ -67,6 +67,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
@@ -83,6 +84,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
@@ -98,6 +100,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -114,6 +117,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -130,6 +134,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -146,6 +151,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -162,6 +168,7 @@ class WorkflowStep:
         retries: Any = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -174,13 +181,15 @@ class WorkflowStep:
 
         Args:
             name: at most 256 characters; may repeat, occurrences are counted in the order of the calls.
-            config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …}``.
+            config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …, "sensitive": …}``.
             args, kwargs: what the callback is called with. The names of the options below are taken.
             concurrent: decorator form: resolve the results it depends on side by side.
             depends: decorator form: the steps whose results its parameters receive one by one.
             retries: ``Retry(limit=5, delay="10s", backoff="exponential")``, wins over ``config``.
             timeout: of one attempt; a bare number is milliseconds, as at Cloudflare.
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
+            sensitive: ``"output"``: whoever looks at the instance is shown ``[REDACTED]`` for the result; ``run`` and
+                ``rollback`` get the real one, also in replays. Its errors are shown.
             rollback: undoes the step, should the instance fail later or be terminated with ``rollback=True``; called
                 with what it names of ``output``, ``error`` and ``ctx``. Handlers run one after the other, that of the
                 step that was asked for last first; also where the step failed or was not finished.
@@ -190,7 +199,7 @@ class WorkflowStep:
             ``run``, or whose results could not come back as its return annotation says.
         Raises (at the await): what the callback's last attempt raised, StepTimeout, PoisonError.
         """
-        options = (config, retries, timeout, queue, rollback, rollback_config)
+        options = (config, retries, timeout, queue, rollback, rollback_config, sensitive)
         has_config = bool(args) and isinstance(args[0], Mapping)
         is_decorator = not args or (len(args) == 1 and has_config)
         if is_decorator and kwargs:
@@ -231,11 +240,13 @@ class WorkflowStep:
         replay = self._replay
         replay.enter(name)
         names.check_step_name(name)
-        config, retry, timeout, queue, rollback, rollback_config = options
-        if config is None and retry is None and timeout is None:
+        config, retry, timeout, queue, rollback, rollback_config, sensitive = options
+        if config is None and retry is None and timeout is None and sensitive is None:
             resolved = replay.defaults
         else:
-            resolved = retries.resolve(replay.defaults, config, step=name, retries=retry, timeout=timeout)
+            resolved = retries.resolve(
+                replay.defaults, config, step=name, retries=retry, timeout=timeout, sensitive=sensitive
+            )
         if queue is not None:
             self._check_queue(queue, name)
         if replay.is_answered_next() and type(function) is FunctionType and not rebound_names(function.__code__):
@@ -477,6 +488,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -492,6 +504,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -507,6 +520,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -522,6 +536,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     def map(
@@ -536,6 +551,7 @@ class WorkflowStep:
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        sensitive: Sensitive | None = None,
     ) -> ReplayTask[list[Any]]:
         """Run ``function(item)`` as a step for every item, named ``"<name> 0"``, ``"<name> 1"``, …
 
@@ -548,7 +564,7 @@ class WorkflowStep:
         listed = list(items)
         if concurrency is not None and (isinstance(concurrency, bool) or concurrency < 1):
             raise BadStepConfig(f'step.map "{name}" has a concurrency of {concurrency!r}; use 1 or more, or None.')
-        options = (config, retries, timeout, queue, None, None)
+        options = (config, retries, timeout, queue, None, None, sensitive)
         if not callable(function):
             raise no_callback(name)
         captured = self._captured(function, name, sys._getframe(1))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.retries import StepConfig
-from workflows.client.history import ErrorInfo
+from workflows.client.history import ErrorInfo, shown_result
 from workflows.errors import CorruptPayload
 from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Undone, Withdrawn
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
@@ -144,7 +144,7 @@ def _of_settled(entry: Settled, named: dict[str, Any]) -> Iterator[Fact]:
         how = "attempt_completed" if error is None else "attempt_errored"
         yield fact(how, 2 * last, entry.at_ms, attempt=last, **({} if error is None else {"error": error}))
     if error is None:
-        yield fact("step_completed", CLOSED, entry.at_ms, value=entry.value)
+        yield fact("step_completed", CLOSED, entry.at_ms, value=shown_result(entry))
     else:
         yield fact("step_errored", CLOSED, entry.at_ms, error=error)
 

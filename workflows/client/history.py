@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
+from workflows.authoring import retries
 from workflows.errors import CorruptPayload
 from workflows.storage.journal import (
     ChildEnded,
@@ -30,6 +31,8 @@ from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Open
 from workflows.values import codec
 from workflows.values.codec import InstanceRef
 from workflows.values.failure import Failure
+
+_REDACTED: Final = codec.encode("[REDACTED]", what="what stands for a sensitive result")
 
 
 class _Serializer:
@@ -148,9 +151,9 @@ class StepStatus(Dumped):
         queue: where an open ``do`` runs, without the namespace.
         asked_at: when ``run`` asked for it; None for a ``do`` that has been answered: that is not kept.
         begun_at: when the last attempt of a ``do`` began; None before the first.
-        output: the step's result, an event's payload or a child's output; None while there is none. Looking at it
-            raises CorruptPayload when it cannot be read.
-        value: the same as it is stored.
+        output: the step's result, an event's payload or a child's output; None while there is none, and the text
+            ``[REDACTED]`` for a step that is sensitive. Looking at it raises CorruptPayload when it cannot be read.
+        value: the same, encoded.
     """
 
     seq: int
@@ -308,7 +311,7 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
                 started_at=min(started, default=None),
                 error=None if entry.error is None else ErrorInfo.from_blob(entry.error),
                 failures=failures,
-                value=entry.value,
+                value=shown_result(entry),
             )
         case TimedOut():
             return dataclasses.replace(step, status="timed out")
@@ -328,6 +331,11 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
             begun = step.begun_at if entry.attempts else None
             return dataclasses.replace(step, status="withdrawn", attempts=entry.attempts, begun_at=begun)
     return step
+
+
+def shown_result(entry: Settled) -> bytes | None:
+    """The result of a step as people are shown it: as it is stored, unless the step is sensitive."""
+    return _REDACTED if entry.value is not None and retries.hides_output(entry.config) else entry.value
 
 
 def _open(record: Open, stood_ms: int | None) -> StepStatus:
