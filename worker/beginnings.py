@@ -51,7 +51,7 @@ class Beginnings:
                 return False
             replay.close()
             raise NonDeterminismError(f'step "{record.name}-{record.count}" is open, but this code does not ask for it')
-        config = retries.with_live_delay(_config(record.config), command.config)
+        config = retries.with_live_code(_config(record.config), command.config)
         attempt = Attempt(
             instance=task.instance,
             generation=task.generation,

@@ -333,7 +333,8 @@ class Callbacks:
         """Deliver a failure. Not through the loop, which user code may be blocking."""
         blob = failure.capture(error)
         retry = attempt.config.retries
-        if not retries.should_retry(attempt.config, attempt.failed + 1, Failure.from_blob(blob)):
+        is_over = not retries.should_retry(attempt.config, attempt.failed + 1, Failure.from_blob(blob))
+        if is_over or not retries.goes_on_after(retry, type(error)):
             self._deliver(attempt, Outcome(error=blob))
         elif callable(retry.delay):
             question = _Question(attempt, blob, monotonic() + limits.DELAY_FUNCTION_SECONDS)

@@ -37,6 +37,7 @@ STEPS: Final = 10_000  # calls of step.do per instance; sleeps and waits are fre
 STEPS_MAX: Final = 25_000  # highest value the limit of steps can be set to (model: 25,000)
 RETRY_LIMIT: Final = 5  # retries after the first attempt (model: 5)
 RETRY_LIMIT_MAX: Final = 10_000  # highest number of retries of a step (model: 10,000)
+BACKOFF_RATE_MAX: Final = 100  # highest factor from one wait to the next
 RETRY_DELAY_MS: Final = 10 * SECOND_MS  # before the first retry (Cloudflare's documentation: 10 seconds)
 
 # Instances and events

@@ -181,6 +181,31 @@ def test_a_delay_function_that_does_not_answer_in_time_fails_its_step(hand: Hand
     release.set()
 
 
+@pytest.mark.parametrize(
+    ("retry", "again"),
+    [
+        (Retry(delay=5, on=OSError), False),
+        (Retry(delay=5, on=[OSError, ValueError]), True),
+        (Retry(delay=5, not_on=ValueError), False),
+        (Retry(5, lambda _: 5, on=OSError), False),
+    ],
+)
+def test_the_class_of_an_error_says_whether_there_is_another_attempt(hand: Hand, retry: Retry, again: bool) -> None:
+    def fails() -> None:
+        raise UnicodeError("no text")
+
+    hand.begin(fails, retries=retry)
+    outcome = hand.outcome()
+    assert hand.error(outcome) == "UnicodeError: no text"
+    assert outcome.retry_delay_ms == (5 if again else None)
+
+
+def test_an_attempt_that_took_too_long_ends_with_an_error_of_its_own_class(hand: Hand) -> None:
+    hand.callbacks.time_out(hand.begin(asyncio.Event().wait, retries=Retry(on=OSError)))
+    outcome = hand.outcome()
+    assert hand.error(outcome).startswith("StepTimeout") and outcome.retry_delay_ms is None
+
+
 def test_a_delay_function_is_told_how_many_tries_have_failed(hand: Hand) -> None:
     """Not the attempt's number, which tries that ended with their worker have used up as well."""
     seen: list[Any] = []

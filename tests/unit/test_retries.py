@@ -18,11 +18,12 @@ from workflows.authoring.retries import (
     StepConfig,
     delay_ms,
     from_wire,
+    goes_on_after,
     hides_output,
     resolve,
     should_retry,
     to_wire,
-    with_live_delay,
+    with_live_code,
 )
 from workflows.errors import BadStepConfig, CorruptPayload
 from workflows.values.failure import Failure
@@ -31,13 +32,16 @@ DEFAULTS = StepConfig()
 FAST = StepConfig(Retry(delay=1))
 
 delays = st.integers(0, limits.DURATION_MS_MAX)
-retries = st.builds(
-    Retry,
-    st.integers(0, 10_000),
-    delays,
-    st.sampled_from(["constant", "linear", "exponential"]),
-    max_delay=st.none() | delays,
-    jitter=st.booleans(),
+retries = st.one_of(
+    st.builds(
+        Retry,
+        st.integers(0, 10_000),
+        delays,
+        st.sampled_from(["constant", "linear", "exponential"]),
+        max_delay=st.none() | delays,
+        jitter=st.booleans(),
+    ),
+    st.builds(Retry, delay=delays, max_delay=delays, backoff_rate=st.floats(1, 100), jitter=st.booleans()),
 )
 
 
@@ -86,6 +90,39 @@ def test_backoff_applies_to_what_a_delay_function_returned() -> None:
     assert delay_ms(retry, 3, base_ms=50) == 200
     with pytest.raises(ValueError, match="call it"):
         delay_ms(retry, 1)
+
+
+def test_an_exponential_wait_grows_at_the_rate_that_was_asked_for() -> None:
+    retry = Retry(delay=100, backoff_rate=1.5)
+    assert [delay_ms(retry, failed) for failed in (1, 2, 3)] == [100, 150, 225]
+    assert delay_ms(Retry(delay=100, backoff_rate=100), 9_999) == limits.DURATION_MS_MAX
+
+
+def test_the_rate_of_the_app_goes_with_its_back_off() -> None:
+    app = StepConfig(Retry(backoff_rate=3))
+    assert resolve(app, {"retries": {"limit": 1}}, step="a").retries.backoff_rate == 3
+    assert resolve(app, {"retries": {"backoff": "linear"}}, step="a").retries.backoff_rate is None
+
+
+@pytest.mark.parametrize(
+    ("retry", "goes_on", "ends"),
+    [
+        (Retry(on=OSError), [OSError, ConnectionError], [ValueError, KeyboardInterrupt]),
+        (Retry(on=[OSError, ValueError]), [ConnectionError, UnicodeError], [TypeError]),
+        (Retry(not_on=OSError), [ValueError], [OSError, ConnectionError]),
+        (Retry(on=OSError, not_on=(ConnectionError,)), [OSError, TimeoutError], [ConnectionResetError, ValueError]),
+    ],
+    ids=str,
+)
+def test_classes_of_errors_say_after_which_there_is_another_attempt(retry: Retry, goes_on: Any, ends: Any) -> None:
+    assert [goes_on_after(retry, error) for error in (*goes_on, *ends)] == [True] * len(goes_on) + [False] * len(ends)
+
+
+def test_classes_of_errors_are_those_of_the_code_that_runs() -> None:
+    first = StepConfig(Retry(7, 1, on=OSError))
+    assert to_wire(first) == to_wire(StepConfig(Retry(7, 1)))
+    merged = with_live_code(from_wire(to_wire(first)), StepConfig(Retry(1, 2, not_on=[KeyError])))
+    assert merged.retries == Retry(7, 1, not_on=KeyError)
 
 
 def test_jitter_takes_up_to_half() -> None:
@@ -158,6 +195,12 @@ def test_retry_without_a_delay_takes_the_delay_of_the_app() -> None:
         ({"retries": {"backoff": "quadratic"}}, "retries.backoff is 'quadratic'. Use one of 'constant'"),
         ({"retries": {"backoff": []}}, "retries.backoff is []"),
         ({"retries": {"jitter": 1}}, "retries.jitter is 1. Use True or False"),
+        ({"retries": {"backoff_rate": 0.5}}, "retries.backoff_rate is 0.5. Use a number from 1 to 100"),
+        ({"retries": {"backoff_rate": True}}, "retries.backoff_rate is True"),
+        ({"retries": {"backoff_rate": 3, "backoff": "linear"}}, 'is about the backoff "exponential"'),
+        ({"retries": {"on": []}}, "retries.on is []. Use a class of exceptions, or a list of such"),
+        ({"retries": {"on": "OSError"}}, "retries.on is 'OSError'"),
+        ({"retries": {"not_on": [OSError, 1]}}, "retries.not_on is [<class 'OSError'>, 1]"),
         ({"retries": {"max_delay": "x"}}, "retries.max_delay"),
         ({"timeout": 0}, "timeout is 0, which is too short; the least is 1ms"),
         ({"sensitive": True}, 'sensitive is True. Use "output", or leave it out'),
@@ -209,15 +252,15 @@ def test_delay_function_is_taken_from_the_code_and_the_rest_from_storage() -> No
     live = StepConfig(Retry(1, lambda _: "3s"))
     stored = from_wire(to_wire(StepConfig(Retry(7, lambda _: "1s"))))
     assert stored.retries.dynamic and "delay" not in stored.as_dict()["retries"]
-    with pytest.raises(RuntimeError, match="with_live_delay"):
+    with pytest.raises(RuntimeError, match="with_live_code"):
         stored.retries.delay({})  # type: ignore[operator]
-    merged = with_live_delay(stored, live).retries
+    merged = with_live_code(stored, live).retries
     assert merged.limit == 7 and merged.delay is live.retries.delay
 
 
 def test_stored_fixed_delay_is_not_replaced() -> None:
     stored = from_wire(to_wire(FAST))
-    assert with_live_delay(stored, StepConfig(Retry(1, lambda _: 5))) == stored
+    assert with_live_code(stored, StepConfig(Retry(1, lambda _: 5))) == stored
 
 
 @pytest.mark.parametrize("blob", [b"", b"\x80", b"\x90", b"\xc1", to_wire(FAST)[:-1]])

@@ -9,8 +9,8 @@ Source: https://developers.cloudflare.com/workflows/build/sleeping-and-retrying/
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -25,6 +25,7 @@ from workflows.values.failure import Failure
 Backoff = Literal["constant", "linear", "exponential"]
 Sensitive = Literal["output"]
 DelayFunction = Callable[[Any], Any]
+Errors = type[BaseException] | Sequence[type[BaseException]]
 DYNAMIC: Final = "[dynamic]"
 _BACKOFFS = ("constant", "linear", "exponential")
 _SHIFT_MAX = 64  # 1 ms doubled this often is beyond every cap, and larger shifts only cost memory
@@ -54,6 +55,11 @@ class Retry:
         max_delay: no wait is longer than this; 365 days if None.
         jitter: shorten each wait by a random share of up to a half, so that steps which failed together do not all
             come back together.
+        backoff_rate: what an exponential wait is multiplied by with each further failure, 1 to 100; 2 if None.
+        on: a class of exceptions or several: only after these is there another attempt. ``StepTimeout`` is that of an
+            attempt that took too long.
+        not_on: after these there is none, also where they are among ``on``.
+    Of a step that is under way, ``on`` and ``not_on`` are those of the code that runs, like a function for the delay.
     Raises:
         BadStepConfig: a setting is not one of these.
     """
@@ -63,6 +69,9 @@ class Retry:
     backoff: Backoff = "exponential"
     max_delay: Duration | None = field(default=None, kw_only=True)
     jitter: bool = field(default=False, kw_only=True)
+    backoff_rate: float | None = field(default=None, kw_only=True)
+    on: Errors | None = field(default=None, kw_only=True)
+    not_on: Errors | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_limit(self.limit)
@@ -76,6 +85,12 @@ class Retry:
             _duration(self.max_delay, "retries.max_delay")
         if type(self.jitter) is not bool:
             raise BadStepConfig(f"retries.jitter is {_shown(self.jitter)}. Use True or False.")
+        if self.backoff_rate is not None:
+            _check_rate(self.backoff_rate, self.backoff)
+        for name in ("on", "not_on"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, _classes(given, name))
 
     @property
     def dynamic(self) -> bool:
@@ -111,6 +126,8 @@ class StepConfig:
         retries: dict[str, Any] = {"limit": self.retries.limit, "backoff": self.retries.backoff}
         if not self.retries.dynamic:
             retries["delay"] = self.retries.delay_base_ms
+        if self.retries.backoff_rate is not None:
+            retries["backoff_rate"] = self.retries.backoff_rate
         shape = {"retries": retries, "timeout": self.timeout_ms}
         return {**shape, "sensitive": "output"} if self.sensitive else shape
 
@@ -173,7 +190,9 @@ def delay_ms(retry: Retry, failed_attempts: int, base_ms: int | None = None, *, 
         case "linear":
             wait = base * failed_attempts
         case _:
-            wait = base << min(failed_attempts - 1, _SHIFT_MAX)
+            rate = retry.backoff_rate
+            times = min(failed_attempts - 1, _SHIFT_MAX)
+            wait = base << times if rate is None else int(base * rate**times)
     wait = min(wait, retry.max_delay_ms, limits.DURATION_MS_MAX)
     return wait - int(wait / 2 * (1 - random01)) if retry.jitter else wait
 
@@ -183,20 +202,31 @@ def should_retry(config: StepConfig, failed_attempts: int, failure: Failure) -> 
     return failure.retryable and failed_attempts <= config.retries.limit
 
 
-def with_live_delay(stored: StepConfig, live: StepConfig) -> StepConfig:
-    """The stored settings, with the delay function of the code that runs now.
-
-    A step keeps the settings of its first attempt, but a function cannot be stored.
-    """
-    return (
-        replace(stored, retries=replace(stored.retries, delay=live.retries.delay)) if stored.retries.dynamic else stored
+def goes_on_after(retry: Retry, error: type[BaseException]) -> bool:
+    """Whether an error of this class is one after which there may be another attempt."""
+    # Both are tuples of classes by now.
+    return (retry.on is None or issubclass(error, retry.on)) and (  # type: ignore[arg-type]
+        retry.not_on is None or not issubclass(error, retry.not_on)  # type: ignore[arg-type]
     )
 
 
+def with_live_code(stored: StepConfig, live: StepConfig) -> StepConfig:
+    """The stored settings, with the delay function and the classes of errors of the code that runs now.
+
+    A step keeps the settings of its first attempt, but neither a function nor a class can be stored.
+    """
+    kept, own = stored.retries, live.retries
+    if not kept.dynamic and own.on is None and own.not_on is None:
+        return stored
+    delay = own.delay if kept.dynamic else kept.delay
+    return replace(stored, retries=replace(kept, delay=delay, on=own.on, not_on=own.not_on))
+
+
 def to_wire(config: StepConfig) -> bytes:
-    """The settings as stored with a step's open record: a msgpack map, a delay function as ``"[dynamic]"``."""
+    """The settings as stored with a step's open record: a msgpack map, a delay function as ``"[dynamic]"``. What is not
+    always there has no place where it is not used."""
     retry = config.retries
-    body = {
+    body: dict[str, Any] = {
         "l": retry.limit,
         "d": DYNAMIC if retry.dynamic else retry.delay_base_ms,
         "b": retry.backoff,
@@ -206,11 +236,13 @@ def to_wire(config: StepConfig) -> bytes:
     }
     if config.sensitive:
         body["s"] = True
+    if retry.backoff_rate is not None:
+        body["r"] = retry.backoff_rate
     return bytes(msgpack.packb(body))
 
 
 def from_wire(blob: bytes) -> StepConfig:
-    """Read what ``to_wire`` wrote. A delay function comes back as one that refuses to be called (``with_live_delay``).
+    """Read what ``to_wire`` wrote. A delay function comes back as one that refuses to be called (``with_live_code``).
 
     Raises:
         CorruptPayload: the bytes are something else.
@@ -218,7 +250,7 @@ def from_wire(blob: bytes) -> StepConfig:
     try:
         body = unpack_plain(blob)
         delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
-        retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"])
+        retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"], backoff_rate=body.get("r"))
         return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1), body.get("s") is True)
     except Exception as error:
         raise CorruptPayload(f"Stored step config cannot be read: {error}") from error
@@ -234,7 +266,7 @@ def hides_output(blob: bytes | None) -> bool:
 
 
 def _unknown_delay(_: Any) -> Any:
-    raise RuntimeError("a stored delay function is known to the code only: use with_live_delay")
+    raise RuntimeError("a stored delay function is known to the code only: use with_live_code")
 
 
 def _given(config: object, **keywords: object) -> dict[str, Any]:
@@ -251,8 +283,10 @@ def _given(config: object, **keywords: object) -> dict[str, Any]:
 def _merged(default: Retry, given: object) -> Retry:
     if isinstance(given, Retry):
         return replace(given, delay=default.delay) if type(given.delay) is _LeftOut else given
-    names = ("limit", "delay", "backoff", "max_delay", "jitter")
-    return replace(default, **_checked_mapping(given, "retries", names))
+    changed = dict(_checked_mapping(given, "retries", tuple(one.name for one in fields(Retry))))
+    if changed.get("backoff", "exponential") != "exponential":
+        changed.setdefault("backoff_rate", None)  # that of the default goes with its back-off
+    return replace(default, **changed)
 
 
 def _checked_mapping(given: object, what: str, names: tuple[str, ...]) -> Mapping[str, Any]:
@@ -270,6 +304,23 @@ def _check_limit(limit: object) -> None:
             f"retries.limit is {_shown(limit)}. Use a whole number from 0 to {limits.RETRY_LIMIT_MAX:,}: the "
             "retries after the first attempt."
         )
+
+
+def _check_rate(rate: object, backoff: str) -> None:
+    if type(rate) not in (int, float) or not 1 <= rate <= limits.BACKOFF_RATE_MAX:  # type: ignore[operator]
+        raise BadStepConfig(
+            f"retries.backoff_rate is {_shown(rate)}. Use a number from 1 to {limits.BACKOFF_RATE_MAX}: what the wait "
+            "is multiplied by with each failure."
+        )
+    if backoff != "exponential":
+        raise BadStepConfig(f'retries.backoff_rate is about the backoff "exponential", and this one is "{backoff}".')
+
+
+def _classes(given: object, name: str) -> tuple[type[BaseException], ...]:
+    listed = tuple(given) if isinstance(given, (list, tuple, set, frozenset)) else (given,)
+    if not listed or not all(isinstance(one, type) and issubclass(one, BaseException) for one in listed):
+        raise BadStepConfig(f"retries.{name} is {_shown(given)}. Use a class of exceptions, or a list of such.")
+    return listed
 
 
 def _shown(value: object) -> str:
