@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold test-browser check types format changelog dist demo bench torture matrix clean
+.PHONY: help install hooks test test-cold test-browser screenshots check types format changelog dist demo bench torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ dist: $(installed)  ## build the archives, and try the wheel in an environment o
 
 demo: $(installed)  ## a guided tour in this terminal
 	$(python) -m examples.demo $(ARGS)
+
+screenshots: $(installed)  ## pictures of the dashboard for its page, made from the demo
+	$(python) -m tests.browser.screenshots
 
 bench: $(installed)  ## measure speed against the limits of this machine
 	$(python) -m benchmarks $(ARGS)

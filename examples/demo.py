@@ -62,14 +62,20 @@ def worker_command(url: str) -> list[str]:
     return [sys.executable, "-P", "-m", "worker", WORKER_APP, "--redis-url", url]
 
 
-def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: float = 60.0, stay: bool = False) -> int:
+def play(
+    app: App,
+    demonstrations: Sequence[Demonstration],
+    *,
+    limit_seconds: float = 60.0,
+    then: Callable[[Client], object] | None = None,
+) -> int:
     """Start everything, play the patterns, stop everything.
 
     Args:
         app: the app whose workflows are shown.
         demonstrations: the patterns' ``demonstrate`` functions.
         limit_seconds: how long all of them may take.
-        stay: show the dashboard before everything is stopped, until Ctrl-C.
+        then: what to do before everything is stopped.
     Returns: the exit status.
     """
     # Without this a polite request to stop would leave the processes behind.
@@ -97,12 +103,17 @@ def play(app: App, demonstrations: Sequence[Demonstration], *, limit_seconds: fl
             return 130
         watch.print_timelines()
         status = watch.print_verdict()
-        if stay:
-            # The extra `ui` may not be there.
-            from workflows.ui.standalone import StandaloneSettings, serve
-
-            serve(client, StandaloneSettings(), say=lambda at: print(f"Dashboard: {at} (Ctrl-C ends it)", flush=True))
+        if then is not None:
+            then(client)
         return status
+
+
+def show(client: Client) -> None:
+    """Show the dashboard until Ctrl-C."""
+    # The extra `ui` may not be there.
+    from workflows.ui.standalone import StandaloneSettings, serve
+
+    serve(client, StandaloneSettings(), say=lambda at: print(f"Dashboard: {at} (Ctrl-C ends it)", flush=True))
 
 
 @contextmanager
@@ -354,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from examples.app import PATTERNS, app
 
     demonstrations = [pattern.demonstrate for pattern in PATTERNS]
-    return play(app, demonstrations, limit_seconds=options.limit_seconds, stay=options.stay)
+    return play(app, demonstrations, limit_seconds=options.limit_seconds, then=show if options.stay else None)
 
 
 if __name__ == "__main__":

@@ -7,31 +7,18 @@ host for anything: that is looked at after every test.
 
 from __future__ import annotations
 
-import shutil
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, Response, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Response, Route
 
 from tests.acceptance.processes import Cluster
 from tests.browser import apps
+from tests.browser.chromium import NoChromium, chromium, served
 from workflows.client import Client
 from workflows.ui import Access
 from workflows.ui.application import Dashboard
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PATIENCE_MS = 20_000
 _WATCH_POLICY = """
 addEventListener("securitypolicyviolation", (event) => {
@@ -41,15 +28,12 @@ addEventListener("securitypolicyviolation", (event) => {
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The browser; its window is nobody's."""
-    path = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium is installed here: `apt-get install chromium`, or `playwright install chromium`")
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS])
-        yield browser
-        browser.close()
+def browser() -> Iterator[Browser]:
+    try:
+        with chromium() as found:
+            yield found
+    except NoChromium as none:
+        pytest.skip(str(none))
 
 
 @pytest.fixture(scope="session")
@@ -70,18 +54,12 @@ def client(cluster: Cluster) -> Client:
 def address(cluster: Cluster) -> Iterator[str]:
     """Where the dashboard is, for somebody who may do everything."""
     dashboard = Dashboard(apps.app, redis_url=cluster.url, access=lambda _: Access.OPERATE)
-    config = uvicorn.Config(dashboard, port=0, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    cluster.wait_until(lambda: server.started)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(dashboard) as address:
+        yield address
 
 
 @pytest.fixture
-def page(chromium: Browser, address: str) -> Iterator[Page]:
+def page(browser: Browser, address: str) -> Iterator[Page]:
     """A page in a window of its own."""
     problems: list[str] = []
 
@@ -100,7 +78,7 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
     def is_missing(answer: Response) -> bool:
         return answer.status >= 400 and answer.request.resource_type != "document"
 
-    with chromium.new_context(base_url=address, timezone_id="Europe/Rome", locale="en-GB") as context:
+    with browser.new_context(base_url=address, timezone_id="Europe/Rome", locale="en-GB") as context:
         context.route("**/*", only_here)
         context.add_init_script(_WATCH_POLICY)
         page = context.new_page()

@@ -167,3 +167,15 @@ def test_a_missing_extra_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ui, "find_spec", lambda name: None if name == "jinja2" else object())
     with pytest.raises(ConfigError, match=r"pip install 'rq-workflows\[ui\]'"):
         dashboard("shop")
+
+
+def test_a_browser_that_goes_away_in_the_middle_is_no_error(shop: Client, caplog: pytest.LogCaptureFixture) -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "query_string": b"", "headers": []}
+    asyncio.run(Dashboard(shop)(scope, receive, send))
+    assert caplog.records == []

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Message, Receive, Scope, Send
@@ -156,6 +156,9 @@ class Dashboard:
             else:
                 answer = await run_in_threadpool(route.handler, context)
             return answer if isinstance(answer, Response) else answers.json_of(answer)
+        except ClientDisconnect:
+            # Whoever has asked has gone, and nobody hears the answer.
+            return Response(status_code=400)
         except Exception as error:
             return self._answer_to(request, error, access)
 
