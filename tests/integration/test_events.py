@@ -423,3 +423,29 @@ def test_an_async_client_and_the_inbox_answer_by_a_token_too(client: Client, red
     assert asyncio.run(_answer(redis_server.url, first)) == "delivered"
     client.store.redis.xadd("events:inbox", {"op": "event", "token": second, "payload": "2"})
     assert asking.result("10 seconds") == [1, 2]
+
+
+# What people are told
+
+
+def test_whoever_asks_why_is_told_what_a_wait_is_for(client: Client) -> None:
+    watcher = client.workflow("watcher-warm").create(params={"order": "o-9"})
+    until_open(watcher, "shipped")
+    watcher.send_event("other", 1)
+    why = watcher.why()[0]
+    assert ' waits for an event of type "shipped", also one sent to its key (step "shipped", ' in why.sentence
+    assert 'The mailbox holds 1 event of type "other", which nothing waits for.' in [one.sentence for one in why.hints]
+    assert why.facts["type"] == "shipped"
+    asking = client.workflow("asking-warm").create(params={"timeout": "1 hour"})
+    tokens_of(asking)
+    until_open(asking, "second")
+    asking.send_event("answer", "by nobody")
+    why = next(one for one in asking.why() if one.code == "wait.event")
+    assert ' waits for the one answer of type "answer" by its token (step ' in why.sentence
+    assert why.way_out == "workflows publish --token … '{…}'"
+    assert {step.event_type for step in asking.status().steps if step.kind == "wait"} == {"answer"}
+    basket = client.workflow("basket-warm").create()
+    until_open(basket, "next")
+    assert ' waits for an event of type "added" or "removed" or "paid" (step ' in basket.why()[0].sentence
+    for one in (watcher, asking, basket):
+        one.terminate()

@@ -18,7 +18,7 @@ from workflows.storage.store import Store, unpackb
 from workflows.values import codec
 
 SHOWN: Final = 100
-_MAIL: Final = re.compile(rb"m\|([A-Za-z0-9_-]{1,100})\|[@-Z]([0-9]{1,16})")
+_MAIL: Final = re.compile(rb"m\|([A-Za-z0-9_-]{1,100})(?:[=~][A-Za-z0-9_.~-]{0,100})?\|[@-Z]([0-9]{1,16})")
 
 
 @dataclass(frozen=True, slots=True)

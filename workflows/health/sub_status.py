@@ -169,7 +169,7 @@ def _doing(status: Status, header: Mapping[str, bytes], records: Sequence[Open])
                 else:
                     yield {"word": "unclaimed", "detail": one.queue}
             case OpenWait():
-                yield {"word": "event", "detail": one.type, "until": history.moment(one.due + stood)}
+                yield {"word": "event", "detail": one.event_type, "until": history.moment(one.due + stood)}
             case OpenChild():
                 yield {"word": "child", "detail": f"{one.workflow}/{one.id}"}
             case OpenSleep():

@@ -12,6 +12,7 @@ from workflows.insight.reason import Reason
 from workflows.insight.standing import Standing
 from workflows.insight.wording import command, failed_with, iso, moment, plain, quoted, span, word
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenUndo, OpenWait
+from workflows.values.listening import type_of
 
 MAIL_SHOWN: Final = 3
 
@@ -76,13 +77,14 @@ def waiting(seen: Standing, record: Open, strange: tuple[Reason, ...] = ()) -> I
 def _wait(seen: Standing, record: OpenWait, strange: tuple[Reason, ...]) -> Reason:
     due = seen.due_ms(record)
     asked = span(seen.now_ms - record.asked)
+    types, by_token = record.event_type.split("|"), "~" in record.type
     return Reason.of(
         "wait.event",
-        f"{seen.instance.id} waits for an event of type {quoted(record.type)} (step {quoted(record.name)}, asked "
-        f"{asked} ago), until {moment(due)}.",
-        command("publish", seen, word(record.type), "'{…}'"),
+        f"{seen.instance.id} waits for {_wanted(record)} (step {quoted(record.name)}, asked {asked} ago), until "
+        f"{moment(due)}.",
+        "workflows publish --token … '{…}'" if by_token else command("publish", seen, word(types[0]), "'{…}'"),
         *strange,
-        type=record.type,
+        type=record.event_type,
         step=record.name,
         count=record.count,
         asked_at=iso(record.asked),
@@ -90,10 +92,18 @@ def _wait(seen: Standing, record: OpenWait, strange: tuple[Reason, ...]) -> Reas
     )
 
 
+def _wanted(record: OpenWait) -> str:
+    types = " or ".join(map(quoted, record.event_type.split("|")))
+    if "~" in record.type:
+        return f"the one answer of type {types} by its token"
+    return f"an event of type {types}" + (", also one sent to its key" if "=" in record.type else "")
+
+
 def unmatched(seen: Standing) -> tuple[Reason, ...]:
     """The hint that it keeps events of types that nothing waits for: a slip of the pen, now and then."""
-    awaited = {one.type for one in seen.records if isinstance(one, OpenWait)}
-    strange = {type: count for type, count in (seen.mail or {}).items() if type not in awaited}
+    awaited = {name for one in seen.records if isinstance(one, OpenWait) for name in one.listens}
+    kept = [(type_of(name), count) for name, count in (seen.mail or {}).items() if name not in awaited]
+    strange = {type: sum(count for other, count in kept if other == type) for type, _ in kept}
     if not strange:
         return ()
     shown = [f"{count} event{'s' * (count != 1)} of type {quoted(type)}" for type, count in strange.items()]
