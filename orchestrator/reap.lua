@@ -33,14 +33,16 @@ for _, a in ipairs(A.items) do
       if r and r.state == 'held' and r.token == a.t and r.by == A.w then
         record.disarm(I, r)
         local deaths, losses = charge(r.deaths, r.losses)
-        -- What a worker holds that left by itself is a claim whose reply was lost: it never ran.
-        if score == LEFT then r.attempts = r.attempts - 1 end
         if deaths >= limits.DEATHS or losses >= limits.LOSSES then
           redis.call('HDEL', I.o, r.seq)
           record.answer(I, r.kind == 'rb' and 'B' or 'S', r, {x = deaths >= limits.DEATHS and A.poison or A.lost, f = r.failures})
         else
           r.deaths, r.losses = deaths, losses
-          record.back_to_due(I, r)
+          if not record.interrupt(I, r) then
+            -- What a worker holds that left by itself is a claim whose reply was lost: it never ran.
+            if score == LEFT then r.attempts = r.attempts - 1 end
+            record.back_to_due(I, r)
+          end
         end
       end
     end

@@ -41,7 +41,8 @@ for at, a in ipairs(A.items) do
         if redis.call('ZSCORE', shard.workers, r.by) and redis.call('ZSCORE', shard.held, member) then
           act = act + 1
         else
-          record.give_back(I, r)
+          record.disarm(I, r)
+          if not record.interrupt(I, r) then record.back_to_due(I, r) end
           fixed = true
         end
       elseif r.state == 'due' and is_queued then

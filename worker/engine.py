@@ -59,6 +59,7 @@ from worker.vital import vital
 from worker.warm import RecheckedCache, WarmCache
 from workflows import limits
 from workflows.authoring.app import App
+from workflows.authoring.retries import settings_of
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload, NonDeterminismError
 from workflows.replay.overrides import Overrides
@@ -471,7 +472,11 @@ class Engine:
             for task in self._suspects.overdue():
                 where = {"workflow": task.instance.workflow, "instance": task.instance.id}
                 _log.warning("nobody took over", extra=where)
-                self._take_up(task, round)
+                settings = settings_of(task.record.config) if task.record is not None else None
+                if settings is not None and settings.at_most_once:
+                    round.release(task.instance, task.held)  # who comes late must not begin it beside this worker
+                else:
+                    self._take_up(task, round)
             mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._suspects.tokens
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:

@@ -3,7 +3,7 @@
 -- ARGV   w worker; x failure blob of a stalled instance;
 --        items: list of {i, k 'a'|'t', g, s seq, t token, how, [reason], [fault]} with how =
 --          'back'   somebody else shall do it (lost reply); the attempt never ran, so its number is given back
---          'drain'  the same for an attempt that did run
+--          'drain'  the same for an attempt that did run; of a step that runs at most once it has failed
 --          'park'   run() and the journal disagree: pause the instance with the reason, resumable after a code fix
 --          'strike' run() blocked: the third strike ends the instance
 -- Reply  list of 0 (not mine any more) | 1. Sent twice: 0.
@@ -18,7 +18,8 @@ for at, a in ipairs(A.items) do
       local r = record.get(I, a.s)
       if r and r.state == 'held' and r.token == a.t and r.by == A.w then
         if a.how ~= 'drain' then r.attempts = r.attempts - 1 end
-        record.give_back(I, r)
+        record.disarm(I, r)
+        if a.how ~= 'drain' or not record.interrupt(I, r) then record.back_to_due(I, r) end
         done = 1
       end
     end

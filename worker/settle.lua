@@ -16,22 +16,7 @@ for at, a in ipairs(A.items) do
     code = 1
     record.disarm(I, r)
     if a.r then
-      r.failed, r.token, r.by = r.failed + 1, nil, nil
-      r.failures = r.failures or {}
-      r.failures[#r.failures + 1] = a.r[2]
-      local weight = 0
-      for _, failed in ipairs(r.failures) do weight = weight + #failed[4] end
-      while #r.failures > limits.FAILURES_KEPT or weight > limits.FAILURES_BYTES and #r.failures > 1 do
-        weight = weight - #table.remove(r.failures, 1)[4]
-      end
-      -- Time stands still while pausing: a back-off is kept then, not armed.
-      if a.r[1] <= 0 and I.want == '' then
-        record.back_to_due(I, r)
-      else
-        r.state, r.due = 'back', instance.own_time(I) + a.r[1]
-        record.arm(I, r)
-        record.save(I, r)
-      end
+      record.try_again(I, r, a.r[1], a.r[2])
     else
       redis.call('HDEL', I.o, a.s)
       local alone = a.d and I.len == I.pos and I.pos == a.b and I.turn == '' and I.st == 'running' and I.want == ''

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         StalledError,
         StepError,
         StepFailed,
+        StepInterrupted,
         StepLimitReached,
         StepTimeout,
         UnknownQueue,
@@ -84,8 +85,8 @@ _NAMES = {
         "EventError EventTimeout ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError "
         "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
         "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError ResultTimeout ServerError "
-        "ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepLimitReached StepTimeout "
-        "UnknownQueue UnknownWorkflow WaitOver WorkflowError WorkflowTimeoutError"
+        "ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
+        "StepLimitReached StepTimeout UnknownQueue UnknownWorkflow WaitOver WorkflowError WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
@@ -183,6 +184,7 @@ __all__ = [
     "ServerUnsuitable",
     "StalledError",
     "StepFailed",
+    "StepInterrupted",
     "StepLimitReached",
     "StepTimeout",
     "UnknownQueue",

@@ -6,7 +6,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     WorkflowError
     ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
     │                       WaitOver
-    ├─ StepError            StepFailed · PoisonError · StalledError · StepLimitReached
+    ├─ StepError            StepFailed · StepInterrupted · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
     ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
     ├─ EventError
@@ -90,6 +90,10 @@ class StepFailed(_Placed, StepError):
 
 class PoisonError(_Placed, StepError):
     """The step was abandoned because every worker that ran it died."""
+
+
+class StepInterrupted(_Placed, StepError):
+    """An attempt of a step that runs at most once was cut off: what the step does may have happened, or part of it."""
 
 
 class StalledError(StepError):

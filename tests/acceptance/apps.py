@@ -24,6 +24,7 @@ from workflows import (
     NonRetryableError,
     PoisonError,
     Retry,
+    StepInterrupted,
     StepTimeout,
     WorkflowEntrypoint,
     WorkflowEvent,
@@ -113,6 +114,14 @@ async def gated_politely(key: str, gate: str, value: Any = None) -> Any:
     return value
 
 
+def once(key: str, ctx: StepContext) -> str:
+    """A plain step that kills its worker in the first attempt, after what it does has happened."""
+    note(key, "start")
+    if ctx.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
 def failing(key: str, times: int, ctx: StepContext) -> int:
     """Fails the first so many attempts. Returns: the attempt that did not."""
     note(key, "start")
@@ -131,6 +140,20 @@ async def gated_then_brief(key: str, gate: str) -> None:
 
 
 # Plain work
+
+
+@app.workflow(name="at-most-once")
+class AtMostOnce(WorkflowEntrypoint[Any]):
+    """Each step kills its worker; the second may be tried once more."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> list[Any]:
+        id, found = event.instance_id, []
+        for name, retries in (("never again", None), ("once more", {"limit": 1, "delay": "100 ms"})):
+            try:
+                found.append(await step.do(name, once, f"{id}/{name}", retries=retries, semantics="at_most_once"))
+            except StepInterrupted as error:
+                found.append([str(error), error.attempts])
+        return found
 
 
 @app.workflow(concurrency=Concurrency(3, key="customer.tenant"))

@@ -81,6 +81,29 @@ def test_a_killed_workers_step_runs_again_elsewhere(cluster: Cluster) -> None:
     assert cluster.ledger.count("a1/after") == 1
 
 
+def test_what_runs_at_most_once_is_not_repeated_by_itself_when_its_worker_is_killed(cluster: Cluster) -> None:
+    """And where its retries allow another attempt, there is that one and no more."""
+    cluster.orchestrator()
+    cluster.worker()
+    instance = cluster.create("at-most-once", "m1")
+    (said, attempts), second = cluster.result(instance)
+    assert "what it does may have happened" in said and attempts == 1
+    assert second == "done"
+    assert [line.attempt for line in cluster.ledger.of("m1/never again")] == [1]
+    assert [line.attempt for line in cluster.ledger.of("m1/once more")] == [1, 2]
+    never, more = instance.status().steps
+    assert (never.status, never.attempts, [one.error.name for one in never.failures]) == (
+        "failed",
+        1,
+        ["StepInterrupted"],
+    )
+    assert (more.status, more.attempts, [one.error.name for one in more.failures]) == (
+        "complete",
+        2,
+        ["StepInterrupted"],
+    )
+
+
 def test_a_subscriber_hears_of_each_step_once_although_the_worker_is_killed(cluster: Cluster) -> None:
     busy, _, instance = _two_workers_one_busy(cluster)
     told = []

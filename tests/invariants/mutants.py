@@ -134,6 +134,27 @@ def mutants() -> list[Mutant]:
             "  end\n  answers[at] = {code, NOW}",
         ),
         Mutant(
+            "reap: a step that runs at most once is handed out again",
+            "reap",
+            "          if not record.interrupt(I, r) then",
+            "          if true then",
+            program="once",
+        ),
+        Mutant(
+            "release: so is one that a worker gives back in the midst of it",
+            "release",
+            "if a.how ~= 'drain' or not record.interrupt(I, r) then",
+            "if true then",
+            program="once",
+        ),
+        Mutant(
+            "an attempt that was cut off uses up no retry",
+            "",
+            "if config.o and r.failed < config.l then",
+            "if config.o and r.failed <= config.l then",
+            program="once",
+        ),
+        Mutant(
             "commit: no turn token, no position",
             "commit",
             "turn.is_held_by(I, A.w, a.t) and I.pos == a.b and a.f <= I.len",

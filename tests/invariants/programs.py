@@ -13,7 +13,7 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventError, EventTimeout
+from workflows.errors import EventError, EventTimeout, StepInterrupted
 
 app = App("sim")
 
@@ -284,6 +284,24 @@ class Impatient(WorkflowEntrypoint[Any]):
         return a["x"]
 
 
+@app.workflow(name="once")
+class Once(WorkflowEntrypoint[Any]):
+    """Runs at most once what may be cut off: with no other attempt, with one more, and as a handler."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        found: list[Any] = []
+        for retries in (None, {"limit": 1, "delay": "5 s"}, {"limit": 2, "delay": 0}):
+            handled = {"rollback": undo, "rollback_config": {"semantics": "at_most_once"}} if found else {}
+            try:
+                ended = await step.do(FLAKY, work, *found, retries=retries, semantics="at_most_once", **handled)
+                found.append(ended["x"])
+            except (RuntimeError, StepInterrupted) as error:
+                found.append(type(error).__name__)
+        if "StepInterrupted" in found:
+            raise RuntimeError("undo it")
+        return found
+
+
 def undo(output: Any, error: BaseException) -> None:
     """What undoes every step."""
     raise AssertionError("the simulator calls no handlers")
@@ -430,6 +448,7 @@ NAMES = (
     "shortened",
     "retry",
     "impatient",
+    "once",
     "saga",
     "sleeper",
     "side-sleeper",

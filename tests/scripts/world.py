@@ -237,8 +237,8 @@ class World:
         assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} == set()
 
 
-def do(seq: int = 1, queue: str = "default") -> Asked:
-    return Asked(["do", seq, "A", seq, False, False, queue, 600_000, b"config"])
+def do(seq: int = 1, queue: str = "default", config: bytes = b"config") -> Asked:
+    return Asked(["do", seq, "A", seq, False, False, queue, 600_000, config])
 
 
 def wait(seq: int = 1, ms: int = FAR) -> Asked:

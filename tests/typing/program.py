@@ -108,6 +108,7 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
         patient = Retry(limit=5, delay="10s", backoff="exponential")
         assert_type(await step.do("options", charge, 1, retries=patient, timeout="1 minute", queue="gpu"), Receipt)
         assert_type(await step.do("secret", weigh, receipt, sensitive="output"), Parcel)
+        assert_type(await step.do("once", charge, 1, semantics="at_most_once"), Receipt)
         picky = Retry(on=[OSError, TimeoutError], not_on=ConnectionError, backoff_rate=1.5)
         assert_type(await step.do("picky", weigh, receipt, retries=picky), Parcel)
         config = {"retries": {"limit": 3, "delay": "5 seconds"}, "timeout": timedelta(minutes=1)}

@@ -203,6 +203,8 @@ def test_retry_without_a_delay_takes_the_delay_of_the_app() -> None:
         ({"retries": {"not_on": [OSError, 1]}}, "retries.not_on is [<class 'OSError'>, 1]"),
         ({"retries": {"max_delay": "x"}}, "retries.max_delay"),
         ({"timeout": 0}, "timeout is 0, which is too short; the least is 1ms"),
+        ({"semantics": "exactly_once"}, "semantics is 'exactly_once'. Use \"at_most_once\", or leave it out"),
+        ({"semantics": "at_most_once", "retries": {"delay": len}}, "With at_most_once retries.delay is a duration"),
         ({"sensitive": True}, 'sensitive is True. Use "output", or leave it out'),
         ({"timeout": None}, "timeout is None, which is not a duration"),
         ({"timeout": "366 days"}, "too long"),
@@ -233,6 +235,18 @@ def test_settings_survive_storage(retry: Retry, timeout_ms: int) -> None:
     assert from_wire(to_wire(config)) == config
     sensitive = StepConfig(retry, timeout_ms, sensitive=True)
     assert from_wire(to_wire(sensitive)) == sensitive
+
+
+def test_what_runs_at_most_once_has_no_retries_but_those_it_is_given() -> None:
+    once: Any = {"semantics": "at_most_once"}
+    assert resolve(FAST, once, step="a") == StepConfig(replace(FAST.retries, limit=0), at_most_once=True)
+    assert resolve(FAST, once, step="a", retries={"limit": 2}).retries.limit == 2
+    assert resolve(FAST, {**once, "retries": {"limit": 0, "delay": len}}, step="a").at_most_once
+    app = resolve(FAST, once, step="App")
+    assert not resolve(app, None, step="a", semantics="at_least_once").at_most_once
+    config = resolve(app, None, step="a", retries={"limit": 1})
+    assert (config.at_most_once, config.as_dict()["semantics"]) == (True, "at_most_once")
+    assert from_wire(to_wire(config)) == config
 
 
 def test_settings_that_nobody_uses_take_no_room() -> None:

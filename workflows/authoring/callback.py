@@ -27,7 +27,7 @@ from workflows.values import codec
 from workflows.values.models import Record, named, record_of
 
 CONTEXT_PARAMETER: Final = "ctx"
-OPTIONS: Final = ("config", "retries", "timeout", "queue", "sensitive", "rollback", "rollback_config")
+OPTIONS: Final = ("config", "retries", "timeout", "queue", "sensitive", "semantics", "rollback", "rollback_config")
 
 # By id, because hashing a code object walks all of its constants; the code is kept so that its id stays its own.
 _rebound: dict[int, tuple[CodeType, frozenset[str]]] = {}

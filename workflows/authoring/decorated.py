@@ -18,8 +18,8 @@ from workflows.errors import BadStepConfig
 from workflows.values import names
 
 T = TypeVar("T")
-Options = tuple[Any, Any, Any, str | None, Any, Any, Any]
-"""config, retries, timeout, queue, rollback, rollback_config, sensitive"""
+Options = tuple[Any, Any, Any, str | None, Any, Any, Any, Any]
+"""config, retries, timeout, queue, rollback, rollback_config, sensitive, semantics"""
 
 
 class Steps(Protocol):

@@ -17,13 +17,14 @@ from typing import Any, Final, Literal
 import msgpack
 
 from workflows import limits
-from workflows.errors import BadDuration, BadStepConfig, CorruptPayload
+from workflows.errors import BadDuration, BadStepConfig, CorruptPayload, StepInterrupted
 from workflows.values.codec import unpack_plain
 from workflows.values.durations import Duration, format_ms, parse_ms
 from workflows.values.failure import Failure
 
 Backoff = Literal["constant", "linear", "exponential"]
 Sensitive = Literal["output"]
+Semantics = Literal["at_least_once", "at_most_once"]
 DelayFunction = Callable[[Any], Any]
 Errors = type[BaseException] | Sequence[type[BaseException]]
 DYNAMIC: Final = "[dynamic]"
@@ -115,11 +116,13 @@ class StepConfig:
     Attributes:
         timeout_ms: of each attempt, not of all of them together.
         sensitive: people who look are not shown its result.
+        at_most_once: an attempt that was cut off has failed; else it is repeated as if it had not been.
     """
 
     retries: Retry = field(default_factory=Retry)
     timeout_ms: int = limits.STEP_TIMEOUT_MS
     sensitive: bool = False
+    at_most_once: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Cloudflare's form, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
@@ -128,8 +131,12 @@ class StepConfig:
             retries["delay"] = self.retries.delay_base_ms
         if self.retries.backoff_rate is not None:
             retries["backoff_rate"] = self.retries.backoff_rate
-        shape = {"retries": retries, "timeout": self.timeout_ms}
-        return {**shape, "sensitive": "output"} if self.sensitive else shape
+        shape: dict[str, Any] = {"retries": retries, "timeout": self.timeout_ms}
+        if self.sensitive:
+            shape["sensitive"] = "output"
+        if self.at_most_once:
+            shape["semantics"] = "at_most_once"
+        return shape
 
 
 def resolve(
@@ -140,6 +147,7 @@ def resolve(
     retries: Retry | Mapping[str, Any] | None = None,
     timeout: Duration | None = None,
     sensitive: Sensitive | None = None,
+    semantics: Semantics | None = None,
     what: str = "Step config",
 ) -> StepConfig:
     """The settings of one step: what was given, over the defaults.
@@ -153,12 +161,14 @@ def resolve(
             left out is the default's.
         timeout: the same as ``config["timeout"]``, more than 0 and at most 365 days per attempt.
         sensitive: the same as ``config["sensitive"]``, ``"output"`` or nothing.
+        semantics: the same as ``config["semantics"]``. Where that is ``"at_most_once"`` and nothing is said of retries,
+            there are none.
         what: is being settled, for errors.
     Raises:
         BadStepConfig: an unknown key, a value out of range, or one setting given in both ways.
     """
     try:
-        given = _given(config, retries=retries, timeout=timeout, sensitive=sensitive)
+        given = _given(config, retries=retries, timeout=timeout, sensitive=sensitive, semantics=semantics)
         resolved = defaults
         if "retries" in given:
             resolved = replace(resolved, retries=_merged(defaults.retries, given["retries"]))
@@ -168,6 +178,12 @@ def resolve(
             if given["sensitive"] != "output":
                 raise BadStepConfig(f'sensitive is {_shown(given["sensitive"])}. Use "output", or leave it out.')
             resolved = replace(resolved, sensitive=True)
+        if "semantics" in given:
+            resolved = _with_semantics(resolved, given["semantics"], keeps_retries="retries" in given)
+        if resolved.at_most_once and resolved.retries.dynamic and resolved.retries.limit:
+            raise BadStepConfig(
+                "With at_most_once retries.delay is a duration: a function cannot be asked once its worker is gone."
+            )
         return resolved
     except BadStepConfig as error:
         raise BadStepConfig(f'{what} for "{step}" is in a invalid format. {error}') from error
@@ -238,6 +254,8 @@ def to_wire(config: StepConfig) -> bytes:
         body["s"] = True
     if retry.backoff_rate is not None:
         body["r"] = retry.backoff_rate
+    if config.at_most_once:
+        body["o"] = goes_on_after(retry, StepInterrupted)  # decided now: scripts know no classes
     return bytes(msgpack.packb(body))
 
 
@@ -251,18 +269,24 @@ def from_wire(blob: bytes) -> StepConfig:
         body = unpack_plain(blob)
         delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
         retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"], backoff_rate=body.get("r"))
-        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1), body.get("s") is True)
+        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1), body.get("s") is True, "o" in body)
     except Exception as error:
         raise CorruptPayload(f"Stored step config cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=1024)
+def settings_of(blob: bytes) -> StepConfig | None:
+    """The same; None if they cannot be read."""
+    try:
+        return from_wire(blob)
+    except CorruptPayload:
+        return None
+
+
 def hides_output(blob: bytes | None) -> bool:
     """Whether people are not to be shown the result of a step with these settings; so it is if they cannot be read."""
-    try:
-        return False if not blob else from_wire(blob).sensitive
-    except CorruptPayload:
-        return True
+    settings = settings_of(blob) if blob else StepConfig()
+    return settings is None or settings.sensitive
 
 
 def _unknown_delay(_: Any) -> Any:
@@ -287,6 +311,15 @@ def _merged(default: Retry, given: object) -> Retry:
     if changed.get("backoff", "exponential") != "exponential":
         changed.setdefault("backoff_rate", None)  # that of the default goes with its back-off
     return replace(default, **changed)
+
+
+def _with_semantics(config: StepConfig, semantics: object, *, keeps_retries: bool) -> StepConfig:
+    if semantics not in ("at_least_once", "at_most_once"):
+        raise BadStepConfig(f'semantics is {_shown(semantics)}. Use "at_most_once", or leave it out.')
+    if semantics == "at_least_once":
+        return replace(config, at_most_once=False)
+    kept = config.retries if keeps_retries else replace(config.retries, limit=0)
+    return replace(config, retries=kept, at_most_once=True)
 
 
 def _checked_mapping(given: object, what: str, names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.authoring.decorated import DecoratedStep, Options, StepDecorator, no_callback
 from workflows.authoring.env import BindingReference
 from workflows.authoring.event import ReceivedEvent, moment
-from workflows.authoring.retries import Retry, Sensitive, StepConfig
+from workflows.authoring.retries import Retry, Semantics, Sensitive, StepConfig
 from workflows.authoring.rollback import check_handler
 from workflows.authoring.together import all_ended, first_ended
 from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQueue
@@ -68,6 +68,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
@@ -85,6 +86,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
@@ -101,6 +103,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -118,6 +121,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -135,6 +139,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -152,6 +157,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -169,6 +175,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -181,7 +188,8 @@ class WorkflowStep:
 
         Args:
             name: at most 256 characters; may repeat, occurrences are counted in the order of the calls.
-            config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …, "sensitive": …}``.
+            config: Cloudflare's mapping, ``{"retries": {"limit", "delay", "backoff"}, "timeout": …, "sensitive": …}``;
+                ``semantics`` may stand in it as well.
             args, kwargs: what the callback is called with. The names of the options below are taken.
             concurrent: decorator form: resolve the results it depends on side by side.
             depends: decorator form: the steps whose results its parameters receive one by one.
@@ -190,6 +198,9 @@ class WorkflowStep:
             queue: where its attempts run, ``"gpu"``; default the workflow's own queue.
             sensitive: ``"output"``: whoever looks at the instance is shown ``[REDACTED]`` for the result; ``run`` and
                 ``rollback`` get the real one, also in replays. Its errors are shown.
+            semantics: ``"at_most_once"``: an attempt that was cut off, by the end of its worker say, has failed, for it
+                may have done its work. It is repeated as ``retries`` say, and without them not, nor is any other failed
+                attempt. Default ``"at_least_once"``: it is repeated, and no retry is used up.
             rollback: undoes the step, should the instance fail later or be terminated with ``rollback=True``; called
                 with what it names of ``output``, ``error`` and ``ctx``. Handlers run one after the other, that of the
                 step that was asked for last first; also where the step failed or was not finished.
@@ -197,9 +208,9 @@ class WorkflowStep:
         Raises (at the call): BadName, UnknownQueue, StepLimitReached; BadStepConfig, also for arguments that the
             callback does not take, such as a misspelt option; ConfigError for a callback that rebinds a variable of
             ``run``, or whose results could not come back as its return annotation says.
-        Raises (at the await): what the callback's last attempt raised, StepTimeout, PoisonError.
+        Raises (at the await): what the callback's last attempt raised, StepTimeout, StepInterrupted, PoisonError.
         """
-        options = (config, retries, timeout, queue, rollback, rollback_config, sensitive)
+        options = (config, retries, timeout, queue, rollback, rollback_config, sensitive, semantics)
         has_config = bool(args) and isinstance(args[0], Mapping)
         is_decorator = not args or (len(args) == 1 and has_config)
         if is_decorator and kwargs:
@@ -240,12 +251,18 @@ class WorkflowStep:
         replay = self._replay
         replay.enter(name)
         names.check_step_name(name)
-        config, retry, timeout, queue, rollback, rollback_config, sensitive = options
-        if config is None and retry is None and timeout is None and sensitive is None:
+        config, retry, timeout, queue, rollback, rollback_config, sensitive, semantics = options
+        if config is None and retry is None and timeout is None and sensitive is None and semantics is None:
             resolved = replay.defaults
         else:
             resolved = retries.resolve(
-                replay.defaults, config, step=name, retries=retry, timeout=timeout, sensitive=sensitive
+                replay.defaults,
+                config,
+                step=name,
+                retries=retry,
+                timeout=timeout,
+                sensitive=sensitive,
+                semantics=semantics,
             )
         if queue is not None:
             self._check_queue(queue, name)
@@ -489,6 +506,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -505,6 +523,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -521,6 +540,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -537,6 +557,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
     ) -> ReplayTask[list[T]]: ...
 
     def map(
@@ -552,6 +573,7 @@ class WorkflowStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
     ) -> ReplayTask[list[Any]]:
         """Run ``function(item)`` as a step for every item, named ``"<name> 0"``, ``"<name> 1"``, …
 
@@ -564,7 +586,7 @@ class WorkflowStep:
         listed = list(items)
         if concurrency is not None and (isinstance(concurrency, bool) or concurrency < 1):
             raise BadStepConfig(f'step.map "{name}" has a concurrency of {concurrency!r}; use 1 or more, or None.')
-        options = (config, retries, timeout, queue, None, None, sensitive)
+        options = (config, retries, timeout, queue, None, None, sensitive, semantics)
         if not callable(function):
             raise no_callback(name)
         captured = self._captured(function, name, sys._getframe(1))

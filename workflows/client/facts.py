@@ -14,7 +14,6 @@ from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.retries import StepConfig
 from workflows.client.history import ErrorInfo, shown_result
-from workflows.errors import CorruptPayload
 from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Undone, Withdrawn
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values.codec import InstanceRef
@@ -54,7 +53,7 @@ def of_record(record: Open, stood_ms: int) -> Iterator[Fact]:
 
     match record:
         case OpenStep():
-            config = _config(record.config)
+            config = retries.settings_of(record.config)
             yield fact("step_started", 0, record.asked, config=_shown(config))
             before = record.failed - len(record.failures)
             for at, (attempt, began, ended, error) in enumerate(record.failures, 1):
@@ -124,7 +123,7 @@ def _of_settled(entry: Settled, named: dict[str, Any]) -> Iterator[Fact]:
     def fact(type: str, number: int, at_ms: float, **details: Any) -> Fact:
         return Fact(of + type, entry.seq, number, at_ms, named | details)
 
-    last, config = entry.attempts, _config(entry.config or b"")
+    last, config = entry.attempts, retries.settings_of(entry.config or b"")
     began = entry.started_at_ms or entry.at_ms
     failures = [one for one in entry.failures if one[0] != last]
     yield fact("step_started", 0, min([began, *(one[1] for one in failures)]), config=_shown(config))
@@ -156,14 +155,7 @@ def _prefix(kind: str) -> str:
 
 def config_shown(blob: bytes) -> dict[str, Any] | None:
     """The settings of a step, as they are stored with it; None: they cannot be read."""
-    return _shown(_config(blob))
-
-
-def _config(blob: bytes) -> StepConfig | None:
-    try:
-        return retries.from_wire(blob)
-    except CorruptPayload:
-        return None
+    return _shown(retries.settings_of(blob))
 
 
 def _shown(config: StepConfig | None) -> dict[str, Any] | None:

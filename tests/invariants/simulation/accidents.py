@@ -98,7 +98,7 @@ def take_snapshot(world: World) -> str:
 def rewind(world: World) -> str:
     assert world.snapshot is not None
     world.faults_done += 1
-    world.rewind_left = False
+    world.rewind_left, world.is_rewound = False, True
     world.client.flushdb()
     for key, blob in world.snapshot.keys.items():
         world.client.restore(key, 0, blob)

@@ -121,6 +121,8 @@ class World:
         self.given_back = 0
         self.keyed: dict[str, tuple[str, ...]] = {}
         self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
+        self.once: Counter[str] = Counter()
+        self.is_rewound = False
         self.generations = 0
         self.controls = list(self.setup.controls)
         self.events_left = self.setup.events
@@ -197,6 +199,12 @@ class World:
         self.trace.append(
             f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}"
         )
+        if attempt.config.at_most_once:
+            self.once[given] += 1
+            most = attempt.config.retries.limit + 1
+            # A Redis that has come back in an earlier state may have forgotten a claim.
+            is_forgotten = self.is_rewound or self.is_spoilt(instance.workflow, instance.id)
+            demand(is_forgotten or self.once[given] <= most, f"{given} is executed {self.once[given]} times of {most}")
         if not self.faults_done:
             demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
             demand(attempt.number == attempt.failed + 1, f"without a fault, an attempt before {key} came to nothing")

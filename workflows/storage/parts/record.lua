@@ -260,6 +260,64 @@ end
 
 -- Rarely:
 
+-- Has a step tried again in so many ms of its instance's time, because of this: {attempt, begun, ended, failure blob}.
+function record.try_again(I, r, delay, failed)
+  r.failed, r.token, r.by = r.failed + 1, nil, nil
+  r.failures = r.failures or {}
+  r.failures[#r.failures + 1] = failed
+  local weight = 0
+  for _, one in ipairs(r.failures) do weight = weight + #one[4] end
+  while #r.failures > limits.FAILURES_KEPT or weight > limits.FAILURES_BYTES and #r.failures > 1 do
+    weight = weight - #table.remove(r.failures, 1)[4]
+  end
+  -- Time stands still while pausing: a back-off is kept then, not armed.
+  if delay <= 0 and I.want == '' then
+    record.back_to_due(I, r)
+  else
+    r.state, r.due = 'back', instance.own_time(I) + delay
+    record.arm(I, r)
+    record.save(I, r)
+  end
+end
+
+-- Rarely:
+
+-- What `StepInterrupted` is stored as (failure.py).
+local function interruption()
+  local text = 'the attempt was cut off by the end of its worker, or of what that holds: what it does may have happened, '
+    .. 'or part of it'
+  local name = 'StepInterrupted'
+  return '\1' .. cmsgpack.pack({n = name, m = 'workflows.errors', q = name, s = text, t = '', r = true})
+end
+
+-- How long a step waits after so many failures; the same as `delay_ms` in retries.py, without jitter.
+local function wait_of(config, failed)
+  local wait = config.d
+  if config.b == 'linear' then wait = wait * failed end
+  if config.b == 'exponential' then wait = wait * (config.r or 2) ^ math.min(failed - 1, 64) end
+  return math.floor(math.min(wait, config.m or limits.DURATION_MS_MAX, limits.DURATION_MS_MAX))
+end
+
+-- An attempt that is out of the shard was cut off. Of a step that runs at most once it has failed, for it may have done
+-- its work: what comes of that is written. Returns false of any other step, about which nothing is done.
+function record.interrupt(I, r)
+  local ok, config = pcall(cmsgpack.unpack, r.config or '')
+  if not ok or type(config) ~= 'table' or config.o == nil then return false end
+  local failed = {r.attempts, r.begun or NOW, NOW, interruption()}
+  if config.o and r.failed < config.l then
+    record.try_again(I, r, wait_of(config, r.failed + 1), failed)
+  else
+    redis.call('HDEL', I.o, r.seq)
+    local failures = r.failures or {}
+    failures[#failures + 1] = failed
+    if #failures > limits.FAILURES_KEPT then table.remove(failures, 1) end
+    record.answer(I, r.kind == 'rb' and 'B' or 'S', r, {x = failed[4], f = failures, g = r.config})
+  end
+  return true
+end
+
+-- Rarely:
+
 -- A worker takes a step. Returns the record as stored.
 function record.hold(I, r, worker, token)
   r.state, r.token, r.by, r.begun, r.intent = 'held', token, worker, NOW, nil
