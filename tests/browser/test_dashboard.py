@@ -170,6 +170,19 @@ def test_updates_are_held_by_a_switch_and_come_when_it_is_turned_back(page: Page
     is_live(page)
 
 
+def test_a_tab_that_nobody_sees_is_told_less_often(page: Page) -> None:
+    page.goto("/")
+    is_live(page)
+    with page.expect_request(lambda request: "every=10" in request.url):
+        page.evaluate(
+            "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+    with page.expect_request(lambda request: "/api/stream" in request.url and "every" not in request.url):
+        page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    is_live(page)
+
+
 def test_colours_are_those_of_the_system_until_somebody_chooses(page: Page) -> None:
     def is_ground(condition: str) -> None:
         """How bright the page is, as the sum of its three colours."""

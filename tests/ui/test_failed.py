@@ -65,6 +65,14 @@ def test_what_failed_stands_on_a_shelf_in_groups(
     assert "parked: waits for a person" in page.text
     assert "Retry the failed step" in page.text and "Resume" in page.text
     assert "Nothing failed" in browser.get("/failed", params={"workflow": "another"}).text
+    told = browser.get("/api/errors").json()["result"]
+    assert sorted((one["is_parked"], one["step"], one["error"], one["count"]) for one in told["groups"]) == [
+        (False, "charge", "OSError", 2),
+        (True, None, "CorruptPayload", 1),
+    ]
+    assert browser.get("/api/errors", params={"workflow": "another"}).json()["result"]["groups"] == []
+    assert browser.get("/api/errors", params={"since": "2100-01-01"}).json()["result"]["groups"] == []
+    assert browser.get("/api/errors", params={"since": "soon"}).status_code == 422
     parts = browser.get("/failed", headers={"x-fragment": "jobs groups"}).text
     assert '<div id="jobs"' in parts and 'id="groups"' in parts and "<main" not in parts
 

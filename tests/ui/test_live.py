@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from workflows.client import Client
+from workflows.clock import monotonic
 from workflows.ui import live as module
 from workflows.ui.bulk import Job, Jobs
 from workflows.ui.bulk_orders import Filter, Order
@@ -136,6 +137,26 @@ def test_a_stream_says_now_and_then_that_it_lives_and_ends_so_that_the_browser_c
     first, *comments = asyncio.run(watch())
     assert first.startswith("retry")
     assert comments and {*comments} == {": still here\n\n"}
+
+
+def test_a_page_that_is_open_while_nothing_happens_costs_few_calls(shop: Client) -> None:
+    live = Live(lambda: shop.store, Jobs(lambda: shop))
+
+    def calls() -> int:
+        return sum(one["calls"] for name, one in shop.store.redis.info("commandstats").items() if "eval" in name)
+
+    async def watch() -> None:
+        stream = begun(live, "overview", 1)
+        await anext(stream)
+        await has_looked(live)
+        (watch,) = live._watches.values()
+        began, before, seen = monotonic(), calls(), watch.seen
+        while watch.seen is seen or watch.seen is None:
+            await asyncio.sleep(0.01)
+        assert (calls() - before) / (monotonic() - began) <= 20
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(watch())
 
 
 def test_there_are_so_many_streams_and_no_more(live: Live) -> None:

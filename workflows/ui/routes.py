@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from workflows.ui import pages
-from workflows.ui.api import bulk, catalogue, instances, looking, processes
+from workflows.ui.api import bulk, catalogue, failed, instances, looking, processes
 from workflows.ui.api.streams import stream
 
 Face = Literal["page", "json", "stream", "file"]
@@ -107,6 +107,7 @@ API: Final = (
     _api("GET", "/api/workers", "workers", processes.list_workers),
     _api("GET", "/api/errors", "errors", processes.list_errors, ("workflow", "since")),
     _api("GET", "/api/schedules", "schedules", processes.list_schedules),
+    _api("GET", "/api/errors", "errors", failed.list_error_groups, ("workflow", "since")),
     _api("GET", "/api/doctor", "doctor", processes.examine),
     _api("GET", "/api/metrics", "metrics", processes.metrics),
     _api("GET", "/api/health", "health", processes.health, is_open=True),

@@ -54,7 +54,8 @@
 
   // Keeping up to date -------------------------------------------------------------------------------------------------
 
-  let source = null, asking = null, wanted = new Set(), gaveUp = 0;
+  let source = null, asking = null, wanted = new Set(), gaveUp = 0, notBefore = 0;
+  const later = new Set();
 
   const isPaused = () => localStorage.getItem(PAUSED) === "yes";
 
@@ -102,23 +103,34 @@
 
   function ask(parts) {
     for (const element of shown(parts)) wanted.add(element.id);
-    if (!asking) asking = fetchWanted().finally(() => { asking = null; if (wanted.size && !isPaused()) ask([]); });
+    fetchAll();
+  }
+
+  function fetchAll() {
+    if (asking || !wanted.size || isPaused()) return;
+    asking = fetchWanted().finally(() => { asking = null; fetchAll(); });
   }
 
   async function fetchWanted() {
-    const ids = [...wanted].filter((id) => document.getElementById(id) && !isBusy(document.getElementById(id)));
+    // A page that takes long to make is asked for less often.
+    await new Promise((go) => setTimeout(go, Math.max(0, notBefore - Date.now())));
+    const there = [...wanted].map((id) => document.getElementById(id)).filter(Boolean);
+    const ids = there.filter((element) => !isBusy(element)).map((element) => element.id);
+    for (const element of there) if (isBusy(element)) later.add(element.id);
     wanted = new Set();
     if (!ids.length || isPaused()) return;
-    let answer;
+    const began = Date.now();
     try {
-      answer = await fetch(location.href, { headers: { "X-Fragment": ids.join(" ") }, cache: "no-store" });
+      const answer = await fetch(location.href, { headers: { "X-Fragment": ids.join(" ") }, cache: "no-store" });
       if (!answer.ok) return show("off");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       setClock(answer.headers.get("date"));
       if (!isPaused()) for (const id of ids) replace(document.getElementById(id), page.getElementById(id));
       if (source && source.readyState === EventSource.OPEN) show("live");
     } catch {
-      return show("off");
+      show("off");
+    } finally {
+      notBefore = Date.now() + 4 * (Date.now() - began);
     }
   }
 
@@ -258,7 +270,13 @@
   setClock(document.body.dataset.now);
   showTimes(document);
   addCopying(document);
-  setInterval(() => document.hidden || showTimes(document), 5000);
+  setInterval(() => {
+    if (document.hidden) return;
+    showTimes(document);
+    for (const id of later) wanted.add(id);
+    later.clear();
+    fetchAll();
+  }, 5000);
   if (!watched) return;
   if (said) {
     said.querySelector("button").addEventListener("click", () => {
