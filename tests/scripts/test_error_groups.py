@@ -12,7 +12,7 @@ from workflows.client import requests
 from workflows.client.blocking import carry_out, send
 from workflows.errors import EventTimeout, StepFailed
 from workflows.health import error_groups as module
-from workflows.health.error_groups import PARKED, FailedStep, error_groups, troubles
+from workflows.health.error_groups import FailedStep, error_groups, troubles
 from workflows.storage.intake import CreateItem, create_call
 from workflows.storage.keys import Instance
 from workflows.storage.store import Store, call_one
@@ -84,15 +84,15 @@ def test_an_instance_that_failed_without_any_step_is_counted(store: Store, worke
 
 
 def test_parked_ones_are_groups_of_their_own_and_paused_ones_are_none(store: Store, worker: HandWorker) -> None:
-    worker.park(create(store, "order", "unfit"), "CorruptPayload: it has format 9")
+    worker.park(create(store, "order", "unfit"), "CorruptPayload: it has format 9", "corrupt")
     worker.park(create(store, "order", "other"), "The code ends, but has never asked for step A")
     send(store, requests.pause(store.keys, create(store, "order", "paused")))
 
     found = error_groups(store)
 
     assert {(g.is_parked, g.step, g.error, g.message) for g in found.groups} == {
-        (True, None, "CorruptPayload", "it has format 9"),
-        (True, None, PARKED, "The code ends, but has never asked for step A"),
+        (True, None, "park.corrupt", "CorruptPayload: it has format 9"),
+        (True, None, "park.mismatch", "The code ends, but has never asked for step A"),
     }
 
 

@@ -57,7 +57,7 @@ def test_what_failed_stands_on_a_shelf_in_groups(
 ) -> None:
     fail(worker, orders, "o1", OSError("the bank is closed"))
     fail(worker, orders, "o2", OSError("the bank is closed"))
-    worker.park(orders.create("o3")._instance, "CorruptPayload: it has format 9")
+    worker.park(orders.create("o3")._instance, "CorruptPayload: it has format 9", "corrupt")
     page = browser.get("/failed")
     checked(page.text)
     assert "all 3 that failed or are parked" in page.text
@@ -68,7 +68,7 @@ def test_what_failed_stands_on_a_shelf_in_groups(
     told = browser.get("/api/errors").json()["result"]
     assert sorted((one["is_parked"], one["step"], one["error"], one["count"]) for one in told["groups"]) == [
         (False, "charge", "OSError", 2),
-        (True, None, "CorruptPayload", 1),
+        (True, None, "park.corrupt", 1),
     ]
     assert browser.get("/api/errors", params={"workflow": "another"}).json()["result"]["groups"] == []
     assert browser.get("/api/errors", params={"since": "2100-01-01"}).json()["result"]["groups"] == []

@@ -6,7 +6,6 @@ what it costs does not grow with the instances that there are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from workflows.client import history
 from workflows.client.batches import Plan
 from workflows.client.blocking import carry_out
 from workflows.client.requests import Request
+from workflows.insight.stopped import park_code
 from workflows.storage.batches import portions
 from workflows.storage.keys import Instance, Keyspace, Listed
 from workflows.storage.status import Status
@@ -35,10 +35,7 @@ _SPARE: Final = 50
 _ENTRIES: Final = 20
 _HEAD_BYTES: Final = 1_024
 _CHARACTERS: Final = 200
-_MARKED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]{0,99}): (.*)", re.DOTALL)
 _KINDS: Final[Mapping[bytes, str]] = {b"S": "do", b"C": "child", b"X": "wait"}
-PARKED: Final = "parked"
-"""In place of the name of an error, where the reason names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class Trouble:
     Attributes:
         is_parked: it waits for a person, and can be resumed; else it has failed for good.
         step: the step whose error it failed with; None: ``run`` itself, or no step that can be named.
-        error: the name of the error, ``parked`` where the reason for that names none.
+        error: the name of the error; of one that is parked the code of ``why``, ``park.mismatch`` say.
         at: when it failed or was parked.
     """
 
@@ -227,13 +224,13 @@ def troubles(keys: Keyspace, instances: Sequence[Instance]) -> Plan[list[Trouble
 def _trouble(instance: Instance, told: Any) -> Trouble | None:
     if not told:
         return None
-    status, want, reason, ended, paused_at, head, steps = told
+    status, want, reason, ended, paused_at, fault, head, steps = told
     if status == Status.ERRORED.encode():
         error, text = _error(head)
         step = _failed_step(error, text, steps)
         return Trouble(instance.workflow, instance.id, False, step, error, text, _at(ended))
     if status == Status.PAUSED.encode() and want == b"park":
-        error, text = _named(_text(reason))
+        error, text = park_code(_text(fault)), _text(reason)[:_CHARACTERS]
         return Trouble(instance.workflow, instance.id, True, None, error, text, _at(paused_at))
     return None
 
@@ -245,13 +242,6 @@ def _failed_step(error: str, message: str, steps: Sequence[Any]) -> FailedStep |
         if name_of_error == error and message.startswith(its_message):
             return FailedStep(_KINDS[kind], _text(name), int(count))
     return None
-
-
-def _named(reason: str) -> tuple[str, str]:
-    """The name of the error, and the rest of what is said about it."""
-    match = _MARKED.fullmatch(reason)
-    name, message = (match[1], match[2]) if match else (PARKED, reason)
-    return name, message[:_CHARACTERS]
 
 
 def _error(head: bytes) -> tuple[str, str]:

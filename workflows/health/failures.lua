@@ -2,8 +2,8 @@
 -- Why instances have failed or are parked; writes nothing.
 -- ARGV   entries = how many of the last entries of a journal are looked through for failed steps, bytes = how many bytes of
 --        entries altogether, head = how many of an error: its name and message stand first
--- Reply  for each instance false where it is not there or cannot be read, or {status, want, reason, ended, paused_at, head
---        of its error, steps}; steps = those that failed last, from the last on: {kind, name, count, head of the error}
+-- Reply  for each instance false where it is not there or cannot be read, or {status, want, reason, ended, paused_at, fault,
+--        head of its error, steps}; steps = those that failed last, from the last on: {kind, name, count, head of the error}
 local STEPS, read = 3, 0
 
 local function head(blob) return type(blob) == 'string' and string.sub(blob, 1, A.head) or '' end
@@ -26,7 +26,7 @@ end
 local found = {}
 for place = SHARD_KEYS + 1, #KEYS, INSTANCE_KEYS do
   local list = KEYS[place + 1]
-  local values = redis.pcall('HMGET', KEYS[place], 'st', 'want', 'reason', 'ended', 'paused_at')
+  local values = redis.pcall('HMGET', KEYS[place], 'st', 'want', 'reason', 'ended', 'paused_at', 'fault')
   local length = redis.pcall('LLEN', list)
   local ending = not values.err and type(length) == 'number' and values[4] and journal.ending_of(list) or nil
   if values.err or type(length) ~= 'number' or not values[1] then

@@ -79,6 +79,11 @@ def standing_still(seen: Standing) -> Iterator[Reason]:
         yield Reason.of("pause.user", f"{seen.instance.id} was paused at {moment(since)}.", resume, since=iso(since))
 
 
+def park_code(fault: str) -> str:
+    """The code of what parked an instance."""
+    return f"park.{fault if fault in FAULTS else 'other'}"
+
+
 def _parked(seen: Standing, since: int) -> Reason:
     fault = seen.text("fault")
     resume, restart = command("instances resume", seen), command("instances restart", seen)
@@ -94,11 +99,11 @@ def _parked(seen: Standing, since: int) -> Reason:
         "corrupt": "something of it cannot be read",
         "other": "it cannot be replayed",
     }
-    if fault not in ways:
+    if fault not in FAULTS:
         fault = "other"
     said = plain(seen.text("reason"), REASON_CHARACTERS).rstrip(".")
     return Reason.of(
-        f"park.{fault}",
+        park_code(fault),
         f"{seen.instance.id} is parked since {moment(since)}, because {why[fault]}: {said}.",
         ways[fault],
         since=iso(since),
