@@ -375,6 +375,15 @@ def _follow(path: Path, page: Terminal) -> None:
                 raise AssertionError(f"{where}: nothing checks {other!r}")
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if name_of(path) not in RUN_ELSEWHERE], ids=name_of)
+def test_a_page_that_shows_tests_passes_them(path: Path) -> None:
+    """A file is only written; nothing would tell of a test in it that cannot run."""
+    snippets = snippets_of(path)
+    last = max((place for place, one in enumerate(snippets) if re.match(r"# test_\w+\.py\n", one.text)), default=-1)
+    passed = [one for one in snippets[last:] if one.language == "console" and re.search(r"^\$ pytest ", one.text, re.M)]
+    assert last == -1 or passed
+
+
 @pytest.mark.parametrize("page, test", list(RUN_ELSEWHERE.items()))
 def test_a_page_left_out_here_is_run_elsewhere(page: str, test: Path) -> None:
     assert Path(page).name in test.read_text(encoding="utf-8")

@@ -67,9 +67,16 @@ class TestBinding:
     def _handle(self) -> WorkflowHandle:
         return self.workflow_engine.client.workflow(self.workflow)
 
-    def create(self, id: str | None = None, params: Any = None, retention: object = None) -> TestInstance:
+    def create(
+        self,
+        id: str | None = None,
+        params: Any = None,
+        retention: object = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> TestInstance:
         """Create an instance; see ``WorkflowHandle.create``. It begins at once."""
-        return TestInstance(self.workflow_engine, self._handle.create(id, params, retention))
+        return TestInstance(self.workflow_engine, self._handle.create(id, params, retention, metadata=metadata))
 
     def create_batch(self, entries: Mapping[str, Any] | Iterable[CreateOptions | Mapping[str, Any]]) -> Any:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""
@@ -81,6 +88,10 @@ class TestBinding:
             return self._all(self._handle.create_batch(entries))
 
         return at_once(act)
+
+    def send_event(self, id: str, type: str, payload: Any = None, **options: Any) -> Any:
+        """Send an event to an instance, which it may create; see ``WorkflowHandle.send_event``."""
+        return at_once(lambda: self._handle.send_event(id, type, payload, **options))
 
     def delete_batch(self, ids: Iterable[str]) -> Any:
         """Remove 1 to 100 instances; see ``WorkflowHandle.delete_batch``."""
