@@ -105,6 +105,11 @@ def test_what_cannot_be_taken_back_wants_its_number_typed(orders: WorkflowHandle
     question = browser.post("/bulk", data={"action": "delete", "filter": filter, "scope": "all"}).text
     checked(question)
     assert "type how many: 3" in question
+    for nonsense in ("0", "all", "9" * 5_000):
+        again = browser.post(
+            "/bulk", data={"action": "delete", "filter": filter, "count": nonsense, "number": nonsense}
+        )
+        assert "and no more than that" in again.text
     wrong = browser.post("/bulk", data={"action": "delete", "filter": filter, "count": "3", "number": "4"})
     checked(wrong.text)
     assert (wrong.status_code, "Nothing has been done" in wrong.text) == (422, True)

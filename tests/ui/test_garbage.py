@@ -21,7 +21,7 @@ from workflows.ui.application import Dashboard
 
 INSTANCES = "/workflows/order/instances"
 PAGES = (
-    *("/", "/schedules", "/workers", "/doctor", "/workflows/order", INSTANCES, "/find?id=one"),
+    *("/", "/failed", "/schedules", "/workers", "/doctor", "/workflows/order", INSTANCES, "/find?id=one"),
     *(f"{INSTANCES}/{id}" for id in ("one", "two")),
     *(f"{INSTANCES}/one?tab={tab}" for tab in ("values", "events", "family", "journal", "raw")),
 )

@@ -78,13 +78,14 @@ def order(context: Context) -> Response:
     wanted = _order(context.form, context.form.getlist("id"))
     kind = wanted.kind
     context.require(kind.permission)
-    given = context.form.get("count")
-    if given is None:
+    given = context.form.get("count", "")
+    agreed = int(given) if given.isascii() and given.isdigit() and len(given) < 16 else 0
+    if not agreed:
         return _question(context, wanted)
     if kind.destroys and context.form.get("number", "").strip().replace(",", "") != given:
         return _question(context, wanted, problem="That is not their number. Nothing has been done.")
     # No more than somebody has agreed to, however many there are by now.
-    wanted = replace(wanted, limit=int(given) if given.isdecimal() and int(given) else None)
+    wanted = replace(wanted, limit=agreed)
     with context.acting(kind.permission, wanted.filter.workflow, bulk=wanted.action):
         job = context.jobs.start(wanted, context.user)
     return context.redirect("job", job=job.id)
