@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workflows.authoring.context import StepContext
     from workflows.authoring.event import ReceivedEvent, WorkflowEvent
     from workflows.authoring.logger import ContextFilter, get_logger
+    from workflows.authoring.mapping import ItemOutcome, MapResult
     from workflows.authoring.observer import Observer, Transition
     from workflows.authoring.retries import Retry, StepConfig
     from workflows.authoring.step import WorkflowStep
@@ -97,6 +98,7 @@ _NAMES = {
     "client.batches": "BatchError CreatedBatch DeletedBatch",
     "client.bulk": "BulkResult",
     "client.creation": "CreateOptions",
+    "authoring.mapping": "ItemOutcome MapResult",
     "authoring.observer": "Observer Transition",
     "authoring.retries": "Retry StepConfig",
     "authoring.step": "WorkflowStep",
@@ -124,6 +126,8 @@ __all__ = [
     "CronSchedule",
     "ExecutionContext",
     "InstanceRef",
+    "ItemOutcome",
+    "MapResult",
     "Observer",
     "ReceivedEvent",
     "Retry",

@@ -526,3 +526,21 @@ class EverySecond(WorkflowEntrypoint[Any]):
         at = int(event.schedule.scheduled_time)
         await step.do("tick", quick, f"tick/{at}")
         return at
+
+
+def one_in_a_hundred_fails(number: int) -> int:
+    note("items", "start")
+    if number % 100 == 7:
+        raise Broken(number, "does not go")
+    return number
+
+
+@app.workflow(name="many-items")
+class ManyItems(WorkflowEntrypoint[Any]):
+    """Params: ``items``; ``may_fail``, how many. Returns why it was over, the failed ones, the sum of others."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        numbers = range(event.params["items"])
+        may_fail = event.params["may_fail"]
+        mapped = await step.map("item", numbers, one_in_a_hundred_fails, max_failures=may_fail, retries=NO_RETRY)
+        return [mapped.reason, [one.index for one in mapped.failed], sum(mapped.results)]

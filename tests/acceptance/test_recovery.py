@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from tests.acceptance.items import play_items
 from tests.acceptance.processes import Cluster, Process, alive
 from workflows.client import WorkflowInstance
 
@@ -135,6 +136,10 @@ def test_with_the_default_lease_a_killed_workers_step_runs_again_within_12_secon
     cluster.ledger.open_gate("a1-2")
     cluster.result(instance)
     assert cluster.ledger.of("a1/work")[1].at - killed < 12
+
+
+def test_items_of_which_some_fail_have_their_outcomes_although_a_worker_is_killed(cluster: Cluster) -> None:
+    play_items(cluster, 1_000, 40.0)
 
 
 def test_the_late_result_of_a_frozen_worker_is_refused(cluster: Cluster) -> None:

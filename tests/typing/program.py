@@ -18,6 +18,7 @@ from workflows import (
     Client,
     CreateOptions,
     InstanceRef,
+    MapResult,
     ReceivedEvent,
     Retry,
     StepContext,
@@ -151,6 +152,11 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
         receipts = await step.map("receipts", [1, 2], charge)
         assert_type(receipts, list[Receipt])
         assert_type(await step.map("parcels", receipts, weigh, concurrency=2), list[Parcel])
+        some = await step.map("some", [1, 2], charge, max_failures=0.5, item_name=lambda total: f"{total}")
+        assert_type(some, MapResult[Receipt])
+        assert_type(some.results, list[Receipt])
+        assert_type(some.failed[0].error, BaseException | None)
+        assert_type((await step.map("any", receipts, weigh, min_successful=1)).outcomes[0].result, Parcel | None)
 
     async def parcel(self, step: WorkflowStep) -> Parcel:
         return await step.do("parcel", weigh, {"number": "1", "total": 2})

@@ -793,6 +793,16 @@ def test_map_over_nothing_is_empty() -> None:
     assert only(lambda step: step.map("d", [], print)).result == []
 
 
+def test_map_names_steps_by_their_items() -> None:
+    driver = only(lambda step: step.map("charge", ["a", "b"], str.upper, item_name=lambda item: f"order {item}"))
+    assert driver.pending == ["do charge order a", "do charge order b"]
+
+
+def test_map_gives_each_step_its_handler() -> None:
+    driver = only(lambda step: step.map("d", [1, 2], str, rollback=lambda output: None, rollback_config={}))
+    assert [driver.replay.command(seq).rollback is not None for seq in (1, 2)] == [True, True]
+
+
 def test_binding_reference_as_callback_runs_outside() -> None:
     class Bucket:
         def get(self, key: str) -> str:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import FrameType, FunctionType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 from uuid import UUID
 
 from workflows import limits
@@ -25,6 +25,7 @@ from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.authoring.decorated import DecoratedStep, Options, StepDecorator, no_callback
 from workflows.authoring.env import BindingReference
 from workflows.authoring.event import ReceivedEvent, moment
+from workflows.authoring.mapping import BearableOptions, EnoughOptions, MapOptions, MapResult, Policy, as_many_as_needed
 from workflows.authoring.retries import Retry, Semantics, Sensitive, StepConfig
 from workflows.authoring.rollback import check_handler
 from workflows.authoring.together import all_ended, first_ended
@@ -499,14 +500,7 @@ class WorkflowStep:
         items: Iterable[Item],
         function: Callable[[Item], Coroutine[Any, Any, T]],
         /,
-        *,
-        concurrency: int | None = None,
-        config: Mapping[str, Any] | None = None,
-        retries: Retry | Mapping[str, Any] | None = None,
-        timeout: Duration | None = None,
-        queue: str | None = None,
-        sensitive: Sensitive | None = None,
-        semantics: Semantics | None = None,
+        **options: Unpack[MapOptions],
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -516,14 +510,7 @@ class WorkflowStep:
         items: Iterable[Item],
         function: Callable[[Item], T],
         /,
-        *,
-        concurrency: int | None = None,
-        config: Mapping[str, Any] | None = None,
-        retries: Retry | Mapping[str, Any] | None = None,
-        timeout: Duration | None = None,
-        queue: str | None = None,
-        sensitive: Sensitive | None = None,
-        semantics: Semantics | None = None,
+        **options: Unpack[MapOptions],
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -533,14 +520,7 @@ class WorkflowStep:
         items: Iterable[Any],
         function: Callable[..., Coroutine[Any, Any, T]],
         /,
-        *,
-        concurrency: int | None = None,
-        config: Mapping[str, Any] | None = None,
-        retries: Retry | Mapping[str, Any] | None = None,
-        timeout: Duration | None = None,
-        queue: str | None = None,
-        sensitive: Sensitive | None = None,
-        semantics: Semantics | None = None,
+        **options: Unpack[MapOptions],
     ) -> ReplayTask[list[T]]: ...
 
     @overload
@@ -550,15 +530,38 @@ class WorkflowStep:
         items: Iterable[Any],
         function: Callable[..., T],
         /,
-        *,
-        concurrency: int | None = None,
-        config: Mapping[str, Any] | None = None,
-        retries: Retry | Mapping[str, Any] | None = None,
-        timeout: Duration | None = None,
-        queue: str | None = None,
-        sensitive: Sensitive | None = None,
-        semantics: Semantics | None = None,
+        **options: Unpack[MapOptions],
     ) -> ReplayTask[list[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Any],
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        **options: Unpack[EnoughOptions],
+    ) -> ReplayTask[MapResult[T]]: ...
+
+    @overload
+    def map(
+        self, name: str, items: Iterable[Any], function: Callable[..., T], /, **options: Unpack[EnoughOptions]
+    ) -> ReplayTask[MapResult[T]]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        items: Iterable[Any],
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        **options: Unpack[BearableOptions],
+    ) -> ReplayTask[MapResult[T]]: ...
+
+    @overload
+    def map(
+        self, name: str, items: Iterable[Any], function: Callable[..., T], /, **options: Unpack[BearableOptions]
+    ) -> ReplayTask[MapResult[T]]: ...
 
     def map(
         self,
@@ -567,34 +570,53 @@ class WorkflowStep:
         function: Callable[..., Any],
         /,
         *,
+        min_successful: int | None = None,
+        max_failures: int | float | None = None,
         concurrency: int | None = None,
+        item_name: Callable[[Any], str] | None = None,
         config: Mapping[str, Any] | None = None,
         retries: Retry | Mapping[str, Any] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
         sensitive: Sensitive | None = None,
         semantics: Semantics | None = None,
-    ) -> ReplayTask[list[Any]]:
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
+    ) -> ReplayTask[Any]:
         """Run ``function(item)`` as a step for every item, named ``"<name> 0"``, ``"<name> 1"``, …
 
         Args:
             items: from the event or a step's result, so that every replay sees the same.
+            min_successful: over as soon as so many have succeeded, 1 or more.
+            max_failures: over as soon as more have failed: a whole number, or a share of the items from 0.0 to 1.0.
             concurrency: how many at a time; default all.
+            item_name: what stands in the name of an item's step in the place of its number, as ``item_name(item)``.
+            rollback, rollback_config: as for ``do``, for the step of each item.
         Returns: the results in the order of the items. If one fails, those not finished are cancelled and it raises.
+            With ``min_successful`` or ``max_failures`` a ``MapResult``: what became of each item, and why it is over.
+            Failures are in there and raise nothing; those not finished when it is over are cancelled.
+        Raises (at the call): BadName, UnknownQueue, BadStepConfig.
         """
         self._replay.enter(name)
         listed = list(items)
         if concurrency is not None and (isinstance(concurrency, bool) or concurrency < 1):
             raise BadStepConfig(f'step.map "{name}" has a concurrency of {concurrency!r}; use 1 or more, or None.')
-        options = (config, retries, timeout, queue, None, None, sensitive, semantics)
+        policy = Policy.of(name, len(listed), min_successful, max_failures)
         if not callable(function):
             raise no_callback(name)
-        captured = self._captured(function, name, sys._getframe(1))
+        caller = sys._getframe(1)
+        captured = self._captured(function, name, caller)
+        if rollback is not None:
+            rollback = self._captured(check_handler(rollback, name), name, caller)
+        options = (config, retries, timeout, queue, rollback, rollback_config, sensitive, semantics)
+        step_names = [f"{name} {index if item_name is None else item_name(item)}" for index, item in enumerate(listed)]
 
         def start(index: int) -> StepFuture[Any]:
-            return self._do(f"{name} {index}", captured, (listed[index],), {}, options, sys._getframe())
+            return self._do(step_names[index], captured, (listed[index],), {}, options, sys._getframe())
 
-        return self._replay.loop.create_task(all_ended(start, len(listed), concurrency))
+        if policy is None:
+            return self._replay.loop.create_task(all_ended(start, len(listed), concurrency))
+        return self._replay.loop.create_task(as_many_as_needed(start, step_names, concurrency, policy))
 
     # What would differ from replay to replay, made the same
 

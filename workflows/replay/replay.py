@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Final, NamedTuple, cast
 
 from workflows import limits
@@ -93,11 +94,14 @@ class Snapshot:
         gone: cancelled or detached, not answered, and no ``Withdrawn`` entry seen yet. After the end, everything that
             was still open.
         voids: waits and sleeps that were answered in vain, in the order of the journal.
+        asked: how many commands have been asked for, if nobody has ever stopped listening to any, so that what was
+            asked for once is pending until it is answered or cancelled. None: it may not be.
     """
 
     pending: tuple[int, ...] = ()
     gone: frozenset[int] = frozenset()
     voids: tuple[int, ...] = ()
+    asked: int | None = None
 
 
 class Delta(NamedTuple):
@@ -113,7 +117,16 @@ def delta(before: Snapshot | None, after: Snapshot) -> Delta:
     Never "what is open now and has no record yet": a result may have removed the record while it still lies undecided
     in the tail.
     """
-    before = before or Snapshot()
+    before = before or Snapshot(asked=0)
+    if (
+        before.asked is not None
+        and after.asked is not None
+        and not after.gone
+        and len(after.voids) == len(before.voids)
+    ):
+        # Most turns, and at the cost of what is new: with thousands side by side each result is a turn.
+        new = takewhile(before.asked.__lt__, reversed(after.pending))
+        return Delta(tuple(new)[::-1], ())
     was_pending = frozenset(before.pending)
     voided = frozenset(after.voids[len(before.voids) :])
     opened = [seq for seq in after.pending if seq not in was_pending or seq in voided]
@@ -277,7 +290,8 @@ class Replay:
             self._gone_frozen = frozenset(self._gone)
         detached = self._detached()
         if not detached:
-            return Snapshot(tuple(self._open), self._gone_frozen, self._voids)
+            asked = None if self.loop.removals else self._asked
+            return Snapshot(tuple(self._open), self._gone_frozen, self._voids, asked)
         pending = tuple([seq for seq in self._open if seq not in detached])
         return Snapshot(pending, self._gone_frozen | detached, self._voids)
 
