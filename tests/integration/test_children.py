@@ -1,0 +1,167 @@
+"""What becomes of a parent and its child when somebody does something to either, on engines warm and cold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
+from worker.engine import Engine
+from worker.settings import Settings
+from workflows import (
+    App,
+    InstanceAlreadyExists,
+    InstanceNotFound,
+    InstanceTerminated,
+    WorkflowEntrypoint,
+    WorkflowInstance,
+    WorkflowTimeoutError,
+)
+from workflows.clock import monotonic
+from workflows.dev.embedded import EmbeddedRedis
+
+app = App("children", queues=("warm", "cold"))
+
+
+class Parent(WorkflowEntrypoint[Any]):
+    """Params: ``child``, the id of the child if it is not to be one of its own making."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        child = event.workflow_name.replace("parent", "child")
+        try:
+            return await step.invoke(child, {"of": event.instance_id}, id=event.payload.get("child"), name="child")
+        except (InstanceTerminated, InstanceNotFound, InstanceAlreadyExists) as error:
+            return type(error).__name__
+
+
+class Child(WorkflowEntrypoint[Any]):
+    async def run(self, event: Any, step: Any) -> Any:
+        return (await step.wait_for_event("go", type="go")).payload
+
+
+for queue in app.queues:
+    app.workflow(type("Parent", (Parent,), {}), name=f"parent-{queue}", queue=queue)
+    app.workflow(type("Child", (Child,), {}), name=f"child-{queue}", queue=queue)
+
+
+class Family:
+    """A parent that waits for its child, which waits for an event."""
+
+    def __init__(self, deployment: Deployment, queue: str, id: str | None = None) -> None:
+        self._client = deployment.client
+        self._queue = queue
+        self.parent = self._client.workflow(f"parent-{queue}").create(params={} if id is None else {"child": id})
+        self.child = self.newest_child()
+        until(self.child, "waiting")
+
+    def newest_child(self, other_than: WorkflowInstance | None = None) -> WorkflowInstance:
+        deadline = monotonic() + PATIENCE_SECONDS
+        while True:
+            steps = [step for step in self.parent.status().steps if step.child is not None]
+            if steps and steps[0].child and (other_than is None or steps[0].child.id != other_than.id):
+                try:
+                    found = self._client.workflow(f"child-{self._queue}").get(steps[0].child.id)
+                    until(found, "waiting")
+                    return found
+                except InstanceNotFound:
+                    pass
+            assert monotonic() < deadline, self.parent.status().as_dict()
+
+    def outcome(self) -> Any:
+        return self.parent.result(timeout=PATIENCE_SECONDS * 1000)
+
+
+def until(instance: WorkflowInstance, status: str) -> None:
+    deadline = monotonic() + PATIENCE_SECONDS
+    while instance.status().status != status:
+        assert monotonic() < deadline, instance.status().as_dict()
+
+
+@pytest.fixture(scope="module")
+def deployment(redis_server: EmbeddedRedis) -> Iterator[Deployment]:
+    with redis_py.Redis.from_url(redis_server.url) as first:
+        first.flushall()
+    made = Deployment(app, redis_server.url)
+    for queue, warm in (("warm", 100), ("cold", 0)):
+        engine = Engine(app, made._connect, Settings(queues=(queue,), warm=warm), on_hopeless=pytest.fail)
+        engine.start()
+        made.engines.append(engine)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=app.queues)
+def family(deployment: Deployment, request: pytest.FixtureRequest) -> Family:
+    return Family(deployment, request.param)
+
+
+def test_a_parent_waits_for_a_child_that_is_paused_until_it_goes_on(family: Family) -> None:
+    family.child.pause()
+    family.child.send_event("go", 1)
+    with pytest.raises(WorkflowTimeoutError):
+        family.parent.result(timeout="100 ms")
+    assert family.child.status().status == "paused"
+    family.child.resume()
+    assert family.outcome() == 1
+
+
+def test_a_parent_gets_what_the_present_life_of_its_child_returns(family: Family) -> None:
+    family.child.pause()
+    family.child.send_event("go", "before")
+    family.child.restart()
+    until(family.child, "waiting")
+    family.child.send_event("go", "after")
+    assert family.outcome() == "after"
+
+
+def test_what_a_parent_has_heard_stays_although_its_child_is_restarted(family: Family) -> None:
+    family.child.send_event("go", 1)
+    assert family.outcome() == 1
+    family.child.restart()
+    family.child.send_event("go", 2)
+    assert family.child.result(timeout=PATIENCE_SECONDS * 1000) == 2
+    assert family.parent.status().output == 1
+
+
+@pytest.mark.parametrize(("verb", "heard"), [("terminate", "InstanceTerminated"), ("delete", "InstanceNotFound")])
+def test_a_parent_hears_that_its_child_was_ended_from_outside(family: Family, verb: str, heard: str) -> None:
+    getattr(family.child, verb)()
+    assert family.outcome() == heard
+
+
+def test_a_parent_that_is_paused_is_given_what_came_meanwhile_when_it_goes_on(family: Family) -> None:
+    family.parent.pause()
+    family.child.send_event("go", 1)
+    assert family.child.result(timeout=PATIENCE_SECONDS * 1000) == 1
+    assert family.parent.status().status == "paused"
+    family.parent.resume()
+    assert family.outcome() == 1
+
+
+def test_a_child_goes_on_when_its_parent_is_ended(family: Family) -> None:
+    family.parent.terminate()
+    family.child.send_event("go", 1)
+    assert family.child.result(timeout=PATIENCE_SECONDS * 1000) == 1
+    assert family.parent.status().status == "terminated"
+
+
+def test_a_parent_that_is_restarted_has_another_child_and_hears_nothing_of_the_former(family: Family) -> None:
+    former = family.child
+    family.parent.restart()
+    present = family.newest_child(other_than=former)
+    former.send_event("go", "former")
+    assert former.result(timeout=PATIENCE_SECONDS * 1000) == "former"
+    present.send_event("go", "present")
+    assert family.outcome() == "present"
+
+
+@pytest.mark.parametrize("queue", app.queues)
+def test_a_child_whose_id_was_given_is_in_the_way_of_a_parent_that_is_restarted(
+    deployment: Deployment, queue: str
+) -> None:
+    family = Family(deployment, queue, f"mine-{queue}")
+    family.parent.restart()
+    assert family.outcome() == "InstanceAlreadyExists"
