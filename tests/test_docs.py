@@ -47,6 +47,7 @@ RUN_ELSEWHERE = {"docs/testing.md": ROOT / "tests" / "testing" / "test_docs.py"}
 """Pages whose examples are tests, which need pytest around them."""
 
 PATIENCE_SECONDS = 30.0
+TESTS_PATIENCE_SECONDS = 100.0
 PORT = "8787"
 BACKGROUND = {"dev": "worker ready", "worker": "worker ready", "orchestrator": "for namespace", "ui": "dashboard: "}
 """What a process says once it is at work."""
@@ -122,7 +123,7 @@ class Terminal:
             start_new_session=True,
         )
         try:
-            said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+            said, _ = process.communicate(timeout=TESTS_PATIENCE_SECONDS if words[0] == "pytest" else PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             # The shell alone would leave what it has started behind.
             os.killpg(process.pid, signal.SIGKILL)
