@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from workflows import limits
@@ -14,11 +15,14 @@ from workflows.clock import monotonic
 from workflows.storage import journal, nonces
 from workflows.storage.keys import Held, Instance
 from workflows.storage.records import Settlement
+from workflows.values import failure
+from workflows.values.durations import format_ms
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How an attempt ended: a value, or an error with the wait before the next attempt (None: it was the last)."""
+    """How an attempt ended: a value, or an error with the wait before the next attempt (None: it was the last), or
+    neither: a poll looks again."""
 
     value: bytes | None = None
     error: bytes | None = None
@@ -97,6 +101,10 @@ class Attempt:
 
     def settlement(self, outcome: Outcome, ended_ms: int) -> Settlement:
         """What ``settle.lua`` is told of its end."""
+        config = self.config
+        if outcome.value is None and outcome.error is None and config.every_ms is not None:
+            again = config.every_ms, config.patience_ms or 0, _in_vain(config.patience_ms or 0)
+            return Settlement(self.generation, self.seq, self.token, again=again)
         if outcome.retry_delay_ms is not None:
             failed = [self.number, self.started_ms, ended_ms, outcome.error]
             return Settlement(self.generation, self.seq, self.token, retry=(outcome.retry_delay_ms, failed))
@@ -119,6 +127,11 @@ class Attempt:
             rollback=self.has_rollback,
         )
         return Settlement(self.generation, self.seq, self.token, entry)
+
+
+@lru_cache
+def _in_vain(patience_ms: int) -> bytes:
+    return failure.make("PollTimeout", f"the poll has not found what it looks for within {format_ms(patience_ms)}")
 
 
 def is_first(ticket: list[None]) -> bool:

@@ -26,6 +26,7 @@ from worker.vital import vital
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.app import App
+from workflows.authoring.callback import Poll
 from workflows.authoring.context import StepContext, running
 from workflows.authoring.env import names_of
 from workflows.clock import monotonic
@@ -63,6 +64,10 @@ class _Question:
     def take(self) -> bool:
         """True for the first caller only: the answer and the end of its time may come together."""
         return is_first(self._open)
+
+
+class _NotYet(BaseException):
+    """A poll has not found what it looks for."""
 
 
 class Callbacks:
@@ -331,6 +336,9 @@ class Callbacks:
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """Deliver a failure. Not through the loop, which user code may be blocking."""
+        if isinstance(error, _NotYet):
+            self._deliver(attempt, Outcome())
+            return
         blob = failure.capture(error)
         retry = attempt.config.retries
         is_over = not retries.should_retry(attempt.config, attempt.failed + 1, Failure.from_blob(blob))
@@ -427,6 +435,9 @@ def _message(error: BaseException) -> str:
 
 
 def _encode(attempt: Attempt, value: Any) -> bytes:
+    callback = attempt.callback
+    if isinstance(callback, Poll) and not callback.until(value):
+        raise _NotYet
     # A result that does not come back must fail this attempt, and not every replay after it.
     return attempt.callback.encode(value, what=f'the result of step "{attempt.name}-{attempt.count}"')
 

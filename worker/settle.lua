@@ -1,9 +1,10 @@
 -- uses: decision room
 -- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
 -- ARGV   w worker; items: list of these, [ ] may be absent (Settlement in records.py):
---   ITEM     {i, g, s, t, [e], [r], [b], [d], [ea]}
---        g generation, s seq, t token, and one of e = entry blob (final result) and
---        r = {delay ms, [attempt, started, ended, failure blob]} (will be retried); b base, d decision: what feeding this
+--   ITEM     {i, g, s, t, [e], [r], [p], [b], [d], [ea]}
+--        g generation, s seq, t token, and one of e = entry blob (final result),
+--        r = {delay ms, [attempt, started, ended, failure blob]} (will be retried) and
+--        p = {ms to the next look, ms of all of them, failure blob} (a poll has found nothing); b base, d decision: what feeding this
 --        entry at position b leads to; ea = token for an eager next step
 -- Reply  list of {code, now}: 0 stale, 1 settled, 2 fused, 3 fused and the one new step is held under `ea`
 -- Sent twice: stale, nothing written (F17). After timeout, reap, pause-withdraw, restart or end: stale (F18, F19, F36).
@@ -17,6 +18,8 @@ for at, a in ipairs(A.items) do
     record.disarm(I, r)
     if a.r then
       record.try_again(I, r, a.r[1], a.r[2])
+    elseif a.p then
+      record.look_again(I, r, a.p)
     else
       redis.call('HDEL', I.o, a.s)
       local alone = a.d and I.len == I.pos and I.pos == a.b and I.turn == '' and I.st == 'running' and I.want == ''

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         PayloadNotSerializable,
         PayloadTooLarge,
         PoisonError,
+        PollTimeout,
         ResultTimeout,
         ServerError,
         ServerUnavailable,
@@ -85,8 +86,8 @@ _NAMES = {
         "BadDuration BadEvent BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload "
         "EventError EventTimeout ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError "
         "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
-        "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError ResultTimeout ServerError "
-        "ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
+        "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError PollTimeout ResultTimeout "
+        "ServerError ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
         "StepLimitReached StepTimeout UnknownQueue UnknownWorkflow WaitOver WorkflowError WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
@@ -183,6 +184,7 @@ __all__ = [
     "PayloadNotSerializable",
     "PayloadTooLarge",
     "PoisonError",
+    "PollTimeout",
     "ResultTimeout",
     "ServerUnavailable",
     "ServerUnsuitable",

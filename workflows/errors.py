@@ -8,7 +8,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     │                       WaitOver
     ├─ StepError            StepFailed · StepInterrupted · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
-    ├─ WorkflowTimeoutError StepTimeout · EventTimeout · ResultTimeout
+    ├─ WorkflowTimeoutError StepTimeout · PollTimeout · EventTimeout · ResultTimeout
     ├─ EventError
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
@@ -129,6 +129,10 @@ class WorkflowTimeoutError(WorkflowError):
 
 class StepTimeout(_Placed, WorkflowTimeoutError):
     """An attempt of a step took longer than its timeout."""
+
+
+class PollTimeout(_Placed, WorkflowTimeoutError):
+    """What a poll looks for has not come about in time."""
 
 
 class EventTimeout(_Placed, WorkflowTimeoutError):

@@ -16,7 +16,7 @@ import pytest
 from worker.attempt import Attempt, Outcome
 from worker.callbacks import Callbacks
 from workflows import App, Retry, limits
-from workflows.authoring.callback import Callback
+from workflows.authoring.callback import Callback, Poll
 from workflows.authoring.context import StepContext, StepName
 from workflows.authoring.retries import StepConfig
 from workflows.clock import monotonic
@@ -48,7 +48,9 @@ class Hand:
     def start(self, app: App | None = None) -> dict[str, Any]:
         return self.callbacks.start(app or App("callbacks"), {})
 
-    def begin(self, function: Callable[..., Any], *, name: str = "s", fails: int = 0, **config: Any) -> Attempt:
+    def begin(
+        self, function: Callable[..., Any] | Callback, *, name: str = "s", fails: int = 0, **config: Any
+    ) -> Attempt:
         settings = StepConfig(**config)
         attempt = Attempt(
             instance=Instance(0, "orders", "o-1"),
@@ -60,7 +62,7 @@ class Hand:
             count=1,
             config=settings,
             config_blob=None,
-            callback=Callback(function),
+            callback=function if isinstance(function, Callback) else Callback(function),
             context=StepContext(StepName(name, 1), 7, settings, "key", workflow_name="orders", instance_id="o-1"),
             started_ms=0,
             number=7,
@@ -198,6 +200,20 @@ def test_the_class_of_an_error_says_whether_there_is_another_attempt(hand: Hand,
     outcome = hand.outcome()
     assert hand.error(outcome) == "UnicodeError: no text"
     assert outcome.retry_delay_ms == (5 if again else None)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_look_that_has_not_found_it_is_neither_a_result_nor_a_failure(hand: Hand, is_async: bool) -> None:
+    async def looks(ctx: StepContext) -> str:
+        return "found" if is_found else "not yet"
+
+    for is_found in (False, True):
+        function = looks if is_async else lambda: "found" if is_found else "not yet"  # noqa: B023
+        hand.begin(Poll(Callback(function), lambda result: result == "found"), every_ms=5, patience_ms=50)
+        if is_found:
+            assert hand.value() == "found"
+        else:
+            assert hand.outcome() == Outcome()
 
 
 def test_an_attempt_that_took_too_long_ends_with_an_error_of_its_own_class(hand: Hand) -> None:

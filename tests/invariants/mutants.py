@@ -134,6 +134,14 @@ def mutants() -> list[Mutant]:
             "  end\n  answers[at] = {code, NOW}",
         ),
         Mutant(
+            "a look in vain is a failure",
+            "",
+            "  r.deaths, r.losses = 0, 0\n  record.arm(I, r)",
+            "  r.failed = r.failed + 1\n  record.arm(I, r)",
+            program="poll",
+        ),
+        Mutant("a poll looks for ever", "", "  if left <= 0 then", "  if false then", program="poll"),
+        Mutant(
             "reap: a step that runs at most once is handed out again",
             "reap",
             "          if not record.interrupt(I, r) then",

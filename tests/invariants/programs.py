@@ -13,12 +13,14 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventError, EventTimeout, StepInterrupted
+from workflows.errors import EventError, EventTimeout, PollTimeout, StepInterrupted
 
 app = App("sim")
 
 HANGS = "hangs"
 """A step of this name never ends by itself."""
+POLLS = "polls"
+"""A step of this name is a poll, which may have to look again."""
 FLAKY = "flaky"
 """A step of this name may fail."""
 
@@ -284,6 +286,19 @@ class Impatient(WorkflowEntrypoint[Any]):
         return a["x"]
 
 
+@app.workflow(name="poll")
+class Polling(WorkflowEntrypoint[Any]):
+    """Looks now and then, beside something else, and may not find it in time."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = step.do("A", work)
+        try:
+            found = (await step.poll(POLLS, work, every="10 s", timeout="25 s"))["x"]
+        except PollTimeout as error:
+            found = type(error).__name__
+        return [found, (await step.do("B", work, (await a)["x"]))["x"]]
+
+
 @app.workflow(name="once")
 class Once(WorkflowEntrypoint[Any]):
     """Runs at most once what may be cut off: with no other attempt, with one more, and as a handler."""
@@ -448,6 +463,7 @@ NAMES = (
     "shortened",
     "retry",
     "impatient",
+    "poll",
     "once",
     "saga",
     "sleeper",

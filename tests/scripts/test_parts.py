@@ -94,7 +94,15 @@ WHOLE_EVENT = replace(EVENT, error=b"failed", new=LEAST, line="packed=k|order|a1
 
 
 HELD = Settlement("g1", 1, "token")
-ENDED = replace(HELD, entry=b"entry", retry=(5, [1, 0, 0, b"failed"]), base=1, decision=Decision(), eager="next")
+ENDED = replace(
+    HELD,
+    entry=b"entry",
+    retry=(5, [1, 0, 0, b"failed"]),
+    again=(5, 9, b"in vain"),
+    base=1,
+    decision=Decision(),
+    eager="next",
+)
 
 
 @pytest.mark.parametrize(

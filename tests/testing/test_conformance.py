@@ -15,6 +15,7 @@ from workflows import (
     BadStepConfig,
     ConfigError,
     NonRetryableError,
+    PollTimeout,
     Retry,
     WorkflowEntrypoint,
     WorkflowEvent,
@@ -64,6 +65,26 @@ class Told(WorkflowEntrypoint):
         by_key = [ctx["step"]["name"], ctx["step"]["count"], ctx["attempt"], ctx["config"]["retries"]["limit"]]
         assert by_key[:3] == [ctx.step.name, ctx.step.count, ctx.attempt]
         return by_key
+
+
+@app.workflow
+class Polling(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        wanted = event.payload["wanted"]
+        try:
+            found = await step.poll(
+                "look", self.look, until=lambda state: state == wanted, every="1 minute", timeout="1 hour"
+            )
+        except PollTimeout as error:
+            return [type(error).__name__, ran["look"]]
+        await step.sleep("a while", "1 hour")
+        return [found, ran["look"]]
+
+    def look(self) -> int:
+        count("look")
+        if ran["look"] == 2:
+            raise OSError("the line is busy")
+        return ran["look"]
 
 
 @app.workflow
@@ -163,6 +184,24 @@ def test_a_restart_empties_the_mailbox(env: TestEnv, clock: TestClock) -> None:
     clock.advance("3 hours")
     with pytest.raises(WorkflowTimeoutError):
         instance.result()
+
+
+@pytest.mark.parametrize(("wanted", "result"), [(4, [4, 4]), (-1, ["PollTimeout", 62])])
+def test_a_poll_looks_until_it_finds_it_or_its_time_is_over(
+    env: TestEnv, clock: TestClock, wanted: int, result: Any
+) -> None:
+    """A look that fails is tried again as its retries say, here after ten seconds."""
+    ran["look"] = 0
+    instance = env.POLLING.create(params={"wanted": wanted})
+    introspector = instance.introspect()
+    introspector.wait_for_status("waiting")
+    (look,) = instance.status().steps
+    assert (look.status, look.attempts, look.failures) == ("waiting", 1, ())
+    assert instance.status().reason is None or instance.status().reason.code == "wait.poll"
+    clock.advance("3 hours")
+    assert instance.result() == result
+    look = instance.status().steps[0]
+    assert (look.attempts, len(look.failures)) == (result[1], 1)
 
 
 def test_a_sensitive_result_is_real_for_run_and_shown_to_nobody(env: TestEnv, clock: TestClock) -> None:

@@ -110,6 +110,9 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
         assert_type(await step.do("options", charge, 1, retries=patient, timeout="1 minute", queue="gpu"), Receipt)
         assert_type(await step.do("secret", weigh, receipt, sensitive="output"), Parcel)
         assert_type(await step.do("once", charge, 1, semantics="at_most_once"), Receipt)
+        heavy = await step.poll("weight", weigh, receipt, until=lambda parcel: parcel.weight_g > 1, every="1 minute")
+        assert_type(heavy, Parcel)
+        assert_type(await step.poll("ready", lambda: "yes", every=timedelta(seconds=5), timeout="1h"), str)
         picky = Retry(on=[OSError, TimeoutError], not_on=ConnectionError, backoff_rate=1.5)
         assert_type(await step.do("picky", weigh, receipt, retries=picky), Parcel)
         config = {"retries": {"limit": 3, "delay": "5 seconds"}, "timeout": timedelta(minutes=1)}

@@ -20,6 +20,7 @@ from workflows.authoring.retries import (
     from_wire,
     goes_on_after,
     hides_output,
+    looks_again,
     resolve,
     should_retry,
     to_wire,
@@ -247,6 +248,14 @@ def test_what_runs_at_most_once_has_no_retries_but_those_it_is_given() -> None:
     config = resolve(app, None, step="a", retries={"limit": 1})
     assert (config.at_most_once, config.as_dict()["semantics"]) == (True, "at_most_once")
     assert from_wire(to_wire(config)) == config
+
+
+def test_a_poll_is_between_two_looks_unless_its_last_one_failed() -> None:
+    poll = replace(FAST, every_ms=5, patience_ms=9)
+    assert from_wire(to_wire(poll)) == poll
+    assert looks_again(to_wire(poll), 2, ()) and looks_again(to_wire(poll), 2, ((1, 0, 0, b""),))
+    assert not looks_again(to_wire(poll), 2, ((2, 0, 0, b""),))
+    assert not looks_again(to_wire(StepConfig()), 2, ())
 
 
 def test_settings_that_nobody_uses_take_no_room() -> None:

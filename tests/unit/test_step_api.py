@@ -85,6 +85,29 @@ def test_a_result_is_made_sensitive_in_every_form(ask: Any) -> None:
     assert config == StepConfig(sensitive=True)
 
 
+def test_a_poll_is_a_step_that_looks_again() -> None:
+    command = command_of(lambda step: step.poll("a", lambda: 1, every="30 s", timeout="1h", retries={"limit": 2}))
+    assert (command.kind, command.config.every_ms, command.config.patience_ms) == ("do", 30_000, 3_600_000)
+    assert command.config.retries.limit == 2
+    assert command.config.as_dict()["poll"] == {"every": 30_000, "timeout": 3_600_000}
+
+
+@pytest.mark.parametrize(
+    ("ask", "error"),
+    [
+        (lambda step: step.poll("a", None, every=1), BadStepConfig),
+        (lambda step: step.poll("a", lambda: 1, every=0), BadDuration),
+        (lambda step: step.poll("a", lambda: 1, every="often"), BadDuration),
+        (lambda step: step.poll("a", lambda: 1, every=1, timeout=0), BadDuration),
+        (lambda step: step.poll("a", lambda: 1, 2, every=1), BadStepConfig),
+        (lambda step: step.poll("a", lambda: 1, every=1, queue="none"), UnknownQueue),
+    ],
+)
+def test_a_poll_refuses_what_it_cannot_use(ask: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        command_of(ask, app=App("a"))
+
+
 def test_do_takes_an_absent_config() -> None:
     assert command_of(lambda step: step.do("a", None, lambda: 1)).name == "a"
 

@@ -255,6 +255,16 @@ def _copied(function: FunctionType, cells: tuple[CellType, ...]) -> FunctionType
     return copy
 
 
+class Poll(Callback):
+    """A callback that is called again and again, until ``until`` says of what it returned that this is it."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, callback: Callback, until: Callable[[Any], Any]) -> None:
+        super().__init__(callback.function, callback.args, callback.kwargs)
+        self.until = until
+
+
 def option_like(name: str) -> str | None:
     """The option of ``step.do`` that a misspelt one most likely stands for."""
     close = difflib.get_close_matches(name.lower(), OPTIONS, n=1, cutoff=0.7)

@@ -55,7 +55,7 @@ _CALLS: Final[dict[str, tuple[str, str]]] = {
 
 _STEP_METHODS: Final = frozenset(
     {
-        "do", "sleep", "sleep_until", "sleepUntil", "wait_for_event", "waitForEvent", "wait_for_any", "invoke",
+        "do", "poll", "sleep", "sleep_until", "sleepUntil", "wait_for_event", "waitForEvent", "wait_for_any", "invoke",
         "wait_for_child", "waitForChild", "race", "map",
     }
 )  # fmt: skip

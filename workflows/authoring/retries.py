@@ -117,12 +117,15 @@ class StepConfig:
         timeout_ms: of each attempt, not of all of them together.
         sensitive: people who look are not shown its result.
         at_most_once: an attempt that was cut off has failed; else it is repeated as if it had not been.
+        every_ms, patience_ms: of a poll: from one look to the next, and of all of them together. None: it is none.
     """
 
     retries: Retry = field(default_factory=Retry)
     timeout_ms: int = limits.STEP_TIMEOUT_MS
     sensitive: bool = False
     at_most_once: bool = False
+    every_ms: int | None = None
+    patience_ms: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Cloudflare's form, as ``ctx.config`` shows it; a delay function is left out, durations are ms."""
@@ -136,6 +139,8 @@ class StepConfig:
             shape["sensitive"] = "output"
         if self.at_most_once:
             shape["semantics"] = "at_most_once"
+        if self.every_ms is not None:
+            shape["poll"] = {"every": self.every_ms, "timeout": self.patience_ms}
         return shape
 
 
@@ -256,6 +261,8 @@ def to_wire(config: StepConfig) -> bytes:
         body["r"] = retry.backoff_rate
     if config.at_most_once:
         body["o"] = goes_on_after(retry, StepInterrupted)  # decided now: scripts know no classes
+    if config.every_ms is not None:
+        body["e"] = [config.every_ms, config.patience_ms]
     return bytes(msgpack.packb(body))
 
 
@@ -269,7 +276,9 @@ def from_wire(blob: bytes) -> StepConfig:
         body = unpack_plain(blob)
         delay = _unknown_delay if body["d"] == DYNAMIC else body["d"]
         retry = Retry(body["l"], delay, body["b"], max_delay=body["m"], jitter=body["j"], backoff_rate=body.get("r"))
-        return StepConfig(retry, _duration(body["t"], "timeout", minimum_ms=1), body.get("s") is True, "o" in body)
+        timeout_ms = _duration(body["t"], "timeout", minimum_ms=1)
+        every_ms, patience_ms = body.get("e") or (None, None)
+        return StepConfig(retry, timeout_ms, body.get("s") is True, "o" in body, every_ms, patience_ms)
     except Exception as error:
         raise CorruptPayload(f"Stored step config cannot be read: {error}") from error
 
@@ -281,6 +290,18 @@ def settings_of(blob: bytes) -> StepConfig | None:
         return from_wire(blob)
     except CorruptPayload:
         return None
+
+
+def looks_again(blob: bytes, attempts: int, failures: Sequence[Any]) -> bool:
+    """Whether a step with these settings that waits for its next attempt is a poll between two looks.
+
+    Args:
+        attempts: how many have begun.
+        failures: those of them that failed, each with its number first.
+    """
+    settings = settings_of(blob)
+    is_poll = settings is not None and settings.every_ms is not None
+    return is_poll and (not failures or failures[-1][0] != attempts)
 
 
 def hides_output(blob: bytes | None) -> bool:

@@ -12,6 +12,7 @@ import asyncio
 import random as random_module
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeVar, Unpack, overload
@@ -20,13 +21,13 @@ from uuid import UUID
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.asking import OwnReplay, StepFuture
-from workflows.authoring.callback import OPTIONS, Callback, option_like, prepare, rebound_names
+from workflows.authoring.callback import OPTIONS, Callback, Poll, option_like, prepare, rebound_names
 from workflows.authoring.commands import Child, Do, Sleep, Wait
 from workflows.authoring.decorated import DecoratedStep, Options, StepDecorator, no_callback
 from workflows.authoring.env import BindingReference
 from workflows.authoring.event import ReceivedEvent, moment
 from workflows.authoring.mapping import BearableOptions, EnoughOptions, MapOptions, MapResult, Policy, as_many_as_needed
-from workflows.authoring.retries import Retry, Semantics, Sensitive, StepConfig
+from workflows.authoring.retries import Retry, Semantics, Sensitive, StepConfig, resolve
 from workflows.authoring.rollback import check_handler
 from workflows.authoring.together import all_ended, first_ended
 from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQueue
@@ -282,6 +283,80 @@ class WorkflowStep:
         command = Do(seq, name, count, resolved, queue, settings)
         replay.on_rollback(command, callback, handler)
         return replay.ask(command, callback)
+
+    @overload
+    def poll(
+        self,
+        name: str,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        every: Duration,
+        until: Callable[[T], Any] = bool,
+        timeout: Duration | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        queue: str | None = None,
+    ) -> StepFuture[T]: ...
+
+    @overload
+    def poll(
+        self,
+        name: str,
+        function: Callable[..., T],
+        /,
+        *args: Any,
+        every: Duration,
+        until: Callable[[T], Any] = bool,
+        timeout: Duration | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        queue: str | None = None,
+    ) -> StepFuture[T]: ...
+
+    def poll(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        every: Duration,
+        until: Callable[[Any], Any] = bool,
+        timeout: Duration | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        queue: str | None = None,
+    ) -> StepFuture[Any]:
+        """Look again and again, and return what was found: one step, with one result, however often it looks.
+
+        Args:
+            function, args: a look; called as by ``do``, also with ``ctx``. What it raises is a failure, which
+                ``retries`` are about; each look has the time that an attempt of a step has.
+            every: from the end of one look to the next.
+            until: a plain function that says of what a look returned whether this is it; default: anything that counts
+                as true.
+            timeout: of all looks together, 24 hours if left out, also while the instance is paused. The last look is at
+                its end.
+        Raises (at the call): as ``do``.
+        Raises (at the await): PollTimeout; what the last attempt raised, StepTimeout, PoisonError.
+        """
+        replay = self._replay
+        replay.enter(name)
+        names.check_step_name(name)
+        if not callable(function):  # whatever its type says
+            raise no_callback(name)
+        settings = replace(
+            resolve(replay.defaults, None, step=name, retries=retries),
+            every_ms=parse_ms(every, what=f'every of poll "{name}"', minimum_ms=1),
+            patience_ms=limits.EVENT_TIMEOUT_MS
+            if timeout is None
+            else parse_ms(timeout, what=f'the timeout of poll "{name}"', minimum_ms=1),
+        )
+        if queue is not None:
+            self._check_queue(queue, name)
+        caller = sys._getframe(1)
+        look = prepare(function, args, {}, step=name, caller=caller, workflow=replay.workflow_class)
+        look.check(name)
+        callback = Poll(look, self._captured(until, name, caller))
+        seq, count = replay.reserve("do", name)
+        return replay.ask(Do(seq, name, count, settings, queue), callback)
 
     def _rollback_config(self, name: str, handler: object, config: Mapping[str, Any] | None) -> StepConfig:
         if handler is None:

@@ -360,6 +360,8 @@ def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
     if record.begun:
         started.append(datetime.fromtimestamp(record.begun / 1000, UTC))
     status = "running" if record.state == "held" else "retrying" if failures else "pending"
+    if record.state == "back" and retries.looks_again(record.config, record.attempts, record.failures):
+        status = "waiting"
     return StepStatus(
         record.seq,
         _shown_kind(record.kind),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from workflows.authoring.retries import looks_again
 from workflows.client import history
 from workflows.client.history import ErrorInfo, iso
 from workflows.client.listing import InstancePage, InstanceSummary
@@ -33,7 +34,8 @@ WORDS: Final[Mapping[str, tuple[Status, ...]]] = {
 }
 """What an instance can be found doing, and in which statuses: an attempt has failed and is tried again; no worker has
 taken its work; it waits for a slot of its workflow's limit; a worker has it; it waits for an event, for another
-instance, for time to pass; something is wrong with it and it waits for a person. Of several the first here."""
+instance, for time to pass, be it in a poll; something is wrong with it and it waits for a person. Of several the first
+here."""
 
 LOOKED_AT: Final = 1_000
 """Instances, the newest ones, when those that do one thing are looked for: the index does not tell what they do."""
@@ -159,6 +161,9 @@ def _doing(status: Status, header: Mapping[str, bytes], records: Sequence[Open])
         yield {"word": "running"}
     for one in sorted(records, key=lambda record: record.seq):
         match one:
+            case OpenStep(state="back") if looks_again(one.config, one.attempts, one.failures):
+                until = None if one.due is None else one.due + stood
+                yield {"word": "sleeping", "detail": one.name, "until": history.moment(until)}
             case OpenStep():
                 if one.failures or one.state == "back":
                     due = None if one.state != "back" or one.due is None else one.due + stood

@@ -38,6 +38,7 @@ CATALOGUE: Final[Mapping[str, Level]] = {
     "run.step": "ordinary",
     "step.suspect": "ordinary",
     "wait.retry": "ordinary",
+    "wait.poll": "ordinary",
     "wait.event": "ordinary",
     "wait.child": "ordinary",
     "wait.sleep": "ordinary",

@@ -70,6 +70,16 @@ def waiting(seen: Standing, record: Open, strange: tuple[Reason, ...] = ()) -> I
                 step=record.name,
                 starting=record.seq in seen.starting,
             )
+        case OpenStep(state="back") if retries.looks_again(record.config, record.attempts, record.failures):
+            due, looks = seen.due_ms(record), f"{record.attempts} time{'s' * (record.attempts != 1)}"
+            yield Reason.of(
+                "wait.poll",
+                f"{id} has looked {looks} in {step_name(record)}, and looks again at {moment(due)}.",
+                step=record.name,
+                count=record.count,
+                looks=record.attempts,
+                until=iso(due),
+            )
         case OpenStep(state="back"):
             yield _retry(seen, record)
 

@@ -392,6 +392,7 @@ class Settlement:
     Attributes:
         entry: the journal entry of its last outcome; else it is tried again.
         retry: in how many ms, and the failure: attempt, begun ms, ended ms, failure blob.
+        again: of a poll: in how many ms it looks again, for how many in all, and the failure blob when that is over.
         base: how long the journal has to be for ``decision`` to hold.
         eager: token under which the one step of the decision may begin at once; '': none.
     """
@@ -401,6 +402,7 @@ class Settlement:
     token: str
     entry: bytes | None = None
     retry: tuple[int, Values] | None = None
+    again: tuple[int, int, bytes] | None = None
     base: int = 0
     decision: Decision | None = None
     eager: str = ""
@@ -412,6 +414,8 @@ class Settlement:
             wire["e"] = self.entry
         if self.retry is not None:
             wire["r"] = self.retry
+        if self.again is not None:
+            wire["p"] = self.again
         if self.decision is not None:
             wire["b"] = self.base
             wire["d"] = self.decision.wire()

@@ -202,7 +202,7 @@ RETRYING: Final = Metric(
     "workflows_retrying",
     "gauge",
     "state",
-    "Instances with a failed step that waits to be tried again, of those looked at: 1,000 timers of each shard.",
+    "Instances with a failed step that waits to be tried again, or a poll, of 1,000 timers of each shard.",
     ("namespace", "workflow"),
 )
 UNCLAIMED: Final = Metric(

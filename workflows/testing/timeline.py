@@ -128,6 +128,7 @@ def _told(reason: Reason, now_ms: int) -> str:
     ways = {
         "wait.sleep": f'clock.advance("{left}"), or m.disable_sleeps()',
         "wait.retry": f'clock.advance("{left}"), or m.disable_retry_delays()',
+        "wait.poll": f'clock.advance("{left}")',
         "wait.event": f'send_event, m.mock_event(), clock.advance("{left}"), or m.force_event_timeout()',
         "run.step": "its callback has not returned",
         "pause.user": "instance.resume() lets it go on",

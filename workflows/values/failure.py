@@ -29,6 +29,7 @@ from workflows.errors import (
     NonRetryableError,
     PayloadNotSerializable,
     PoisonError,
+    PollTimeout,
     StepFailed,
     StepInterrupted,
     StepTimeout,
@@ -45,7 +46,7 @@ ENGINE: Final = tuple(f"{_ROOT / package}/" for package in ("workflows", "worker
 _FRAMES = 40  # the innermost calls; a RecursionError has a thousand that say the same
 _EMPTY_BYTES = 256  # the map's own bytes: keys, headers, the flag
 _FINAL = (NonRetryableError, PayloadNotSerializable)
-_PLACED = (StepFailed, StepInterrupted, PoisonError, StepTimeout, EventTimeout, EventError)
+_PLACED = (StepFailed, StepInterrupted, PoisonError, PollTimeout, StepTimeout, EventTimeout, EventError)
 _NESTED = 8  # groups within groups
 _LEAVES = 1000  # members of all groups of one error that are looked at
 _MEMBER_BYTES = 512

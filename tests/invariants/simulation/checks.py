@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tests.invariants.programs import POLLS
 from tests.invariants.simulation import reading, scheduling
 from tests.invariants.simulation.explained import check_why_it_stands_where_it_stands
 from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delivered_once, check_i6_events_come_in_order
@@ -80,6 +81,7 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
             check_i5_no_timer_fires_early(world, before, blob)
             check_i1_a_result_is_of_who_held_the_step(before, blob)
         check_i6_events_come_in_order(before, seen)
+        check_a_poll_that_is_over_looks_no_more(world, before, seen)
         check_i5_paused_time_stands_still(world, before, seen)
         if seen.is_rolling_back and not before.is_rolling_back:
             demand(not seen.text("want"), "it is rolled back while its time stands still")
@@ -115,9 +117,18 @@ def check_i3_a_restart_keeps_what_it_says(before: Seen, seen: Seen) -> None:
 
 def check_i5_no_timer_fires_early(world: World, before: Seen, blob: bytes) -> None:
     entry = journal.decode(blob)
+    if isinstance(entry, journal.Settled) and entry.name == POLLS and entry.error is not None:
+        asked = before.records[entry.seq].asked
+        demand(world.clock.ms >= asked + 25_000, "a poll gave up before its time")
     if isinstance(entry, journal.Slept | journal.TimedOut) and entry.seq in before.records:
         due = before.moment_of(before.records[entry.seq])
         demand(world.clock.ms >= due, f"timer {entry.name} fired {due - world.clock.ms} ms early")
+
+
+def check_a_poll_that_is_over_looks_no_more(world: World, before: Seen, seen: Seen) -> None:
+    for seq, record in seen.records.items():
+        if record.name == POLLS and state_of(record) == "back" and state_of(before.records[seq]) != "back":
+            demand(world.clock.ms < record.asked + 25_000, f"step {seq} looks again although its time is over")
 
 
 def check_i1_a_result_is_of_who_held_the_step(before: Seen, blob: bytes) -> None:

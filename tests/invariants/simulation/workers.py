@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tests.invariants.programs import FLAKY, HANGS
+from tests.invariants.programs import FLAKY, HANGS, POLLS
 from tests.invariants.simulation import orchestrators
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.node import Node
@@ -51,6 +51,9 @@ def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> 
             delay = retries.delay_ms(attempt.config.retries, failed)
         node.hand.end(attempt, Outcome(error=blob, retry_delay_ms=delay))
         return f"{what} fails"
+    if attempt.name == POLLS and world.rng.random() < 0.7:
+        node.hand.end(attempt, Outcome())
+        return f"{what} looks again"
     world.results += 1
     value = {
         "x": world.results,

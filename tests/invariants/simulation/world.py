@@ -207,7 +207,9 @@ class World:
             demand(is_forgotten or self.once[given] <= most, f"{given} is executed {self.once[given]} times of {most}")
         if not self.faults_done:
             demand(self.executed[key] == 1, f"without a fault, {key} is executed twice")
-            demand(attempt.number == attempt.failed + 1, f"without a fault, an attempt before {key} came to nothing")
+            is_first = attempt.number == attempt.failed + 1 or attempt.config.every_ms is not None
+            demand(is_first, f"without a fault, an attempt before {key} came to nothing")
+        demand(attempt.config.every_ms is None or attempt.failed == 0, f"a look in vain failed: {key}")
 
     def releases(self, items: list[dict[str, Any]]) -> None:
         """A worker gives these back: nothing of which it has the outcome (I9)."""

@@ -260,6 +260,23 @@ end
 
 -- Rarely:
 
+-- A poll looks again: {in how many ms, for how many in all, failure blob when that is over}. Its last look is at the end
+-- of its time. A look that came to its end is no death.
+function record.look_again(I, r, poll)
+  local left = r.asked + poll[2] - NOW
+  if left <= 0 then
+    redis.call('HDEL', I.o, r.seq)
+    record.answer(I, 'S', r, {x = poll[3], f = r.failures, g = r.config})
+    return
+  end
+  r.state, r.due, r.token, r.by = 'back', instance.own_time(I) + math.min(poll[1], left), nil, nil
+  r.deaths, r.losses = 0, 0
+  record.arm(I, r)
+  record.save(I, r)
+end
+
+-- Rarely:
+
 -- Has a step tried again in so many ms of its instance's time, because of this: {attempt, begun, ended, failure blob}.
 function record.try_again(I, r, delay, failed)
   r.failed, r.token, r.by = r.failed + 1, nil, nil
