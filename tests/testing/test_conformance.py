@@ -204,6 +204,15 @@ def test_a_poll_looks_until_it_finds_it_or_its_time_is_over(
     assert (look.attempts, len(look.failures)) == (result[1], 1)
 
 
+def test_a_poll_whose_result_is_given_by_a_test_does_not_look(env: TestEnv, clock: TestClock) -> None:
+    ran["look"] = 0
+    introspector = env.POLLING.introspect("given").modify(lambda m: m.mock_step_result("look", 7))
+    instance = env.POLLING.create("given", params={"wanted": -1})
+    assert introspector.wait_for_step_result("look") == 7
+    clock.advance("1 hour")
+    assert instance.result() == [7, 0]
+
+
 def test_a_sensitive_result_is_real_for_run_and_shown_to_nobody(env: TestEnv, clock: TestClock) -> None:
     instance = env.SECRETIVE.create()
     introspector = instance.introspect()
