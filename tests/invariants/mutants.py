@@ -336,7 +336,12 @@ def mutants() -> list[Mutant]:
             "  instance.set(I, 'paused_at', NOW)\n  if I.turn ~= '' then turn.close(I) end\n",
             "  instance.set(I, 'paused_at', NOW)\n",
         ),
-        Mutant("pause leaves the timers", "", "if I.want ~= '' then record.unlist(I, r) else", "if I.want == '' then"),
+        Mutant(
+            "pause leaves the timers",
+            "",
+            "if I.want ~= '' then redis.call('ZREM', shard.timers, record.timer_member(I, r)) else",
+            "if I.want == '' then",
+        ),
         Mutant("resume arms no timers", "", "else record.arm(I, r) end", "end"),
         Mutant(
             "a walk that was cut short is not gone on with",
