@@ -294,8 +294,8 @@ def test_an_event_is_accepted_once(browser: TestClient, hand: HandWorker, orders
 
 def test_what_moves_instances_is_told(browser: TestClient) -> None:
     queues = result(browser.get("/api/queues"))
-    assert [one["queue"] for one in queues] == ["default"]
-    assert queues[0]["workers"] == 0
+    assert [*queues] == ["default"]
+    assert queues["default"]["workers"] == 0
     workers = result(browser.get("/api/workers"))
     assert (workers["orchestrators"], workers["workers"]) == ([], [])
     assert result(browser.get("/api/schedules")) == []

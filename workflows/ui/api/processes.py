@@ -27,9 +27,9 @@ def _queues(context: Context) -> dict[str, QueueState]:
         return queue_states(context.store, manifest_of(context.client).queues(), namespace.server_ms(context.store))
 
 
-def list_queues(context: Context) -> list[dict[str, Any]]:
-    """The queues: work that no worker has taken, how long the oldest of it waits, workers, slots and free ones."""
-    return [{"queue": name, **state.as_dict()} for name, state in _queues(context).items()]
+def list_queues(context: Context) -> dict[str, Any]:
+    """By queue: work that no worker has taken, how long the oldest of it waits, workers, slots and free ones."""
+    return {name: state.as_dict() for name, state in _queues(context).items()}
 
 
 def list_workers(context: Context) -> dict[str, Any]:
