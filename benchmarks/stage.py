@@ -17,8 +17,8 @@ import redis
 from benchmarks.app import app
 from benchmarks.machine import Meter, children
 from workflows.client import Client
+from workflows.client.explaining import surroundings
 from workflows.dev.embedded import EmbeddedRedis
-from workflows.health.namespace import worker_names
 
 WORKERS = 2
 WAIT_SECONDS = 60.0
@@ -120,8 +120,8 @@ def open_stage(server: EmbeddedRedis, folder: Path) -> Iterator[Stage]:
         with Client(app, server.url) as client:
             assert server.pid is not None
             roles = {"Redis": [server.pid], "orchestrator": [processes[0].pid], "client": [os.getpid()]}
-            stage = Stage(client, roles, processes, logs)
-            stage.wait_until(lambda: len(worker_names(client.store, app.queues[0])) == WORKERS)
+            stage, queue = Stage(client, roles, processes, logs), app.queues[0]
+            stage.wait_until(lambda: len(surroundings(client.store, queues=[queue]).queues[queue].workers) == WORKERS)
             roles["workers"] = children(processes[1].pid) or [processes[1].pid]
             _warm_up(stage)
             yield stage
