@@ -12,7 +12,7 @@ from orchestrator import dispatch
 from tests.driving import HandWorker, PublishedApp, step, store_of
 from workflows.client import Client
 from workflows.health import namespace, queues
-from workflows.health.queues import QueueState, queue_states
+from workflows.health.queues import QueueState, service
 from workflows.storage.keys import rq_job_prefix, rq_queue
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.processes import load_of
@@ -32,8 +32,8 @@ def client(store: Store, redis_url: str) -> Iterator[Client]:
         yield client
 
 
-def state(store: Store, queue: str = "default", *, later_ms: int = 0) -> QueueState:
-    return queue_states(store, [queue], namespace.server_ms(store) + later_ms)[queue]
+def state(store: Store, queue: str = "default") -> QueueState:
+    return service(store, [queue]).queues[queue]
 
 
 def rung(store: Store) -> None:
@@ -70,13 +70,16 @@ def test_turns_and_attempts_count_on_their_own_queues(store: Store, client: Clie
     hand = HandWorker(store)
     instance = store.keys.instance("order", "o-0")
     hand.turn(instance, opened=[step(1, "cut", queue="gpu"), step(2, "glue", queue="gpu")])
-    found = queue_states(store, ["default"], namespace.server_ms(store))
+    found = service(store, ["default"]).queues
     assert {queue: one.unclaimed for queue, one in found.items()} == {"default": 2, "gpu": 2}
 
 
-def test_what_nobody_hands_out_is_as_old_as_it_is_overdue(store: Store, client: Client) -> None:
-    client.workflow("order").create("o-1")
-    found = state(store, later_ms=30_000)
+def test_what_nobody_hands_out_is_as_old_as_it_is_overdue(store: Store, client: Client, redis: redis_py.Redis) -> None:
+    instance = client.workflow("order").create("o-1")._instance
+    key = store.keys.shard_key(instance.shard, "intents")
+    (member,) = redis.zrange(key, 0, -1)
+    redis.zincrby(key, -30_000, member)
+    found = state(store)
     assert 30_000 <= found.oldest_ms < 60_000
     assert found.oldest_ms == found.overdue_ms
 
@@ -116,7 +119,7 @@ def test_slots_are_those_of_the_workers_that_are_still_registered(store: Store) 
     enrol(store, "a", "default", "gpu", slots=10, free=4)
     enrol(store, "b", "default", slots=10, free=0)
     enrol(store, "gone", "default")
-    found = queue_states(store, ["default", "gpu"], namespace.server_ms(store))
+    found = service(store, ["default", "gpu"]).queues
     assert (found["default"].workers, found["default"].slots, found["default"].slots_free) == (("a", "b"), 20, 4)
     assert (found["gpu"].workers, found["gpu"].slots, found["gpu"].slots_free) == (("a",), 10, 4)
 

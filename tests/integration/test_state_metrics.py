@@ -10,7 +10,7 @@ import redis as redis_py
 from tests.driving import HandClock, HandWorker, PublishedApp, sleep, step, store_of
 from workflows.client import Client
 from workflows.health import namespace
-from workflows.health.queues import queue_states
+from workflows.health.queues import service
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.store import Store
 from workflows.telemetry import state as telemetry
@@ -41,7 +41,7 @@ def test_instances_and_queues_are_what_everybody_else_says(store: Store, client:
     for status, count in namespace.count_instances(store, "order").items():
         assert value(store, "workflows_instances", "order", status) == count
     assert value(store, "workflows_instances", "order", "complete") == 1
-    facts = queue_states(store, ["default"], namespace.server_ms(store))["default"]
+    facts = service(store, ["default"]).queues["default"]
     assert value(store, "workflows_unclaimed", "default") == facts.unclaimed == 4
     assert value(store, "workflows_workers", "default") == value(store, "workflows_slots_free", "default") == 0
 
@@ -73,7 +73,7 @@ def test_a_timer_that_nobody_fires_is_late(redis: redis_py.Redis, store: Store, 
 def test_orchestrators_and_the_shards_that_none_tends(store: Store, redis: redis_py.Redis) -> None:
     assert (value(store, "workflows_orchestrators"), value(store, "workflows_shards_unowned")) == (0, 4)
     redis.zadd(store.keys.orchestrators, {"o1": 2**45, "dead": 1})
-    redis.hset(store.keys.shard_key(0, "owner"), "expiry", 2**45)
+    redis.hset(store.keys.shard_key(0, "owner"), mapping={"token": "o1", "expiry": 2**45})
     assert (value(store, "workflows_orchestrators"), value(store, "workflows_shards_unowned")) == (1, 3)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from workflows.client.history import iso
-from workflows.health.queues import QueueState
+from workflows.health.queues import Service
 from workflows.storage.keys import rq_worker
 from workflows.storage.outage import server_errors
 from workflows.storage.store import Store
 
 _FIELDS: Final = ("hostname", "pid", "birth", "last_heartbeat", "slots", "slots_free")
 _SHOWN: Final = 1_000
+# In the year 9999; a lease that is longer was written by somebody else.
+_LATEST_MS: Final = 253_370_764_800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +65,20 @@ class Fleet:
     workers: tuple[FleetWorker, ...]
 
 
-def fleet(store: Store, queues: Mapping[str, QueueState], now: datetime) -> Fleet:
+def fleet(store: Store, service: Service) -> Fleet:
     """Who is at work, in one round trip.
 
     Args:
-        queues: what ``queue_states`` found: it knows the names of the workers.
+        service: it knows the names of the workers.
     Raises: ServerUnavailable.
     """
     serves: dict[str, list[str]] = {}
-    for queue, state in queues.items():
+    for queue, state in service.queues.items():
         for name in state.workers:
             serves.setdefault(name, []).append(queue)
     names = sorted(serves)[:_SHOWN]
-    now_ms = round(now.timestamp() * 1000)
-    commands: list[list[Any]] = [["HMGET", rq_worker(name), *_FIELDS] for name in names]
-    commands.append(["ZRANGEBYSCORE", store.keys.orchestrators, now_ms, "+inf", "WITHSCORES", "LIMIT", 0, _SHOWN])
     with server_errors(store.redis):
-        *records, leases = store.answers(commands)
+        records = store.answers([["HMGET", rq_worker(name), *_FIELDS] for name in names])
     workers = []
     for name, record in zip(names, records, strict=True):
         if isinstance(record, Exception):
@@ -89,20 +87,11 @@ def fleet(store: Store, queues: Mapping[str, QueueState], now: datetime) -> Flee
         host, pid, birth, seen, slots, free = (text.decode(errors="backslashreplace") for text in texts)
         found = (_moment(birth), _moment(seen), _number(slots), _number(free))
         workers.append(FleetWorker(name, tuple(sorted(serves[name])), host, pid, *found))
-    pairs = [] if isinstance(leases, Exception) else _pairs(leases)
     orchestrators = (
-        FleetOrchestrator(name.decode(errors="backslashreplace"), datetime.fromtimestamp(score / 1000, UTC))
-        for name, score in pairs
-        if abs(score) < 1e15
+        FleetOrchestrator(name, datetime.fromtimestamp(min(until, _LATEST_MS) / 1000, UTC))
+        for name, until in service.around.orchestrators.items()
     )
     return Fleet(tuple(orchestrators), tuple(workers))
-
-
-def _pairs(answer: Any) -> list[tuple[bytes, float]]:
-    """Members with scores, in whatever form the client's protocol gives them."""
-    if answer and isinstance(answer[0], (list, tuple)):
-        return [(member, float(score)) for member, score in answer]
-    return [(member, float(score)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
 
 
 def _moment(text: str) -> datetime | None:

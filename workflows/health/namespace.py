@@ -14,7 +14,7 @@ from typing import Any, Final
 import redis
 
 from workflows.health.counts import count_by_workflow, counted
-from workflows.health.queues import QueueState, queue_states
+from workflows.health.queues import QueueState, service
 from workflows.health.server import Finding, Level
 from workflows.storage import aside
 from workflows.storage.keys import (
@@ -246,16 +246,16 @@ def report(store: Store) -> Report:
     streams = store.keys.inboxes(manifest.producers)
     keys = {key: "stream" for stream in streams for key in (stream.key, stream.refused)}
     notes = (*kept, *_unreadable(store), *_displaced(store, keys))
-    now_ms = server_ms(store)
+    seen = service(store, manifest.queues())
     return Report(
         namespace=store.keys.namespace,
-        orchestrators=orchestrators(store, now_ms),
+        orchestrators=tuple(seen.around.orchestrators),
         notes=notes,
         shards=store.keys.shards,
-        owned_shards=owned_shards(store, now_ms),
-        queues=queue_states(store, manifest.queues(), now_ms),
+        owned_shards=seen.around.owned_shards,
+        queues=seen.queues,
         code=_code(manifest),
-        other_code=tuple(other_code(store, now_ms)),
+        other_code=tuple(other_code(store, seen.around.now_ms)),
         unreadable=manifest.unreadable,
         instances=count_instances(store),
         orphans=orphans(store, manifest),
@@ -381,27 +381,6 @@ def server_ms(store: Store) -> int:
     """The server's time, by which leases are counted."""
     seconds, microseconds = store.redis.time()
     return int(seconds * 1000 + microseconds // 1000)
-
-
-def orchestrators(store: Store, now_ms: int) -> tuple[str, ...]:
-    """Names of those alive."""
-    found: Any = store.redis.zrangebyscore(store.keys.orchestrators, now_ms, "+inf")
-    return tuple(name.decode(errors="backslashreplace") for name in found)
-
-
-def owned_shards(store: Store, now_ms: int) -> int:
-    """How many shards some orchestrator tends."""
-    with store.redis.pipeline(transaction=False) as pipeline:
-        for shard in range(store.keys.shards):
-            pipeline.hget(store.keys.shard_key(shard, "owner"), "expiry")
-        expiries = pipeline.execute()
-    return sum(1 for expiry in expiries if expiry is not None and _number(expiry) > now_ms)
-
-
-def _number(text: bytes | str) -> float:
-    with suppress(ValueError):
-        return float(text)
-    return 0.0
 
 
 def _code(manifest: Manifest) -> dict[str, str]:

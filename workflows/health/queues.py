@@ -8,11 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
-
+from workflows.client.explaining import surroundings
+from workflows.insight.surroundings import Queue, Surroundings
 from workflows.storage import doorbell
 from workflows.storage.keys import Intent, Keyspace, rq_job_prefix, rq_queue
-from workflows.storage.processes import SLOTS, SLOTS_FREE
 from workflows.storage.store import Store
 
 # Looked at per shard; of a longer backlog the rest is shared out among its queues as these are.
@@ -52,33 +51,44 @@ class QueueState:
         }
 
 
-def queue_states(store: Store, queues: Iterable[str], now_ms: int) -> dict[str, QueueState]:
-    """The state of these queues, given without the namespace, and of every other one that has unclaimed work.
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who is at work at one moment, and what waits for them.
 
-    Two round trips, whose cost depends on the number of queues and workers and hardly on what waits.
-
-    Args:
-        now_ms: the server's time.
+    Attributes:
+        around: orchestrators, owners of shards and the server's time.
+        queues: those that were asked for and every other one that has unclaimed work, without the namespace.
     """
-    unclaimed, overdue, seen = _unclaimed(store, now_ms)
+
+    around: Surroundings
+    queues: Mapping[str, QueueState]
+
+
+def service(store: Store, queues: Iterable[str]) -> Service:
+    """Look at a namespace and at these queues, given without it, in five round trips, whose cost depends on the number
+    of queues, workers and shards and hardly on what waits.
+
+    Raises: ServerUnavailable.
+    """
+    unclaimed, due, seen = _unclaimed(store)
     names = sorted({*queues, *unclaimed})
-    workers, bells = _registered(store, names)
-    records, waiting = _looked_up(store, workers, bells)
+    around = surroundings(store, queues=names)
+    bells = _doorbells(store, names)
     found = {}
     for name in names:
-        loads = {key.rpartition(b":")[2].decode(errors="replace"): records[key] for key in workers[name]}
-        alive = {worker: load for worker, load in loads.items() if load is not None}
-        age = max((_age(waiting[bell], store.keys, seen, now_ms) for bell in bells[name]), default=0)
+        there = around.queues.get(name, Queue())
+        overdue_ms = around.now_ms - due[name] if name in due else 0
+        age = max((_age(bell, store.keys, seen, around.now_ms) for bell in bells[name]), default=0)
         found[name] = QueueState(
             unclaimed=unclaimed.get(name, 0),
             # One that has never been rung is due since it was written.
-            oldest_ms=max(age, overdue.get(name, 0), 0) if name in unclaimed else 0,
-            overdue_ms=overdue.get(name, 0),
-            workers=tuple(alive),
-            slots=sum(slots for slots, _ in alive.values()),
-            slots_free=sum(free for _, free in alive.values()),
+            oldest_ms=max(age, overdue_ms, 0) if name in unclaimed else 0,
+            overdue_ms=overdue_ms,
+            workers=there.workers,
+            slots=there.slots or 0,
+            slots_free=there.slots_free or 0,
         )
-    return found
+    return Service(around, found)
 
 
 def _ask(store: Store, commands: Sequence[Sequence[Any]]) -> list[Any]:
@@ -92,8 +102,8 @@ def _ask(store: Store, commands: Sequence[Sequence[Any]]) -> list[Any]:
     return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
-def _unclaimed(store: Store, now_ms: int) -> tuple[dict[str, int], dict[str, int], set[str]]:
-    """By queue how many there are and for how long one is overdue; and the members that were seen."""
+def _unclaimed(store: Store) -> tuple[dict[str, int], dict[str, int], set[str]]:
+    """By queue how many there are and when the first is due to be handed out; and the members that were seen."""
     shards = [store.keys.shard_key(shard, "intents") for shard in range(store.keys.shards)]
     answers = iter(
         _ask(
@@ -106,7 +116,7 @@ def _unclaimed(store: Store, now_ms: int) -> tuple[dict[str, int], dict[str, int
         )
     )
     counts: dict[str, float] = defaultdict(float)
-    overdue: dict[str, int] = {}
+    due: dict[str, int] = {}
     seen: set[str] = set()
     for total, members in zip(answers, answers, strict=True):
         here: Counter[str] = Counter()
@@ -115,43 +125,20 @@ def _unclaimed(store: Store, now_ms: int) -> tuple[dict[str, int], dict[str, int
                 intent = Intent.parse(member)
                 here[intent.queue] += 1
                 seen.add(intent.member)
-                late = now_ms - int(max(-1e15, min(float(due_ms), 1e15)))
-                overdue[intent.queue] = max(overdue.get(intent.queue, late), late)
+                at = int(max(-1e15, min(float(due_ms), 1e15)))
+                due[intent.queue] = min(due.get(intent.queue, at), at)
         share = max(1.0, (total or 0) / INTENTS_PER_SHARD)
         for queue, count in here.items():
             counts[queue] += count * share
-    return {queue: round(count) for queue, count in counts.items()}, overdue, seen
+    return {queue: round(count) for queue, count in counts.items()}, due, seen
 
 
-def _registered(store: Store, names: Sequence[str]) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
-    """By queue the keys of the records of its workers, and the first doorbells in it."""
-    commands: list[list[Any]] = []
-    for name in names:
-        rq = store.keys.queue(name)
-        commands += [["SMEMBERS", WORKERS_BY_QUEUE_KEY % rq], ["LRANGE", rq_queue(rq), 0, DOORBELLS_LOOKED_AT - 1]]
-    answers = _ask(store, commands)
-    workers = {name: sorted(answers[2 * n] or ()) for n, name in enumerate(names)}
-    return workers, {name: list(answers[2 * n + 1] or ()) for n, name in enumerate(names)}
-
-
-def _looked_up(
-    store: Store, workers: Mapping[str, Sequence[bytes]], bells: Mapping[str, Sequence[bytes]]
-) -> tuple[dict[bytes, tuple[int, int] | None], dict[bytes, Any]]:
-    """By key of a worker its slots and the free ones, None where there is no such worker any more; and by doorbell what
-    it stands for and when it was rung."""
-    records = sorted({key for keys in workers.values() for key in keys})
-    jobs = sorted({bell for found in bells.values() for bell in found})
+def _doorbells(store: Store, names: Sequence[str]) -> dict[str, list[Any]]:
+    """By queue what its first doorbells stand for, and when they were rung."""
+    rung = _ask(store, [["LRANGE", rq_queue(store.keys.queue(name)), 0, DOORBELLS_LOOKED_AT - 1] for name in names])
     prefix = rq_job_prefix().encode()
-    commands: list[list[Any]] = [["EXISTS", key] for key in records]
-    commands += [["HMGET", key, SLOTS, SLOTS_FREE] for key in records]
-    commands += [["HMGET", prefix + job, "data", "rung"] for job in jobs]
-    answers = _ask(store, commands)
-    there, said = answers[: len(records)], answers[len(records) : 2 * len(records)]
-    loads = {
-        key: (_number(load[0]), _number(load[1])) if is_there and load else None
-        for key, is_there, load in zip(records, there, said, strict=True)
-    }
-    return loads, dict(zip(jobs, answers[2 * len(records) :], strict=True))
+    answers = iter(_ask(store, [["HMGET", prefix + job, "data", "rung"] for found in rung for job in found or ()]))
+    return {name: [next(answers) for _ in found or ()] for name, found in zip(names, rung, strict=True)}
 
 
 def _age(job: Any, keys: Keyspace, seen: set[str], now_ms: int) -> int:

@@ -34,8 +34,8 @@ class Queue:
     Attributes:
         workers: names of the RQ workers that serve it and still have their record.
         doorbells: how many ring and have not been answered; None: they cannot be counted.
-        slots: how many attempts the workers may run at once, and ``slots_free``: how many more they could now, as they
-            said a few seconds ago; None: they do not say.
+        slots: how many attempts the workers may run at once, and ``slots_free``: how many more they could now, as those
+            who say so said a few seconds ago; None: none does.
     """
 
     workers: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Surroundings:
 
     Attributes:
         now_ms: by the server's clock, by which leases, doorbells and owners are counted.
-        orchestrators: names of those alive.
+        orchestrators: those alive, and until when they are unless they say more, in ms.
         owners: until when each shard has its owner, in ms, of the shards that were looked at; None: it has none.
         queues: by name without the namespace, those that were asked for and those that the instances wait on.
         leases: until when each worker lives that holds something of the instances, by shard and worker; one that is
@@ -71,7 +71,7 @@ class Surroundings:
     """
 
     now_ms: int
-    orchestrators: tuple[str, ...] = ()
+    orchestrators: Mapping[str, float] = field(default_factory=dict)
     owners: Mapping[int, float | None] = field(default_factory=dict)
     queues: Mapping[str, Queue] = field(default_factory=dict)
     leases: Mapping[tuple[int, str], float] = field(default_factory=dict)
@@ -80,6 +80,11 @@ class Surroundings:
     limits: InForce = field(default_factory=lambda: InForce({}, frozenset()))
     taken: Mapping[tuple[str, str], Crowd] = field(default_factory=dict)
     full: bool = False
+
+    @property
+    def owned_shards(self) -> int:
+        """How many of the shards that were looked at some orchestrator tends."""
+        return sum(1 for end in self.owners.values() if end is not None and end > self.now_ms)
 
 
 def look(keys: Keyspace, instances: Iterable[Standing] = (), queues: Iterable[str] = ()) -> Looking:
@@ -127,15 +132,19 @@ def look(keys: Keyspace, instances: Iterable[Standing] = (), queues: Iterable[st
     if records:
         told = yield [command for key in records for command in (["EXISTS", key], ["HMGET", key, SLOTS, SLOTS_FREE])]
         found = zip(records, told[::2], told[1::2], strict=True)
-        workers = {key: _Worker(key, *_both(load)) for key, is_there, load in found if is_there == 1}
+        workers = {
+            key: _Worker(key, *_both(load))
+            for key, is_there, load in found
+            if is_there == 1 and not isinstance(load, Exception)
+        }
     now_ms = _moment(answers[clock])
     kept = _mapping(answers[by_hand])
     manifest = read_manifest(_mapping(answers[published]))
     return Surroundings(
         now_ms=now_ms,
-        orchestrators=tuple(
-            name.decode(errors="backslashreplace") for name, end in _scores(answers[alive]) if end > now_ms
-        ),
+        orchestrators={
+            name.decode(errors="backslashreplace"): end for name, end in _scores(answers[alive]) if end > now_ms
+        },
         owners={shard: _owner(answers[place]) for shard, place in owners.items()},
         queues={
             queue: _queue([workers[key] for key in registered[queue] if key in workers], answers[bells[queue]])
@@ -161,10 +170,10 @@ class _Worker(NamedTuple):
 def _queue(workers: Sequence[_Worker], doorbells: Any) -> Queue:
     names = tuple(worker.key.decode(errors="backslashreplace").rpartition(":")[2] for worker in workers)
     loads = [(worker.slots, worker.free) for worker in workers]
-    slots = [slots for slots, free in loads if slots is not None and free is not None]
-    if len(slots) < len(workers) or not workers:
+    told = [(slots, free) for slots, free in loads if slots is not None and free is not None]
+    if not told:
         return Queue(names, _count(doorbells))
-    return Queue(names, _count(doorbells), sum(slots), sum(free or 0 for _, free in loads))
+    return Queue(names, _count(doorbells), sum(slots for slots, _ in told), sum(free for _, free in told))
 
 
 class _Asked:

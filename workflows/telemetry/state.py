@@ -17,7 +17,7 @@ from workflows.clock import monotonic
 from workflows.errors import WorkflowError
 from workflows.health import namespace
 from workflows.health.counts import count_by_workflow, count_retrying, timers_late_ms
-from workflows.health.queues import queue_states
+from workflows.health.queues import service
 from workflows.storage.manifest import load_manifest
 from workflows.storage.store import Store
 from workflows.telemetry import metrics
@@ -42,7 +42,7 @@ def state(store: Store) -> dict[Series, Value]:
         found[metric.name, (name, *labels)] = value
 
     manifest = load_manifest(store)
-    now_ms = namespace.server_ms(store)
+    seen = service(store, manifest.queues())
     for workflow, counts in count_by_workflow(store, sorted(manifest.workflows)).items():
         for status, count in counts.items():
             put(metrics.INSTANCES, count, workflow, status)
@@ -52,14 +52,14 @@ def state(store: Store) -> dict[Series, Value]:
     ):
         for workflow in manifest.workflows:
             put(metric, by_workflow[workflow], workflow)
-    for queue, one in queue_states(store, manifest.queues(), now_ms).items():
+    for queue, one in seen.queues.items():
         put(metrics.UNCLAIMED, one.unclaimed, queue)
         put(metrics.UNCLAIMED_AGE, one.oldest_ms / 1000, queue)
         put(metrics.WORKERS, len(one.workers), queue)
         put(metrics.SLOTS_FREE, one.slots_free, queue)
-    put(metrics.TIMERS_LATE, timers_late_ms(store, now_ms) / 1000)
-    put(metrics.SHARDS_UNOWNED, store.keys.shards - namespace.owned_shards(store, now_ms))
-    put(metrics.ORCHESTRATORS, len(namespace.orchestrators(store, now_ms)))
+    put(metrics.TIMERS_LATE, timers_late_ms(store, seen.around.now_ms) / 1000)
+    put(metrics.SHARDS_UNOWNED, store.keys.shards - seen.around.owned_shards)
+    put(metrics.ORCHESTRATORS, len(seen.around.orchestrators))
     put(metrics.REDIS_UP, 1)
     return found
 

@@ -26,7 +26,7 @@ def check_why_it_stands_where_it_stands(world: World, state: State, seen: Seen) 
     shard = seen.instance.shard
     around = Surroundings(
         now_ms=0,
-        orchestrators=("o",),
+        orchestrators={"o": float("inf")},
         queues={"default": Queue(("w",))},
         leases={(shard, worker): 1.0 for worker in state.workers[shard]},
         places={**dict.fromkeys(state.intents, 0.0), **state.timers},

@@ -13,7 +13,7 @@ from workflows.health import namespace, server
 from workflows.health.catalogue import manifest_of
 from workflows.health.error_groups import error_groups
 from workflows.health.fleet import fleet
-from workflows.health.queues import QueueState, queue_states
+from workflows.health.queues import Service, service
 from workflows.storage.outage import server_errors
 from workflows.telemetry.state import exposition
 from workflows.telemetry.text import CONTENT_TYPE
@@ -22,26 +22,24 @@ from workflows.ui.context import Context
 from workflows.values.names import check_workflow_name
 
 
-def _queues(context: Context) -> dict[str, QueueState]:
+def _service(context: Context) -> Service:
     with server_errors(context.store.redis):
-        return queue_states(context.store, manifest_of(context.client).queues(), namespace.server_ms(context.store))
+        return service(context.store, manifest_of(context.client).queues())
 
 
 def list_queues(context: Context) -> dict[str, Any]:
     """By queue: work that no worker has taken, how long the oldest of it waits, workers, slots and free ones."""
-    return {name: state.as_dict() for name, state in _queues(context).items()}
+    return {name: state.as_dict() for name, state in _service(context).queues.items()}
 
 
 def list_workers(context: Context) -> dict[str, Any]:
     """The orchestrators, and the workers with the queues that they serve and what they say of themselves."""
-    store = context.store
-    with server_errors(store.redis):
-        owned = namespace.owned_shards(store, namespace.server_ms(store))
-    found = fleet(store, _queues(context), context.now)
+    seen = _service(context)
+    found = fleet(context.store, seen)
     return {
         "orchestrators": [one.name for one in found.orchestrators],
-        "shards": store.keys.shards,
-        "owned_shards": owned,
+        "shards": context.store.keys.shards,
+        "owned_shards": seen.around.owned_shards,
         "workers": [one.as_dict() for one in found.workers],
     }
 

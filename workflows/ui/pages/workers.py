@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from workflows.health import namespace
 from workflows.health.fleet import fleet
-from workflows.health.queues import queue_states
+from workflows.health.queues import service
 from workflows.storage.manifest import load_manifest, other_code
 from workflows.storage.outage import server_errors
 from workflows.ui.context import Context
@@ -16,16 +15,14 @@ def workers(context: Context) -> Response:
     """Orchestrators, workers and queues."""
     store = context.store
     with server_errors(store.redis):
-        now_ms = namespace.server_ms(store)
         manifest = load_manifest(store)
-        queues = queue_states(store, manifest.queues(), now_ms)
-        owned = namespace.owned_shards(store, now_ms)
-        others = other_code(store, now_ms)
+        seen = service(store, manifest.queues())
+        others = other_code(store, seen.around.now_ms)
     return context.render(
         "workers.html",
-        fleet=fleet(store, queues, context.now),
-        queues=queues,
-        owned=owned,
+        fleet=fleet(store, seen),
+        queues=seen.queues,
+        owned=seen.around.owned_shards,
         shards=store.keys.shards,
         code={app: str(body.get("code", "unknown")) for app, body in manifest.apps.items()},
         others=others,
