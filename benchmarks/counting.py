@@ -1,8 +1,8 @@
-"""What counting for ``/metrics`` costs at each step: ``python -m benchmarks.counting [rounds]``.
+"""What counting for ``/metrics`` and logging cost at each step: ``python -m benchmarks.counting [rounds]``.
 
 One worker engine in this process goes through rows of steps, and what it tells its listeners is kept. Then those who
-count are told the same once more, by themselves. Compared is the processor's time of both, each in turn and on one
-thread: the difference of two whole rows would drown in what else goes on. Of everything that a step costs (callbacks,
+count and log are told the same once more. Compared is the processor's time of both, each in turn and on one thread: the
+difference of two whole rows would drown in what else goes on. Of everything that a step costs (callbacks,
 Redis, the other threads) the share is smaller still. Target: 2 %.
 """
 
@@ -18,6 +18,7 @@ from orchestrator.loop import Orchestrator
 from worker.attempt import Attempt, Outcome
 from worker.counting import Counting
 from worker.engine import Engine
+from worker.reports import Reports
 from worker.settings import Settings
 from worker.transitions import Committed, Listener, Transitions
 from workflows import App, Client, WorkflowEntrypoint
@@ -60,7 +61,7 @@ class Recorder(Listener):
 
 
 def measure(rounds: int) -> list[float]:
-    """For each round which part of a row's time counting takes."""
+    """For each round which part of a row's time counting and logging take."""
     with EmbeddedRedis() as server:
         keys = open_keyspace(connection(server.url), app.name)
 
@@ -89,7 +90,7 @@ def _share(engine: Engine, client: Client) -> float:
     before = time.clock_gettime(clock)
     client.workflow("row").create(params=STEPS).result(timeout="5 minutes")
     row = time.clock_gettime(clock) - before
-    counting = Transitions([Counting(Figures())])
+    counting = Transitions([Counting(Figures()), Reports()])
     before = time.thread_time()
     for told in recorder.attempts:
         counting.attempt_ended(*told)
@@ -103,7 +104,7 @@ def main() -> None:
     shares = measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
     middle, (low, _, high) = statistics.median(shares), statistics.quantiles(shares, n=4)
     print(
-        f"counting takes {middle:.1%} of the engine's thread "
+        f"counting and logging take {middle:.1%} of the engine's thread "
         f"(half of {len(shares)} rounds within {low:.1%} … {high:.1%}; target {TARGET:.0%})"
     )
 

@@ -230,6 +230,28 @@ def test_what_failed_in_groups(
     assert [id for id, doing in _doing(api).items() if doing == "parked"] == ["parked"]
 
 
+def test_what_a_stranger_has_written_is_inert_in_a_terminal_too(
+    shop: Client, run: Run, api: Says, browser: TestClient
+) -> None:
+    hostile = "\u202egpj.exe\u2066\x1b[2J\x00\x7f"
+    hand, orders = HandWorker(shop.store), shop.workflow("order")
+    waiting, failed, parked = (orders.create(f"hostile-{n}", {hostile: hostile})._instance for n in range(3))
+    hand.turn(waiting, opened=[step(1, hostile), wait(2, hostile, "packed"), sleep(3, hostile, 60_000)])
+    hand.settle(waiting, 1, hostile, hand.claim(waiting, "a", 1), retry=(60_000, ValueError(hostile)))
+    orders.get("hostile-0").send_event("unknown", {hostile: hostile})
+    hand.fail(failed, ValueError(hostile + "\n" + hostile))
+    hand.park(parked, hostile)
+    said = [run("instances", "list", "order"), run("doctor", code=1), run("top", "--once")]
+    for id in ("hostile-0", "hostile-1", "hostile-2"):
+        told = api(f"/workflows/order/instances/{id}/why")
+        code = int(any(one["level"] == "problem" for reason in told for one in (reason, *reason["hints"])))
+        said += [run("why", "order", id, code=code), run("why", "order", id, "--json", code=code)]
+        said += [run("instances", "describe", "order", id), run("instances", "describe", "order", id, "--json")]
+        said += [run("instances", "watch", "order", id, "--json")] if id == "hostile-1" else []
+    for text in (*(one.output for one in said), browser.get("/api/metrics").text):
+        assert "".join(text.split("\n")).isprintable()
+
+
 def _doing(api: Says) -> dict[str, str]:
     listed = api("/workflows/order/instances?doing=true&per_page=100")
     return {one["id"]: one["doing"]["word"] for one in listed}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from workflows.authoring.context import StepContext, StepName, running
 from workflows.authoring.env import LazyEnv
 from workflows.authoring.event import WorkflowEvent, moment
 from workflows.authoring.retries import StepConfig
-from workflows.process.logs import EventFormatter, configure_others
+from workflows.process.logs import EventFormatter, JsonFormatter, configure_others
 from workflows.replay.replay import Replay
 from workflows.storage.journal import Cut, Entry, Settled, Start
 from workflows.values import codec
@@ -132,6 +134,24 @@ def test_an_app_that_has_set_up_logging_keeps_it() -> None:
     with root_with(own) as root:
         configure_others("DEBUG")
         assert root.handlers == [own]
+
+
+def test_what_a_stranger_has_written_moves_no_cursor_and_passes_for_no_line_of_the_log() -> None:
+    hostile = "a\x1b[2J\u202eb\r\n2026-11-27 12:00:00 ERROR workflows forged"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        info = sys.exc_info()
+    fields = {"msg": "from %s", "args": (hostile,), "traceback": hostile, "exc_info": info, "payload": [hostile]}
+    fields |= {"error": ValueError(hostile), hostile: hostile}
+    text = EventFormatter("%(message)s").format(logging.makeLogRecord(fields))
+    first, *others = text.split("\n")
+    assert first.startswith("from a")
+    assert others
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+    as_json = JsonFormatter().format(logging.makeLogRecord(fields))
+    assert as_json.isprintable() and as_json.isascii()
+    assert json.loads(as_json)["error"]["message"] == hostile
 
 
 def test_a_log_line_carries_its_fields_with_control_characters_escaped() -> None:

@@ -32,14 +32,19 @@ _log = logging.getLogger("workflows.process")
 
 
 class EventFormatter(logging.Formatter):
-    """Appends the record's own fields, control characters escaped; a traceback of user code follows, indented."""
+    """Appends the record's own fields. Control characters are escaped, and further lines, as of a traceback, set in: so
+    no text of a stranger moves a cursor or passes for a line of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
+        return "\n    ".join(_printable(part) for part in super().format(record).split("\n"))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name the standard library calls
         line = super().formatMessage(record) + "".join(
             f" {key}={_text(value)}" for key, value in _fields(record).items() if key not in _UNSHOWN
         )
-        said = str(getattr(record, "traceback", "") or "")
-        return line + "".join(f"\n    {_printable(part)}" for part in said.splitlines())
+        said = str(getattr(record, "traceback", "") or "").rstrip("\n")
+        return f"{line}\n{said}" if said else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -99,6 +104,8 @@ def _safely(value: Any) -> str:
 
 
 def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 

@@ -62,7 +62,13 @@ def _samples(metric: Metric, labels: Labels, value: Value) -> Iterator[str]:
 def _labels(named: list[tuple[str, str]]) -> str:
     if not named:
         return ""
-    return "{" + ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in named) + "}"
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in named) + "}"
+
+
+def _escaped(value: str) -> str:
+    """What cannot be seen is written out: names have none of it, but anything may stand in Redis."""
+    value = "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in value)
+    return value.translate(_ESCAPES)
 
 
 def _number(value: float) -> str:
