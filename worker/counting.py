@@ -35,7 +35,7 @@ class Counting(Listener):
         if turn.is_first:
             self._figures.count(metrics.INSTANCES_BEGUN, (workflow,))
         end = decision.end
-        if end is not None and end.rollback != "begin":
+        if end is not None and end.rollback != "begin" and end.generation is None:
             self._figures.count(metrics.INSTANCES_ENDED, (workflow, end.status))
             seconds = (turn.now_ms - turn.warm.created_ms) / 1000
             self._figures.observe(metrics.INSTANCE_SECONDS, (workflow, end.status), max(0.0, seconds))

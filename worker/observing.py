@@ -72,7 +72,7 @@ class Observing(Listener):
             for type, details in _asked_and_given_up(turn):
                 self._tell_step(turn, type, turn.now_ms, **details)
         end = turn.decision.end
-        if self._of_instances and end is not None and end.rollback != "begin":
+        if self._of_instances and end is not None and end.rollback != "begin" and end.generation is None:
             self._tell_end(turn, end)
 
     def parked(self, instance: Instance, generation: str, reason: str) -> None:

@@ -49,6 +49,9 @@ class Reports(Listener):
             _instances.info("instance begun", extra=fields)
         if decision.end is None:
             return
+        if decision.end.generation is not None:
+            _instances.info("instance continued", extra=fields)
+            return
         if decision.end.error is None:
             if decision.end.status == "complete":
                 _instances.info("instance complete", extra=fields)

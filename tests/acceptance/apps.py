@@ -544,3 +544,21 @@ class ManyItems(WorkflowEntrypoint[Any]):
         may_fail = event.params["may_fail"]
         mapped = await step.map("item", numbers, one_in_a_hundred_fails, max_failures=may_fail, retries=NO_RETRY)
         return [mapped.reason, [one.index for one in mapped.failed], sum(mapped.results)]
+
+
+@app.workflow(name="counter")
+class Counter(WorkflowEntrypoint[Any]):
+    """Params: ``next``, the number that is to come; ``upto``. Returns where it ended: one that is missing, twice or too
+    early ends it before.
+    """
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        following, upto = event.params["next"], event.params["upto"]
+        for _ in range(100):
+            number = (await step.wait_for_event("number", type="number")).payload
+            if number != following:
+                return [number, following]
+            following += 1
+            if following == upto:
+                return following
+        return step.continue_as({"next": following, "upto": upto})

@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from tests.acceptance.entity import play_entity
 from tests.acceptance.items import play_items
 from tests.acceptance.processes import Cluster, Process, alive
 from workflows.client import WorkflowInstance
@@ -140,6 +141,10 @@ def test_with_the_default_lease_a_killed_workers_step_runs_again_within_12_secon
 
 def test_items_of_which_some_fail_have_their_outcomes_although_a_worker_is_killed(cluster: Cluster) -> None:
     play_items(cluster, 1_000, 40.0)
+
+
+def test_an_instance_that_never_ends_handles_each_event_once_although_a_worker_is_killed(cluster: Cluster) -> None:
+    play_entity(cluster, 600, 1, 40.0)
 
 
 def test_the_late_result_of_a_frozen_worker_is_refused(cluster: Cluster) -> None:

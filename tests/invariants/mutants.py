@@ -452,13 +452,41 @@ def mutants() -> list[Mutant]:
             "if I.len > I.pos and I.turn == '' and I.act == 0 and",
         ),
         Mutant("a commit wakes nobody for entries it has not seen", "commit", "    pump(I)\n", ""),
-        Mutant("restart keeps the generation", "restart", "instance.set(I, 'gen', A.gen)", ""),
+        Mutant("restart keeps the generation", "restart", "instance.set(I, 'gen', gen)", ""),
         Mutant(
             "restart keeps the mailbox",
             "restart",
             "ending.abandon(I, KEYS[#KEYS], A.remains)",
             "redis.call('RENAMENX', I.m, I.c .. 'x') ending.abandon(I, KEYS[#KEYS], A.remains)"
             " redis.call('RENAMENX', I.c .. 'x', I.m)",
+        ),
+        Mutant(
+            "the next life has none of the mail",
+            "",
+            "  I.rest = {mail = I.rest.mail}\n",
+            "  I.rest = {mail = I.rest.mail}\n  redis.call('UNLINK', I.m, I.q)\n",
+            program="entity",
+        ),
+        Mutant(
+            "what the life before has given up is open in the next one",
+            "",
+            "    left = select(3, decision.change(I, left, f))\n",
+            "    left = nil\n",
+            program="entity",
+        ),
+        Mutant(
+            "the next life is taken for having received what the one before it has",
+            "",
+            "  redis.call('ZREMRANGEBYLEX', I.q, '[g|', '(g|\\255')\n",
+            "",
+            program="entity",
+        ),
+        Mutant(
+            "the next life begins with the params of the one before it",
+            "",
+            "  start.p, start.t, start.cu = D.e.v, NOW, nil\n",
+            "  start.t, start.cu = NOW, nil\n",
+            program="entity",
         ),
         Mutant(
             "the first decision after a cut is taken over a part of what was kept",

@@ -444,6 +444,24 @@ async def perform(program: Any, step: WorkflowStep, kept: list[asyncio.Future[An
     return [str(one) for one in found]
 
 
+@app.workflow(name="entity")
+class Entity(WorkflowEntrypoint[Any]):
+    """Goes on as other lives, each of which is told what those before it have received."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        told = list(event.payload.get("told", ()))
+        other = asyncio.ensure_future(wait(step, "other"))
+        told.append(await wait(step, "W"))
+        if told[-1] == "late":
+            await step.do("A", work, told[-1])
+        if other.done():
+            told.append(other.result())
+        other.cancel()
+        if len(told) < 4:
+            step.continue_as({**event.payload, "told": told})
+        return told
+
+
 NAMES = (
     "sequential",
     "long",
@@ -460,6 +478,7 @@ NAMES = (
     "any",
     "keyed",
     "tokens",
+    "entity",
     "shortened",
     "retry",
     "impatient",
@@ -475,6 +494,6 @@ NAMES = (
 
 WAITING = (
     *("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types"),
-    *("any", "any", "keyed", "keyed", "tokens", "tokens", "random"),
+    *("any", "any", "keyed", "keyed", "tokens", "tokens", "random", "entity", "entity"),
 )
 """Those that events can go wrong in."""

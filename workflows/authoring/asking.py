@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from workflows.authoring.callback import Callback
 from workflows.authoring.commands import Command, Do, Wait
@@ -105,6 +105,10 @@ class OwnReplay(Protocol):
 
     def on_rollback(self, command: Do, callback: Callback, handler: Callback) -> None:
         """Remember what undoes this step."""
+        ...
+
+    def continue_as(self, params: Any) -> NoReturn:
+        """End this life, and begin the next with these params."""
         ...
 
     def cancelled(self, command: Command) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import replace
 from datetime import datetime
 from types import FrameType, FunctionType
-from typing import Any, Final, TypeVar, Unpack, overload
+from typing import Any, Final, NoReturn, TypeVar, Unpack, overload
 from uuid import UUID
 
 from workflows import limits
@@ -551,6 +551,20 @@ class WorkflowStep:
         if isinstance(workflow, BindingReference):
             return workflow.path[0].lower().replace("_", "-")
         raise ConfigError(f"invoke needs a workflow's class, name or binding, not {workflow!r}.")
+
+    def continue_as(self, params: Any = None) -> NoReturn:
+        """End here, and begin again as the same instance with other params and nothing else of what has been.
+
+        Nothing behind it is executed but ``finally`` blocks, which can ask for no steps. The journal is new, so that
+        replays stay short however long an instance lives. What stays: id, metadata, events that no wait has taken, and
+        who waits for the end or subscribes. Handlers of steps (``rollback=``) are forgotten.
+
+        Args:
+            params: as for ``create``.
+        Raises: InvalidTransition, where a step is neither awaited nor cancelled; BadParams, PayloadTooLarge.
+        """
+        self._replay.enter("continue_as")
+        self._replay.continue_as(params)
 
     # Several at once
 

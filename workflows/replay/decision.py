@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,9 +11,9 @@ from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.app import App
 from workflows.authoring.commands import Child, Command, Do, Sleep, Wait, describe
-from workflows.errors import CorruptPayload
+from workflows.errors import CorruptPayload, InvalidTransition
 from workflows.replay.overrides import Overrides
-from workflows.replay.replay import Raised, Replay, Returned, Snapshot, delta
+from workflows.replay.replay import Continued, Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
 from workflows.storage.intake import new_instance
 from workflows.storage.journal import EventReceived, RollingBack, Start
@@ -40,9 +41,13 @@ def decide(
     An end says what was asked for and not answered, so that a script finds what never was. A turn adds the events it
     was decided over, see ``events_among``.
     """
-    if replay.end is not None:
+    if replay.end is not None and not isinstance(replay.end, Continued):
         return Decision(end=_end(replay))
     opened, withdrawn = delta(before, replay.snapshot())
+    if isinstance(replay.end, Continued):
+        # What it gives up may have received an event, which has to be there for the next life.
+        given_up = [GivenUp(seq, replay.command(seq).kind, False) for seq in withdrawn]
+        return Decision(given_up, end=_next(replay, replay.end, generation))
     return Decision(
         [GivenUp(seq, replay.command(seq).kind, not replay.is_cancelled(seq)) for seq in withdrawn],
         [_open(replay, seq, app, instance, generation, overrides) for seq in opened],
@@ -77,7 +82,7 @@ def _end(replay: Replay) -> End:
                 end = End("errored", error=failure.capture(error))
         case Raised(exception):
             end = End("errored", error=failure.capture(exception))
-        case None:
+        case Continued() | None:
             raise AssertionError("a replay that has not ended has no end")
     end.rollback = replay.rollback
     if replay.is_terminated:
@@ -88,6 +93,16 @@ def _end(replay: Replay) -> End:
     if replay.warnings:
         end.warnings = codec.encode(list(replay.warnings), what="the warnings of an instance")
     return end
+
+
+def _next(replay: Replay, end: Continued, generation: str) -> End:
+    asked, vain = list(map(told, replay.unanswered())), replay.vain_answers()
+    if len(asked) + len(vain) > limits.SCRIPT_ELEMENTS:
+        refused = InvalidTransition("run() continues, and gives up more steps by that than one call takes.")
+        return End("errored", error=failure.capture(refused))
+    # The same whoever decides, and whenever: two decisions of one turn begin one life.
+    following = hashlib.blake2b(f"{generation} goes on".encode(), digest_size=8).hexdigest()
+    return End("continued", value=end.params, asked=asked, generation=following, vain=vain or None)
 
 
 def told(command: Command) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from workflows import limits
 from workflows.authoring.asking import OwnApp, StepFuture
@@ -37,6 +37,7 @@ from workflows.errors import (
     BadEvent,
     EventTimeout,
     InstanceTerminated,
+    InvalidTransition,
     NonDeterminismError,
     NonRetryableError,
     StepLimitReached,
@@ -64,7 +65,7 @@ from workflows.values.failure import Failure, Place, locate
 from workflows.values.listening import AnswerToken
 from workflows.values.models import named
 
-__all__ = ["Delta", "Raised", "Replay", "Returned", "RunStalled", "Snapshot", "delta"]
+__all__ = ["Continued", "Delta", "Raised", "Replay", "Returned", "RunStalled", "Snapshot", "delta"]
 
 _Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded
 _WAITING: Final = ("sleep", "wait")
@@ -83,6 +84,13 @@ class Raised:
     """An exception left ``run``."""
 
     exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """``run`` goes on in another life, with these params, a codec blob."""
+
+    params: bytes
 
 
 @dataclass(slots=True)
@@ -184,7 +192,7 @@ class Replay:
         self._step_limit = step_limit
         self._position = 0
         self._main: asyncio.Task[Any] | None = None
-        self._end: Returned | Raised | None = None
+        self._end: Returned | Raised | Continued | None = None
         self._closed = False
         self.live = False
         self._now_ms = 0
@@ -225,7 +233,7 @@ class Replay:
         return self._event.timestamp
 
     @property
-    def end(self) -> Returned | Raised | None:
+    def end(self) -> Returned | Raised | Continued | None:
         """How ``run`` ended; None while it has not, and while handlers undo what it did."""
         return self._end if self._undoing is None or self._next_undo is None else None
 
@@ -330,6 +338,12 @@ class Replay:
             return ()
         return tuple(_shown(asked.command) for asked in self._open.values())
 
+    def vain_answers(self) -> list[str]:
+        """Under which names answers by token may be kept for waits that were given up; the same in every life."""
+        return [
+            name for one in self._cancelled.values() if isinstance(one, Wait) and one.by_token for name in one.listens
+        ]
+
     def unanswered(self) -> list[Command]:
         """What ``run`` has asked for and what may still be open, or answered by an entry that was not fed."""
         if self._undoing is not None and self._undoing.has_begun:
@@ -345,11 +359,7 @@ class Replay:
         found = list(self.loop.problems)
         dangling = self.dangling()
         if dangling and not self.is_terminated:
-            more = f" and {len(dangling) - _DANGLING_NAMED} more" if len(dangling) > _DANGLING_NAMED else ""
-            found.append(
-                f"run() ended without waiting for {', '.join(dangling[:_DANGLING_NAMED])}{more}. "
-                "Await every step, or cancel it."
-            )
+            found.append(f"run() ended without waiting for {_named(dangling)}. Await every step, or cancel it.")
         return tuple(found)
 
     def close(self) -> None:
@@ -418,6 +428,20 @@ class Replay:
         if self._undoing is None:
             self._undoing = Undoing()
         self._undoing.handled(command, callback, handler)
+
+    def continue_as(self, params: Any) -> NoReturn:
+        if self._open:
+            steps = _named([_shown(asked.command) for asked in self._open.values()])
+            raise InvalidTransition(
+                f"run() cannot continue as another life while it has asked for {steps}. Await every step, or cancel it."
+            )
+        what = "the params of continue_as"
+        if self.app is not None:
+            blob = self.app.encode_params(self._event.workflow_name, params, what=what)
+        else:
+            blob = codec.encode({} if params is None else params, what=what)
+        self._end = Continued(blob)
+        raise Suspended
 
     def cancelled(self, command: Command) -> None:
         if self._closed or self._end is not None:
@@ -684,6 +708,11 @@ def _outcome(main: asyncio.Task[Any]) -> Returned | Raised:
     except asyncio.CancelledError as cancelled:
         return Raised(cancelled)
     return Raised(error) if error is not None else Returned(main.result())
+
+
+def _named(steps: Sequence[str]) -> str:
+    more = f" and {len(steps) - _DANGLING_NAMED} more" if len(steps) > _DANGLING_NAMED else ""
+    return f"{', '.join(steps[:_DANGLING_NAMED])}{more}"
 
 
 def _shown(command: Command) -> str:

@@ -327,13 +327,15 @@ class End:
     """How a decision ends the instance.
 
     Attributes:
-        status: ``complete`` or ``errored``.
+        status: ``complete`` or ``errored``; ``continued``: this life only, and ``value`` are the params of the next.
         value, error: codec or failure blob.
         warnings: codec blob.
         asked: what ``run`` has asked for and not got, each ``seq|kind|count|name``; None: too much for one call.
         compared: how long the journal was when the worker compared that itself; None: it has not.
         rollback: ``begin``: first it is rolled back. ``none``: it would have been, but nothing was begun that has a
             handler. ``complete``, or the failure blob of what stopped it. None: it has nothing to do with handlers.
+        generation: of the next life, where there is one.
+        vain: names under which the mailbox may keep answers to waits of this life that nobody will ask for again.
     """
 
     status: str
@@ -343,6 +345,8 @@ class End:
     asked: list[str] | None = None
     compared: int | None = None
     rollback: str | bytes | None = None
+    generation: str | None = None
+    vain: list[str] | None = None
 
     def wire(self) -> dict[str, Any]:
         compared = -1 if self.asked is None and self.compared is None else self.compared  # -1: as long as no journal
@@ -354,6 +358,8 @@ class End:
             "q": self.asked,
             "l": compared,
             "rb": self.rollback,
+            "gen": self.generation,
+            "va": self.vain,
         }
         return {name: value for name, value in every.items() if value is not None}
 

@@ -23,26 +23,12 @@ else
 end
 redis.call('ZREM', shard.retire, instance.retire_member(I))
 ending.abandon(I, KEYS[#KEYS], A.remains)
-if not A.seq then
-  redis.call('UNLINK', I.j)
-  I.len = 0
-elseif ended then
+if ended then
   redis.call('RPOP', I.j)
   I.len = I.len - 1
 end
-redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood', 'rb')
-instance.set(I, 'gen', A.gen)
-instance.set(I, 'pos', 0)
-instance.set(I, 'strikes', 0)
-instance.set(I, 'want', '')
-I.started, I.stood = '', 0
-if I.st == 'queued' and I.tell ~= '' then notices.publish(I, 'queued') end
-instance.set_status(I, 'queued')
-if A.seq then
-  redis.call('LSET', I.j, 0, '\1' .. '0' .. journal.nonce() .. cmsgpack.pack(start))
-else
-  journal.append(I, '0', start)
-end
+ending.renew(I, A.gen, not A.seq and start or nil)
+if A.seq then redis.call('LSET', I.j, 0, '\1' .. '0' .. journal.nonce() .. cmsgpack.pack(start)) end
 pump(I)
 command.remember(I, A.cid, 'queued')
 flush()

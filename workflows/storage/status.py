@@ -40,6 +40,7 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_Q, "begin"): frozenset({_R}),  # claim.lua
     # commit.lua, settle.lua; terminated once it has been rolled back
     (_R, "decide"): frozenset({_R, _W, Status.COMPLETE, Status.ERRORED, Status.TERMINATED}),
+    (_R, "continue_as"): frozenset({_Q}),  # commit.lua, settle.lua: the next life begins
     (_R, "settle"): frozenset({_R, _W}),  # settle.lua: a retry that backs off leaves nothing open
     (_W, "wake"): frozenset({_Q, _R, _W}),  # fire.lua, send_event.lua, child_ended.lua; queued if it needs a slot
     (_Q, "pause"): frozenset({_S}),  # pause.lua

@@ -12,6 +12,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "instance begun": "`run` has begun; only with `WORKFLOWS_LOG_INSTANCES=1`",
     "instance complete": "it has returned; only with `WORKFLOWS_LOG_INSTANCES=1`",
     "instance terminated": "it was terminated, and its rollback has ended; only with `WORKFLOWS_LOG_INSTANCES=1`",
+    "instance continued": "it goes on as another life of the same instance; only with `WORKFLOWS_LOG_INSTANCES=1`",
     "instance errored": "it has failed; the traceback is there unless that of the step was",
     "instance is rolled back": "it has failed, and its handlers begin",
     "attempt failed": "and is tried again in `next_try_in`",

@@ -8,7 +8,11 @@ from typing import Any
 from tests.invariants.programs import POLLS
 from tests.invariants.simulation import reading, scheduling
 from tests.invariants.simulation.explained import check_why_it_stands_where_it_stands
-from tests.invariants.simulation.mail import check_i6_an_event_is_kept_or_delivered_once, check_i6_events_come_in_order
+from tests.invariants.simulation.mail import (
+    check_i6_an_event_is_kept_or_delivered_once,
+    check_i6_events_come_in_order,
+    note_the_next_life,
+)
 from tests.invariants.simulation.oracle import Oracle, Prefix
 from tests.invariants.simulation.places import check_places
 from tests.invariants.simulation.seen import Answer, Seen, State, state_of
@@ -25,12 +29,12 @@ from workflows.values import codec, failure
 # What may have happened to an instance in one step of each sort; `status.TRANSITIONS` says where that may lead.
 HAPPENINGS = {
     "claim": ("begin",),
-    "work": ("decide", "settle", "pause", "stall"),
-    "drain": ("decide", "settle", "pause", "stall"),
+    "work": ("decide", "settle", "pause", "stall", "continue_as"),
+    "drain": ("decide", "settle", "pause", "stall", "continue_as"),
     "fire": ("wake",),
     "relay": ("wake", "begin", "grant"),
     "event": ("wake",),
-    "alone": ("decide", "settle", "pause", "stall"),
+    "alone": ("decide", "settle", "pause", "stall", "continue_as"),
     "crash": ("stall", "settle"),
     "reap": ("stall", "settle"),
     "freeze": ("stall", "settle"),
@@ -41,7 +45,7 @@ HAPPENINGS = {
     "restart": ("restart",),
     "cut": ("restart",),
     "continue": ("wake", "settle", "pause", "grant"),
-    "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume"),
+    "deploy": ("begin", "decide", "settle", "pause", "wake", "stall", "resume", "continue_as"),
     "look": (),
     "stand": ("terminate",),
     "hold": (),
@@ -85,8 +89,11 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
         check_i5_paused_time_stands_still(world, before, seen)
         if seen.is_rolling_back and not before.is_rolling_back:
             demand(not seen.text("want"), "it is rolled back while its time stands still")
+    elif kind not in ("restart", "cut"):
+        demand(seen.instance.workflow == "entity", f"a new generation by {kind}")
+        note_the_next_life(world, before, seen)
+        check_i3_a_restart_keeps_what_it_says(before, seen)
     else:
-        demand(kind in ("restart", "cut"), f"a new generation by {kind}")
         check_i3_a_restart_keeps_what_it_says(before, seen)
     check_i2_the_status_moves_along_the_table(kind, before, seen)
 

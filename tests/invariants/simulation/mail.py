@@ -10,7 +10,7 @@ from tests.invariants.simulation.world import World
 from workflows.storage import journal
 from workflows.storage.records import OpenWait
 from workflows.storage.store import unpackb
-from workflows.values import rejection
+from workflows.values import codec, rejection
 
 
 def check_i6_events_come_in_order(before: Seen, seen: Seen) -> None:
@@ -51,10 +51,11 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
     check_i6_it_is_known_where_an_event_went(seen, set(box), set(withdrawn))
     check_i6_a_token_has_one_answer(seen)
     accepted = int(seen.mail.get("n", b"0"))
-    demand(
-        sorted(delivered + box) == list(range(1, accepted + 1)),
-        f"of {accepted} events, {delivered} were delivered and {box} wait",
-    )
+    former = world.received.get((seen.instance.workflow, seen.instance.id, seen.generation), [])
+    names += former
+    told = f"of {accepted} events, {delivered} were delivered, {box} wait, and former lives received {former}"
+    demand(len(former) + len(delivered) + len(box) == accepted, told)
+    demand(bool(former) or sorted(delivered + box) == list(range(1, accepted + 1)), told)
     if seen.instance.workflow not in ("random", "types", "any", "keyed", "tokens"):
         demand(delivered == sorted(delivered), f"events were delivered in the order {delivered}")
     for number in box:
@@ -73,6 +74,18 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
             demand("mail" in seen.rest, "mail beside an open wait")
             looked_for = {member.rpartition("|")[2] for member in seen.queues if member.startswith("c|")}
             demand(kind in looked_for, f"nobody will look for the mail of {kind}")
+
+
+def note_the_next_life(world: World, before: Seen, seen: Seen) -> None:
+    """It has the mailbox of the one before it, and is told what that has received."""
+    former, present = [(one.instance.workflow, one.instance.id, one.generation) for one in (before, seen)]
+    told = [codec.decode(journal.decode_start(one.journal[0]).params).get("told", []) for one in (before, seen)]
+    # What a restart from a step has kept is not of this mailbox.
+    kept = [one.event_id for one in before.counting[: before.begin] if isinstance(one, journal.EventReceived)]
+    received = [one.split()[-1] for one in told[1][len(told[0]) :] if one != "late"]
+    received = [one for one in received if one not in kept]
+    world.received[present] = world.received.get(former, []) + received
+    world.answered[present] = list(world.answered[former])
 
 
 def check_i6_an_event_is_what_was_sent(name: str, error: bytes | None) -> None:

@@ -128,6 +128,7 @@ class World:
         self.events_left = self.setup.events
         self.resends: list[tuple[str, Call, Callable[[Any], None]]] = []
         self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        self.received: dict[tuple[str, str, str], list[str]] = {}  # by the lives before this one
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
         self.tokens: set[AnswerToken] = set()  # of waits for an answer, open now or before

@@ -44,11 +44,39 @@ end
 
 local LOOK = {}
 
+-- Rarely:
+
+-- Ends this life and begins the next, which has other params and the mailbox: what is given up may have received an event,
+-- which goes back there.
+function decision.begin_next(I, D, f)
+  local left = D
+  while left do
+    mailbox.returned = 0
+    left = select(3, decision.change(I, left, f))
+  end
+  redis.call('ZREMRANGEBYLEX', I.q, '[g|', '(g|\255')
+  for _, name in ipairs(D.e.va or {}) do
+    local mail, number = queue.first_number(I, 'm|' .. name .. '|')
+    if mail then
+      redis.call('ZREM', I.q, mail)
+      redis.call('HDEL', I.m, 'e:' .. number)
+    end
+  end
+  local start = journal.body_of(I.j, 0)
+  start.p, start.t, start.cu = D.e.v, NOW, nil
+  I.rest = {mail = I.rest.mail}
+  ending.renew(I, D.e.gen, start)
+end
+
 -- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
 -- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
 -- stands in the mailbox in `n` parts by then, and is applied by and by.
 -- Returns true when the one opened step was born held.
 function decision.apply(I, D, f, born)
+  if D.e and D.e.gen then
+    decision.begin_next(I, D, f)
+    return false
+  end
   if D.e then
     instance.set(I, 'pos', f)
     if D.e.rb == 'begin' then

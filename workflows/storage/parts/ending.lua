@@ -98,6 +98,26 @@ end
 
 -- Rarely:
 
+-- Begins another life, of which nothing is open: `start` is its first entry; nil where what there is is gone on with.
+function ending.renew(I, gen, start)
+  if I.slot ~= '' then slot.free(I) end
+  if start then
+    redis.call('UNLINK', I.j)
+    I.len = 0
+  end
+  redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood', 'rb')
+  instance.set(I, 'gen', gen)
+  instance.set(I, 'pos', 0)
+  instance.set(I, 'strikes', 0)
+  instance.set(I, 'want', '')
+  I.started, I.stood = '', 0
+  if I.st == 'queued' and I.tell ~= '' then notices.publish(I, 'queued') end
+  instance.set_status(I, 'queued')
+  if start then journal.append(I, '0', start) end
+end
+
+-- Rarely:
+
 function ending.asked_as(I, r) return 'c|' .. instance.who(I) .. r.seq end
 
 -- Sends what an open record asks of its child's shard.
