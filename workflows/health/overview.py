@@ -23,7 +23,7 @@ class Overview:
     Attributes:
         at: by the server's clock, in UTC.
         instances: by workflow, how many there are in each status; also of workflows that no registered app has.
-        queues: see ``queue_states``.
+        queues: see ``service``.
         orchestrators: names of those alive.
         attention: what ``workflows doctor`` finds that is not as it should be, errors first.
     """
