@@ -23,7 +23,8 @@ for _, a in ipairs(A.items) do
         if r.kind == 'wait' then
           record.unlisten(I, r)
           record.unkey(I, r)
-          record.answer(I, 'X', r, {ms = r.ms})
+          local is_silent = record.silent_at(r)
+          record.answer(I, 'X', r, {ms = is_silent and r.heartbeat or r.ms, si = is_silent and true})
         else
           record.answer(I, 'T', r, {})
         end

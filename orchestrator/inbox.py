@@ -28,7 +28,16 @@ import redis
 from workflows import limits
 from workflows.errors import WorkflowError
 from workflows.storage import aside, keys
-from workflows.storage.intake import CreateItem, EventItem, address, create_call, event_call, new_event, new_instance
+from workflows.storage.intake import (
+    CreateItem,
+    EventItem,
+    address,
+    create_call,
+    event_call,
+    heartbeat_call,
+    new_event,
+    new_instance,
+)
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import Manifest, load_manifest
 from workflows.storage.store import Call, Store, script
@@ -50,6 +59,7 @@ REQUEST_FIELDS = {
     "event": frozenset(
         {"op", "workflow", "id", "type", "payload", "event_id", "error", "error_name", "create_with", "token"}
     ),
+    "heartbeat": frozenset({"op", "token"}),
 }
 MESSAGE_FIELDS = frozenset({"workflow", "instance", "type", "payload", "error"})
 
@@ -139,9 +149,14 @@ def _request_id(stream: keys.Stream, entry_id: bytes) -> str:
 
 def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str, str]) -> None:
     operation = request.get("op")
-    if operation not in ("create", "event"):
-        raise Refused(f"op is {operation!r}: it must be 'create' or 'event'")
+    if operation not in REQUEST_FIELDS:
+        raise Refused(f"op is {operation!r}: it must be 'create', 'event' or 'heartbeat'")
     _expect(request, REQUEST_FIELDS[operation])
+    if operation == "heartbeat":
+        wait = AnswerToken.parse(request.get("token"))
+        heard = store.call(heartbeat_call(store.keys, wait))
+        _accepted(operation, store.keys.instance(wait.workflow, wait.id), [heard])
+        return
     if "token" in request:
         instance, event = _answer_of(store.keys, request, request.get("event_id", request_id))
         _accepted(operation, instance, store.call(event_call(store.keys, instance, event)))
@@ -166,7 +181,7 @@ def _apply(store: Store, manifest: Manifest, request_id: str, request: dict[str,
 
 
 def _accepted(operation: str, instance: Instance, answer: list[bytes]) -> None:
-    if answer[0] not in (b"created", b"delivered", b"buffered", b"started"):
+    if answer[0] not in (b"created", b"delivered", b"buffered", b"started", b"heard"):
         raise Refused(f"{operation} of {instance.workflow}/{instance.id}: {answer[0].decode()}")
 
 

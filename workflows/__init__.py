@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         EventError,
         EventTimeout,
         ForbiddenInRun,
+        HeartbeatTimeout,
         InstanceAlreadyExists,
         InstanceEnded,
         InstanceError,
@@ -84,7 +85,7 @@ _NAMES = {
     "authoring.context": "StepContext",
     "errors": (
         "BadDuration BadEvent BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload "
-        "EventError EventTimeout ForbiddenInRun InstanceAlreadyExists InstanceEnded InstanceError "
+        "EventError EventTimeout ForbiddenInRun HeartbeatTimeout InstanceAlreadyExists InstanceEnded InstanceError "
         "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
         "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError PollTimeout ResultTimeout "
         "ServerError ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
@@ -174,6 +175,7 @@ __all__ = [
     "EventError",
     "EventTimeout",
     "ForbiddenInRun",
+    "HeartbeatTimeout",
     "InstanceAlreadyExists",
     "InstanceEnded",
     "InstanceNotFound",

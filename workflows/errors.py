@@ -8,7 +8,7 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     │                       WaitOver
     ├─ StepError            StepFailed · StepInterrupted · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
-    ├─ WorkflowTimeoutError StepTimeout · PollTimeout · EventTimeout · ResultTimeout
+    ├─ WorkflowTimeoutError StepTimeout · PollTimeout · EventTimeout · HeartbeatTimeout · ResultTimeout
     ├─ EventError
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
@@ -137,6 +137,10 @@ class PollTimeout(_Placed, WorkflowTimeoutError):
 
 class EventTimeout(_Placed, WorkflowTimeoutError):
     """No event of the awaited type came in time."""
+
+
+class HeartbeatTimeout(_Placed, WorkflowTimeoutError):
+    """Whoever had the token of a wait was silent for too long: neither an answer came nor a heartbeat."""
 
 
 class EventError(_Placed, WorkflowError):

@@ -327,7 +327,11 @@ def test_an_answer_may_be_published_by_a_token(run: Run, client: Client) -> None
     hand = HandWorker(client.store)
     hand.turn(at, opened=[wait(1, "first", "approved~1")])
     token = f"order.a1.{hand.header(at, 'gen')}.1.approved"
+    assert run("publish", "--token", token, "--heartbeat").output == "heard\n"
     assert run("publish", "--token", token, '{"by": "ann"}').output == "delivered\n"
+    assert "takes no answer any more" in run("publish", "--token", token, "--heartbeat", code=1).stderr
+    for wrong in (("--heartbeat",), ("--heartbeat", "--token", token, "1")):
+        assert "--heartbeat" in run("publish", *wrong, code=2).stderr
     assert "takes no answer any more" in run("publish", "--token", token, code=1).stderr
     for wrong in (("--token", token, "a", "b"), ("--token", token, "--key", "k")):
         assert "--token" in run("publish", *wrong, code=2).stderr

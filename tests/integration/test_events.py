@@ -22,6 +22,7 @@ from workflows import (
     ConfigError,
     EventError,
     EventTimeout,
+    HeartbeatTimeout,
     InstanceEnded,
     InstanceNotFound,
     PayloadNotSerializable,
@@ -109,8 +110,13 @@ class Asking(WorkflowEntrypoint[Any]):
     """Hands out a token for each of two waits, and does something else before it awaits them."""
 
     async def run(self, event: Any, step: Any) -> Any:
-        timeout, workflow = event.payload["timeout"], event.workflow_name
-        waits = [step.wait_for_event(n, type="answer", timeout=timeout, token=True) for n in ("first", "second")]
+        options = {"type": "answer", "timeout": event.payload["timeout"], "token": True}
+        silences = event.payload.get("silences", (None, None))
+        workflow = event.workflow_name
+        waits = [
+            step.wait_for_event(name, **options, heartbeat_timeout=silence)
+            for name, silence in zip(("first", "second"), silences, strict=True)
+        ]
         await step.do("hand out", handed_out.__setitem__, workflow, (waits[0].token, waits[1].token))
         await asyncio.wait([*waits, step.do("other", lambda: 1)], return_when=asyncio.FIRST_COMPLETED)
         await step.do("more", lambda: 1)
@@ -120,6 +126,8 @@ class Asking(WorkflowEntrypoint[Any]):
                 said.append((await one).payload)
             except EventTimeout:
                 said.append("late")
+            except HeartbeatTimeout:
+                said.append("silent")
             except EventError as error:
                 said.append(error.message)
         return said
@@ -396,6 +404,19 @@ def test_an_answer_after_the_timeout_is_refused(create: Any, client: Client) -> 
     assert asking.result("10 seconds") == ["late", "late"]
 
 
+def test_who_is_silent_is_noticed_and_who_may_be_is_waited_for(create: Any, client: Client) -> None:
+    asking = create("asking", params={"timeout": "1 hour", "silences": ["1 second", "1 minute"]})
+    silent, busy = tokens_of(asking)
+    deadline = monotonic() + PATIENCE_SECONDS
+    while asking.status().steps[0].status != "timed out":
+        assert monotonic() < deadline
+    client.heartbeat(busy)
+    with pytest.raises(WaitOver):
+        client.heartbeat(silent)
+    client.send_event(token=busy, payload="done")
+    assert asking.result("10 seconds") == ["silent", "done"]
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -414,6 +435,7 @@ def test_what_says_not_which_wait_is_meant_is_refused(client: Client, options: A
 
 async def _answer(url: str, token: str) -> str:
     async with AsyncClient(app, url) as client:
+        await client.heartbeat(token)
         return await client.send_event(token=token, payload=1)
 
 
@@ -421,8 +443,14 @@ def test_an_async_client_and_the_inbox_answer_by_a_token_too(client: Client, red
     asking = client.workflow("asking-warm").create(params={"timeout": "1 hour"})
     first, second = tokens_of(asking)
     assert asyncio.run(_answer(redis_server.url, first)) == "delivered"
+    client.store.redis.xadd("events:inbox", {"op": "heartbeat", "token": second})
     client.store.redis.xadd("events:inbox", {"op": "event", "token": second, "payload": "2"})
     assert asking.result("10 seconds") == [1, 2]
+    client.store.redis.xadd("events:inbox", {"op": "heartbeat", "token": second})
+    deadline = monotonic() + PATIENCE_SECONDS
+    while not (refused := client.store.redis.xrange("events:inbox:refused")):
+        assert monotonic() < deadline
+    assert refused[-1][1][b"reason"].endswith(b": ended")
 
 
 # What people are told

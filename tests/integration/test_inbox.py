@@ -292,7 +292,7 @@ def test_what_is_refused_stays_with_its_stream_and_the_doctor_counts_it(store: S
     assert found == {
         "inbox shop:inbox: 0 waiting, 0 refused": "ok",
         f"inbox {FRONT}: 3 waiting, 1 refused and kept in {FRONT_REFUSED}, the newest because: "
-        "op is 'nonsense': it must be 'create' or 'event'": "warning",
+        "op is 'nonsense': it must be 'create', 'event' or 'heartbeat'": "warning",
         f"inbox {PARTNER}: 0 waiting, 2 refused and kept in {PARTNER_REFUSED}, the newest because: "
         "event of listener/nobody: unknown": "warning",
     }

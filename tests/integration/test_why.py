@@ -351,6 +351,23 @@ def test_a_wait_names_the_event_and_one_that_nothing_waits_for(trouble: Trouble)
     assert hint.sentence == 'The mailbox holds 1 event of type "pakced", which nothing waits for.'
 
 
+def test_a_wait_whose_answerer_may_not_be_silent_says_since_when_they_are(trouble: Trouble) -> None:
+    opened = Asked([*wait(1, "ask", "paid~1").values, 7_200_000])
+    at = trouble.opened(opened)
+    trouble.later(600_000)
+    (one,) = trouble.why()
+    assert "; no heartbeat yet, since 2027-01-15 08:00:00 UTC (10m ago), and without one or" in one.sentence
+    life = trouble.worker.header(at, "gen")
+    trouble.client.heartbeat(f"order.a.{life}.1.paid")
+    trouble.later(60_000)
+    (one,) = trouble.why()
+    assert one.sentence.endswith(
+        "; no heartbeat since 2027-01-15 08:10:00 UTC (1m ago), and without one or the answer it ends at "
+        "2027-01-15 10:10:00 UTC."
+    )
+    assert one.facts["silent_since"] == "2027-01-15T08:10:00.000+00:00"
+
+
 def test_a_wait_for_another_instance_says_what_that_one_waits_for(trouble: Trouble) -> None:
     asked = Asked(["child", 1, "pay", 1, False, "order", "b"], {"op": "watch", "wf": "order", "id": "b"})
     trouble.create("b")

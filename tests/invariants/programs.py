@@ -13,7 +13,7 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventError, EventTimeout, PollTimeout, StepInterrupted
+from workflows.errors import EventError, EventTimeout, HeartbeatTimeout, PollTimeout, StepInterrupted
 
 app = App("sim")
 
@@ -224,6 +224,8 @@ async def got(answer: Awaitable[Any]) -> Any:
         return seen(await answer)
     except EventTimeout:
         return "late"
+    except HeartbeatTimeout:
+        return "silent"
     except EventError as error:
         return f"{error.name} {error.message} {seen(error)}"
 
@@ -244,6 +246,23 @@ class Tokens(WorkflowEntrypoint[Any]):
         first = await step.race(step.do("C", work, *said), lost)
         d = await step.do("D", work, str(first))
         return d["x"]
+
+
+@app.workflow(name="heartbeats")
+class Heartbeats(WorkflowEntrypoint[Any]):
+    """Waits for answers of whoever must not be silent: one that is handed out in a step, two that end as it comes."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        one = step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="60 s", token=True, heartbeat_timeout="15 s")
+        a = await step.do("A", work, one.token)
+        said = await got(one)
+        options = {"type": EVENT_TYPES[0], "token": True}
+        both = [
+            got(step.wait_for_event(name, timeout=timeout, heartbeat_timeout="15 s", **options))
+            for name, timeout in (("w2", "20 s"), ("w3", "10 s"))
+        ]
+        b = await step.do("B", work, a["x"], said, *await asyncio.gather(*both))
+        return b["x"]
 
 
 SHORT = False
@@ -479,6 +498,7 @@ NAMES = (
     "keyed",
     "tokens",
     "entity",
+    "heartbeats",
     "shortened",
     "retry",
     "impatient",
@@ -494,6 +514,6 @@ NAMES = (
 
 WAITING = (
     *("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types"),
-    *("any", "any", "keyed", "keyed", "tokens", "tokens", "random", "entity", "entity"),
+    *("any", "any", "keyed", "keyed", "tokens", "tokens", "heartbeats", "random", "entity", "entity"),
 )
 """Those that events can go wrong in."""

@@ -11,12 +11,13 @@ import redis as redis_py
 from orchestrator import sweep
 from tests.scripts.world import STOPPED, World, do, load
 from workflows import limits
-from workflows.storage.intake import CreateItem, event_call, new_event
-from workflows.storage.journal import EventReceived, decode
+from workflows.storage.intake import CreateItem, event_call, heartbeat_call, new_event
+from workflows.storage.journal import EventReceived, TimedOut, decode
 from workflows.storage.keys import Unfinished
 from workflows.storage.records import Asked, Decision, GivenUp
 from workflows.storage.store import call_on, unpackb
 from workflows.values import codec
+from workflows.values.listening import AnswerToken
 
 HOUR = 3_600_000
 
@@ -315,3 +316,96 @@ def test_an_answer_that_came_first_keeps_another_from_the_mailbox(
     world.client.zadd(world.keys.of_instance(world.a)[5], {"m|e~1|A7": 0})
     with world.unchanged():
         assert answer(world) == "over"
+
+
+# Heartbeats
+
+MINUTE = 60_000
+
+
+def watched(seq: int, ms: int = HOUR) -> Asked:
+    """A wait whose answerer may be silent for a minute."""
+    return Asked([*wait(seq, f"e~{seq}", ms).values, MINUTE])
+
+
+def beat(world: World, life: str = "g-a") -> str:
+    said: bytes = world.store.call(heartbeat_call(world.keys, AnswerToken("job", "a", life, 1, "e")))
+    return said.decode()
+
+
+def timer(world: World) -> int:
+    ((_, at),) = world.client.zrange(world.keys.shard_key(0, "timers"), 0, -1, withscores=True)
+    return int(at) - world.clock.ms
+
+
+def ended(world: World) -> list[tuple[str, int, bool]]:
+    entries = [decode(blob) for blob in world.journal()]
+    return [(one.name, one.timeout_ms, one.is_silent) for one in entries if isinstance(one, TimedOut)]
+
+
+def test_a_wait_ends_when_whoever_has_its_token_is_silent_for_too_long(world: World) -> None:
+    world.open(watched(1))
+    assert timer(world) == MINUTE
+    world.clock.ms += MINUTE
+    assert world.fire("w|job|a|g-a|1") == 1
+    assert ended(world) == [("w1", MINUTE, True)]
+    with world.unchanged():
+        assert beat(world) == "over"
+
+
+def test_a_heartbeat_begins_the_silence_anew(world: World) -> None:
+    world.open(watched(1))
+    for _ in range(3):
+        world.clock.ms += MINUTE - 1
+        assert beat(world) == "heard"
+        assert timer(world) == MINUTE
+    with world.unchanged():
+        assert beat(world) == "heard"
+    assert answer(world) == "delivered"
+
+
+@pytest.mark.parametrize("ms", [MINUTE, MINUTE + 10])
+def test_the_timeout_counts_where_it_comes_before_the_silence_or_with_it(world: World, ms: int) -> None:
+    world.open(watched(1, ms))
+    world.clock.ms += ms - MINUTE
+    beat(world)
+    world.clock.ms += MINUTE
+    assert world.fire("w|job|a|g-a|1") == 1
+    assert ended(world) == [("w1", ms, False)]
+
+
+def test_silence_does_not_go_on_while_time_stands_still(world: World) -> None:
+    world.open(watched(1))
+    world.clock.ms += MINUTE // 2
+    world.control("pause")
+    world.clock.ms += HOUR
+    world.control("resume")
+    assert timer(world) == MINUTE // 2
+    world.control("pause")
+    world.clock.ms += HOUR
+    assert beat(world) == "heard"
+    world.control("resume")
+    assert timer(world) == MINUTE
+
+
+@pytest.mark.parametrize("of", ["another life", "one that has ended"])
+def test_a_heartbeat_for_no_open_wait_is_refused(world: World, of: str) -> None:
+    world.open(watched(1))
+    if of == "one that has ended":
+        world.control("terminate", cid="c", x=b"x", cut=b"x")
+    with world.unchanged():
+        assert beat(world, "g-b") == ("ended" if of == "one that has ended" else "over")
+
+
+def test_a_wait_that_minds_no_silence_has_nothing_written_by_a_heartbeat(world: World) -> None:
+    world.open(wait(1, "e~1"))
+    with world.unchanged():
+        assert beat(world) == "heard"
+    assert len(unpackb(world.client.hget(world.keys.of_instance(world.a)[2], "1"))) == 8
+
+
+def test_a_sweep_arms_a_lost_timer_for_the_end_of_the_silence(world: World) -> None:
+    world.open(watched(1))
+    world.client.delete(world.keys.shard_key(0, "timers"))
+    assert sum(sweep.pages(world.store, 0, {})) == 1
+    assert timer(world) == MINUTE

@@ -167,7 +167,8 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
     async def waiting(self, step: WorkflowStep) -> None:
         try:
             packed = await step.wait_for_event("packing", type="packed", timeout="2 days")
-            assert_type(step.wait_for_event("answer", type="packed", token=True).token, str)
+            answer = step.wait_for_event("answer", type="packed", token=True, heartbeat_timeout="5 minutes")
+            assert_type(answer.token, str)
             assert_type(await step.wait_for_any("next", ("packed", "cancelled"), timeout="2 days"), ReceivedEvent)
         except WorkflowTimeoutError as late:
             await step.do("complain", print, f"{late}")
@@ -198,6 +199,7 @@ def produce() -> None:
         assert_type(order.send_event("packed", error="no box left"), str)
         assert_type(client.send_event("packed", {"by": "Bo"}, key="o-1", workflow="order"), list[InstanceRef])
         assert_type(client.send_event(token="t", payload={"by": "Bo"}), str)
+        client.heartbeat("t")
         assert_type(client.workflow("order").send_event("o-1", "packed", {"by": "Bo"}, create_with={"total": 1}), str)
         assert_type(order.send_event("packed", error={"message": "no box left", "name": "Empty"}), str)
         assert_type(order.result(timeout="30 seconds"), Any)

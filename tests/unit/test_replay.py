@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from workflows.errors import (
     EventError,
     EventTimeout,
     ForbiddenInRun,
+    HeartbeatTimeout,
     NonDeterminismError,
     NonRetryableError,
     StepFailed,
@@ -174,6 +176,21 @@ def test_wait_that_timed_out_raises_the_models_text() -> None:
     driver = Driver(approval).start()
     assert driver.feed(driver.timeout("approval")).result == (
         'Execution timed out after 172800000ms (wait "approval", instance "one" of workflow "flow")'
+    )
+
+
+def test_wait_whose_answerer_was_silent_raises_an_error_of_its_own() -> None:
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        try:
+            await step.wait_for_event("answer", type="go", token=True, heartbeat_timeout="5 minutes")
+        except HeartbeatTimeout as error:
+            assert isinstance(error, WorkflowTimeoutError)
+            return str(error)
+
+    driver = Driver(run).start()
+    driver.feed(dataclasses.replace(driver.timeout("answer"), timeout_ms=300_000, is_silent=True))
+    assert driver.result == (
+        'Neither a heartbeat nor an answer for 300000ms (wait "answer", instance "one" of workflow "flow")'
     )
 
 

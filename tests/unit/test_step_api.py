@@ -680,6 +680,8 @@ def test_wait_times_out_after_a_day_by_default() -> None:
         (lambda step: step.wait_for_any("w", ["a"], key=""), BadName, "The key of an event"),
         (lambda step: step.wait_for_event("w", type="a", key=True), BadName, "The key of an event"),
         (lambda step: step.wait_for_event("w", type="a", key="k", token=True), BadStepConfig, "by its token, or"),
+        (lambda step: step.wait_for_event("w", type="a", heartbeat_timeout=2000), BadStepConfig, "without token=True"),
+        (lambda step: step.wait_for_event("w", type="a", token=True, heartbeat_timeout=5), BadDuration, "too short"),
         (lambda step: step.wait_for_event("w", type="a").token, ConfigError, "token=True"),
         (lambda step: step.do("w", print).token, ConfigError, "token=True"),
     ],

@@ -62,7 +62,8 @@ class Sleep:
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for one event of one of ``types``, for at most ``timeout_ms``; also of those sent to ``key``, if any. With
-    ``by_token`` for the one answer that is sent with its token, and for nothing else.
+    ``by_token`` for the one answer that is sent with its token, and for nothing else; with ``heartbeat_ms`` only until
+    whoever has the token has been silent for so long.
     """
 
     seq: int
@@ -72,6 +73,7 @@ class Wait:
     timeout_ms: int
     key: str | None = None
     by_token: bool = False
+    heartbeat_ms: int | None = None
     kind: ClassVar[str] = "wait"
 
     @property

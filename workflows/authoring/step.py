@@ -415,6 +415,7 @@ class WorkflowStep:
         event: str | None = None,
         key: str | int | None = None,
         token: bool = False,
+        heartbeat_timeout: Duration | None = None,
     ) -> StepFuture[ReceivedEvent]:
         """Wait for an event sent to this instance: ``reply = await step.wait_for_event("approval", type="approved")``.
 
@@ -426,10 +427,12 @@ class WorkflowStep:
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
             token: what is returned has a ``token``, a text to hand out in a step: it takes the one answer that is sent
                 with that, and nothing else. A second one is refused, and so is one that comes too late.
+            heartbeat_timeout: with ``token``: how long whoever has it may be silent, 1 second to 365 days, default as
+                long as the wait lasts. ``client.heartbeat(token)`` says that they are at work, and begins it anew.
             key: what several instances may wait for, ``order_id`` say: an event of this type that is sent to the key
                 while they wait reaches all of them. One that is sent to this instance satisfies the wait as well.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
-        Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
+        Raises (at the await): EventTimeout; HeartbeatTimeout; EventError where the event was sent with ``error=``.
         """
         self._replay.enter(name)
         names.check_step_name(name)
@@ -453,7 +456,12 @@ class WorkflowStep:
             raise BadStepConfig(f'wait_for_event "{name}" needs the type of event to wait for: type="approved".')
         if token and key is not None:
             raise BadStepConfig(f'wait_for_event "{name}" takes one answer by its token, or what is sent to a key.')
-        return self._wait("wait_for_event", name, (names.check_event_type(types[0]),), timeout, key, token)
+        if heartbeat_timeout is not None and not token:
+            raise BadStepConfig(
+                f'wait_for_event "{name}" has heartbeat_timeout= without token=True, with which heartbeats are sent.'
+            )
+        checked = names.check_event_type(types[0])
+        return self._wait("wait_for_event", name, (checked,), timeout, key, token, heartbeat_timeout)
 
     def wait_for_any(
         self, name: str, types: Iterable[str], timeout: Duration | None = None, *, key: str | int | None = None
@@ -478,7 +486,7 @@ class WorkflowStep:
             raise BadStepConfig(
                 f'wait_for_any "{name}" takes 1 to {limits.EVENT_TYPES} types, each once, not {list(checked)}.'
             )
-        return self._wait("wait_for_any", name, checked, timeout, key, False)
+        return self._wait("wait_for_any", name, checked, timeout, key)
 
     def _wait(
         self,
@@ -487,15 +495,19 @@ class WorkflowStep:
         types: tuple[str, ...],
         timeout: Duration | None,
         key: str | int | None,
-        by_token: bool,
+        by_token: bool = False,
+        heartbeat_timeout: Duration | None = None,
     ) -> StepFuture[ReceivedEvent]:
         checked = None if key is None else check_key(key)
-        timeout_ms = limits.EVENT_TIMEOUT_MS
+        timeout_ms, heartbeat_ms = limits.EVENT_TIMEOUT_MS, None
+        minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
         if timeout is not None:
-            minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
             timeout_ms = parse_ms(timeout, what=f'the timeout of {verb} "{name}"', minimum_ms=minimum_ms)
+        if heartbeat_timeout is not None:
+            what = f'the heartbeat_timeout of {verb} "{name}"'
+            heartbeat_ms = parse_ms(heartbeat_timeout, what=what, minimum_ms=minimum_ms)
         seq, count = self._replay.reserve("wait", name)
-        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked, by_token), None)
+        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked, by_token, heartbeat_ms), None)
 
     # Other instances
 

@@ -68,6 +68,7 @@ def send_event(
 @click.command(cls=Verb)
 @click.argument("about", nargs=-1, metavar="NAME ID TYPE [PAYLOAD]")
 @click.option("--token", help="Instead of NAME ID TYPE: the answer to the wait that this token is of.")
+@click.option("--heartbeat", is_flag=True, help="With --token: no answer yet, but it is being worked on.")
 @click.option("--key", help="Instead of NAME ID: to everybody who waits for TYPE with this key.")
 @click.option("--workflow", help="With --key: to instances of this workflow alone.")
 @event_options
@@ -77,6 +78,7 @@ def publish(
     settings: CommandSettings,
     about: tuple[str, ...],
     token: str | None,
+    heartbeat: bool,
     key: str | None,
     workflow: str | None,
     event_id: str | None,
@@ -89,6 +91,13 @@ def publish(
     if workflow is not None and key is None:
         raise click.UsageError("--workflow says whose instances are meant with --key, and there is none.")
     rejection = rejection_of(error, error_name)
+    if heartbeat:
+        if token is None or any((about, key, create_with, event_id, error, error_name)):
+            raise click.UsageError("give --heartbeat with --token alone: it says nothing but that somebody is at work.")
+        with closing(settings.client()) as client:
+            client.heartbeat(token)
+        reply(as_json, {"token": token, "answer": "heard"}, "heard")
+        return
     if token is not None:
         if len(about) > 1 or key is not None or create_with is not None:
             raise click.UsageError("with --token give at most a PAYLOAD; the token says what else there is to say.")

@@ -135,6 +135,11 @@ class AsyncClient:
         plan = keyed.send_to_key(store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
         return await carry_out(store, plan)
 
+    async def heartbeat(self, token: str) -> None:
+        """Say that the answer to a wait is being worked on; see ``Client.heartbeat``."""
+        store = await self.store()
+        await send(store, requests.heartbeat(store.keys, token))
+
     async def workflows(self) -> list[str]:
         """The names of the known workflows."""
         if self.app is not None:

@@ -172,6 +172,18 @@ class Client:
         plan = keyed.send_to_key(self.store.keys, type, payload, key, workflow=name, id=id, error=error, app=self.app)
         return carry_out(self.store, plan)
 
+    def heartbeat(self, token: str) -> None:
+        """Say that the answer to a wait is being worked on: with its ``heartbeat_timeout`` silence begins anew.
+
+        Args:
+            token: that of what ``step.wait_for_event(…, token=True)`` returned.
+        Raises:
+            BadName: it is none.
+            WaitOver: no answer is taken any more: stop working on it.
+            InstanceEnded, InstanceNotFound.
+        """
+        send(self.store, requests.heartbeat(self.store.keys, token))
+
     def workflows(self) -> list[str]:
         """The names of the known workflows."""
         if self.app is not None:

@@ -348,7 +348,7 @@ def _open(record: Open, stood_ms: int | None) -> StepStatus:
             due = record.due if record.absolute else _server_time(record.due, stood_ms)
             return dataclasses.replace(step, status="sleeping", due_at=moment(due))
         case OpenWait():
-            due_at = moment(_server_time(record.due, stood_ms))
+            due_at = moment(_server_time(record.fires, stood_ms))
             return dataclasses.replace(step, due_at=due_at, event_type=record.event_type)
         case OpenChild():
             return dataclasses.replace(step, child=InstanceRef(record.workflow, record.id))

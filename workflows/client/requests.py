@@ -24,7 +24,7 @@ from workflows.errors import (
     WaitOver,
 )
 from workflows.storage import nonces
-from workflows.storage.intake import CreateItem, EventItem, event_call, new_event
+from workflows.storage.intake import CreateItem, EventItem, event_call, heartbeat_call, new_event
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.removal import delete_call, restart_call
 from workflows.storage.status import FINAL, Status
@@ -124,32 +124,49 @@ def answer(
     return _sent(keys, instance, replace(event, name=answered(wait.type, wait.seq), life=wait.life))
 
 
-def _sent(keys: Keyspace, instance: Instance, item: EventItem) -> Request[str]:
-    def parse(answers: list[bytes]) -> str:
-        answer = answers[0].decode()
-        match answer:
-            case "unknown":
-                raise not_found(instance)
-            case "unreadable":
-                raise unreadable(instance)
-            case "over":
-                raise WaitOver(
-                    f'The wait of instance "{instance.id}" of workflow "{instance.workflow}" that this token is for '
-                    "takes no answer any more: it has one, timed out or was given up, or the instance was restarted."
-                )
-            case "ended":
-                raise InstanceEnded(
-                    "(instance.in_finite_state) Instance reached a finite state, cannot send events to it: "
-                    f'instance "{instance.id}" of workflow "{instance.workflow}"'
-                )
-            case "full":
-                raise InstanceError(
-                    f'The mailbox of instance "{instance.id}" of workflow "{instance.workflow}" holds '
-                    f"{limits.MAILBOX_EVENTS:,} events that nothing waits for; it takes no more."
-                )
-        return answer
+def heartbeat(keys: Keyspace, token: str) -> Request[None]:
+    """Tell the wait that a token is of that its answer is being worked on.
 
-    return Request(event_call(keys, instance, item), parse)
+    Raises:
+        BadName: it is none.
+        WaitOver, InstanceEnded, InstanceNotFound, InstanceError: from the answer.
+    """
+    wait = AnswerToken.parse(token)
+    instance = keys.instance(wait.workflow, wait.id)
+
+    def parse(answer: bytes) -> None:
+        _accepted(instance, answer)
+
+    return Request(heartbeat_call(keys, wait), parse)
+
+
+def _sent(keys: Keyspace, instance: Instance, item: EventItem) -> Request[str]:
+    return Request(event_call(keys, instance, item), lambda answers: _accepted(instance, answers[0]))
+
+
+def _accepted(instance: Instance, word: bytes) -> str:
+    answer = word.decode()
+    match answer:
+        case "unknown":
+            raise not_found(instance)
+        case "unreadable":
+            raise unreadable(instance)
+        case "over":
+            raise WaitOver(
+                f'The wait of instance "{instance.id}" of workflow "{instance.workflow}" that this token is for takes '
+                "no answer any more: it has one, timed out or was given up, or the instance was restarted."
+            )
+        case "ended":
+            raise InstanceEnded(
+                "(instance.in_finite_state) Instance reached a finite state, cannot send events to it: "
+                f'instance "{instance.id}" of workflow "{instance.workflow}"'
+            )
+        case "full":
+            raise InstanceError(
+                f'The mailbox of instance "{instance.id}" of workflow "{instance.workflow}" holds '
+                f"{limits.MAILBOX_EVENTS:,} events that nothing waits for; it takes no more."
+            )
+    return answer
 
 
 def check_token_alone(*others: object) -> None:

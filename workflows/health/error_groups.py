@@ -238,7 +238,7 @@ def _trouble(instance: Instance, told: Any) -> Trouble | None:
 def _failed_step(error: str, message: str, steps: Sequence[Any]) -> FailedStep | None:
     """The last of the steps that failed as the instance did: what ``run`` raised may be about something else."""
     for kind, name, count, head in steps:
-        name_of_error, its_message = ("EventTimeout", "") if kind == b"X" else _error(head)
+        name_of_error, its_message = (_text(head), "") if kind == b"X" else _error(head)
         if name_of_error == error and message.startswith(its_message):
             return FailedStep(_KINDS[kind], _text(name), int(count))
     return None

@@ -3,7 +3,8 @@
 -- ARGV   entries = how many of the last entries of a journal are looked through for failed steps, bytes = how many bytes of
 --        entries altogether, head = how many of an error: its name and message stand first
 -- Reply  for each instance false where it is not there or cannot be read, or {status, want, reason, ended, paused_at, fault,
---        head of its error, steps}; steps = those that failed last, from the last on: {kind, name, count, head of the error}
+--        head of its error, steps}; steps = those that failed last, from the last on: {kind, name, count, head of the error;
+--        of a wait that timed out the name of that}
 local STEPS, read = 3, 0
 
 local function head(blob) return type(blob) == 'string' and string.sub(blob, 1, A.head) or '' end
@@ -17,7 +18,8 @@ local function failed_steps(list)
     read, at = read + #blob, at + 1
     if kind == 'S' or kind == 'C' or kind == 'X' then
       local body = journal.body(blob)
-      if kind == 'X' or body.x then steps[#steps + 1] = {kind, body.n or '', body.c or 1, head(body.x)} end
+      local failed = kind == 'X' and (body.si and 'HeartbeatTimeout' or 'EventTimeout') or body.x and head(body.x)
+      if failed then steps[#steps + 1] = {kind, body.n or '', body.c or 1, failed} end
     end
   end
   return steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from workflows.storage.journal import Entry
 from workflows.storage.keys import Instance, Intent, Timer
-from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Slot
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait, Slot
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
 
@@ -98,7 +98,7 @@ class Standing:
 
     def due_ms(self, record: Open) -> int:
         """When a record's timer is due, by the clock that instances live by, while time goes on."""
-        due: int = getattr(record, "due", None) or 0
+        due: int = record.fires if isinstance(record, OpenWait) else getattr(record, "due", None) or 0
         return due if isinstance(record, OpenSleep) and record.absolute else due + self.number("stood")
 
     @property

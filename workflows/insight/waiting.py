@@ -85,13 +85,13 @@ def waiting(seen: Standing, record: Open, strange: tuple[Reason, ...] = ()) -> I
 
 
 def _wait(seen: Standing, record: OpenWait, strange: tuple[Reason, ...]) -> Reason:
-    due = seen.due_ms(record)
+    due = record.due + seen.number("stood")
     asked = span(seen.now_ms - record.asked)
     types, by_token = record.event_type.split("|"), "~" in record.type
     return Reason.of(
         "wait.event",
         f"{seen.instance.id} waits for {_wanted(record)} (step {quoted(record.name)}, asked {asked} ago), until "
-        f"{moment(due)}.",
+        f"{moment(due)}{_silence(seen, record)}.",
         "workflows publish --token … '{…}'" if by_token else command("publish", seen, word(types[0]), "'{…}'"),
         *strange,
         type=record.event_type,
@@ -99,7 +99,24 @@ def _wait(seen: Standing, record: OpenWait, strange: tuple[Reason, ...]) -> Reas
         count=record.count,
         asked_at=iso(record.asked),
         until=iso(due),
+        **_silent_since(seen, record),
     )
+
+
+def _silent_since(seen: Standing, record: OpenWait) -> dict[str, str | None]:
+    return {"silent_since": iso(record.silent_since + seen.number("stood"))} if record.heartbeat else {}
+
+
+def _silence(seen: Standing, record: OpenWait) -> str:
+    """Of who has its token, where that counts."""
+    if not record.heartbeat:
+        return ""
+    since = record.silent_since + seen.number("stood")
+    what = "no heartbeat since" if record.heard else "no heartbeat yet, since"
+    end = (
+        "" if record.silent_at is None else f", and without one or the answer it ends at {moment(seen.due_ms(record))}"
+    )
+    return f"; {what} {moment(since)} ({span(seen.now_ms - since)} ago){end}"
 
 
 def _wanted(record: OpenWait) -> str:

@@ -154,7 +154,8 @@ def _open(
             due = replay.reopen_due(seq) or command.until_ms or False
             return Asked([*values, due, command.duration_ms or 0, command.until_ms is not None])
         case Wait():
-            return Asked([*values, replay.reopen_due(seq) or False, command.timeout_ms, "|".join(command.listens)])
+            values += (replay.reopen_due(seq) or False, command.timeout_ms, "|".join(command.listens))
+            return Asked(values if command.heartbeat_ms is None else [*values, command.heartbeat_ms])
         case Child():
             # The default id contains the parent's generation, so that a restarted parent gets new children.
             id = command.id or f"{generation}-{seq}"

@@ -36,12 +36,14 @@ from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
 from workflows.errors import (
     BadEvent,
     EventTimeout,
+    HeartbeatTimeout,
     InstanceTerminated,
     InvalidTransition,
     NonDeterminismError,
     NonRetryableError,
     StepLimitReached,
     Suspended,
+    WorkflowTimeoutError,
 )
 from workflows.replay.undoing import TERMINATED, Undoing
 from workflows.sandbox import guard
@@ -533,8 +535,10 @@ class Replay:
                 error = Failure.from_blob(blob).to_exception(self._place(entry, asked))
                 # A future cannot carry StopIteration: it would end the coroutine that awaits it.
                 return None, RuntimeError(f"StopIteration: {error}") if isinstance(error, StopIteration) else error
-            case TimedOut(timeout_ms=timeout_ms):
-                late = EventTimeout(f"Execution timed out after {timeout_ms}ms")
+            case TimedOut(timeout_ms=timeout_ms, is_silent=is_silent):
+                late: WorkflowTimeoutError = EventTimeout(f"Execution timed out after {timeout_ms}ms")
+                if is_silent:
+                    late = HeartbeatTimeout(f"Neither a heartbeat nor an answer for {timeout_ms}ms")
                 locate(late, self._place(entry, asked))
                 return None, late
             case EventReceived():
@@ -553,6 +557,8 @@ class Replay:
             return Place(entry.workflow, entry.id)
         command: Any = asked.command
         timeout_ms = command.config.timeout_ms if isinstance(entry, Settled) else command.timeout_ms
+        if isinstance(entry, TimedOut) and entry.is_silent:
+            timeout_ms = entry.timeout_ms
         attempts = entry.attempts if isinstance(entry, Settled) else None
         step = describe("step" if entry.kind == "do" else entry.kind, entry.name, entry.count)
         return Place(self._event.workflow_name, self._event.instance_id, step, attempts, timeout_ms)

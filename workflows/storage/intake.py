@@ -21,11 +21,13 @@ from workflows.storage.records import Firing, ParentStep, Slot
 from workflows.storage.store import Call, call_on, call_one, script
 from workflows.values import codec, names, rejection
 from workflows.values.concurrency import Concurrency
+from workflows.values.listening import AnswerToken, answered
 from workflows.values.metadata import metadata_of
 from workflows.values.rejection import Rejection
 
 _CREATE = script(Path(__file__).with_name("create.lua"))
 _SEND_EVENT = script(Path(__file__).with_name("send_event.lua"))
+_HEARTBEAT = script(Path(__file__).with_name("heartbeat.lua"))
 
 
 class Target(Protocol):
@@ -309,3 +311,9 @@ def event_call(keys: Keyspace, instance: Instance, item: EventItem, *, owner: st
     if owner is not None:
         arguments["owner"] = owner
     return call_one(keys, _SEND_EVENT, instance, arguments)
+
+
+def heartbeat_call(keys: Keyspace, wait: AnswerToken) -> Call:
+    """A call of ``heartbeat.lua``; it answers with a word."""
+    arguments = {"i": 1, "ty": answered(wait.type, wait.seq), "of": wait.life}
+    return call_one(keys, _HEARTBEAT, keys.instance(wait.workflow, wait.id), arguments)

@@ -122,9 +122,14 @@ class Slept(_Answer):
 
 @dataclass(slots=True)
 class TimedOut(_Answer):
-    """A wait ended without its event after ``timeout_ms``."""
+    """A wait ended without its event after ``timeout_ms``.
+
+    Attributes:
+        is_silent: of silence: whoever had its token sent no heartbeat for so long.
+    """
 
     timeout_ms: int = 0
+    is_silent: bool = False
     kind: ClassVar[str] = "wait"
 
 
@@ -277,7 +282,7 @@ def decode(blob: bytes) -> Entry:
             case b"T":
                 return Slept(*key)
             case b"X":
-                return TimedOut(*key, timeout_ms=int(body[b"ms"]))
+                return TimedOut(*key, timeout_ms=int(body[b"ms"]), is_silent=bool(body.get(b"si")))
             case b"E":
                 return EventReceived(
                     *key,

@@ -239,13 +239,33 @@ class OpenSleep(_Open):
 
 @dataclass(slots=True)
 class OpenWait(_Open):
-    """A wait for an event; ``ms`` is its timeout."""
+    """A wait for an event; ``ms`` is its timeout, ``due`` when that is over."""
 
     kind: ClassVar[str] = "wait"
     due: int = 0
     ms: int = 0
     type: str = ""
     """What it listens to (``listening.py``), with bars between."""
+    heartbeat: int = 0
+    """How long whoever has its token may be silent, in ms; 0: for ever."""
+    heard: int = 0
+    """When they last were not, in ms of the instance's own time; 0: never yet."""
+
+    @property
+    def silent_since(self) -> int:
+        """In ms of the instance's own time."""
+        return self.heard or self.due - self.ms
+
+    @property
+    def silent_at(self) -> int | None:
+        """When they have been silent for too long, in the same; None: its timeout comes first."""
+        at = self.silent_since + self.heartbeat
+        return at if self.heartbeat and at < self.due else None
+
+    @property
+    def fires(self) -> int:
+        """When its timer is due, in the same."""
+        return self.silent_at or self.due
 
     @property
     def listens(self) -> list[str]:

@@ -25,8 +25,7 @@ for at, a in ipairs(A.items) do
   elseif FINAL[I.st] then
     answers[at] = 'ended'
   else
-    local r = mailbox.waiting_for(I, a.ty)
-    if not r and queue.straighten(I) then r = mailbox.waiting_for(I, a.ty) end
+    local r = mailbox.surely_waiting_for(I, a.ty)
     -- Others that came before it may not have been looked at yet.
     local is_next = r and not I.rest.at and not I.rest.mail
     if a.at and not r then

@@ -26,6 +26,7 @@ from workflows.errors import (
     CorruptPayload,
     EventError,
     EventTimeout,
+    HeartbeatTimeout,
     NonRetryableError,
     PayloadNotSerializable,
     PoisonError,
@@ -46,7 +47,10 @@ ENGINE: Final = tuple(f"{_ROOT / package}/" for package in ("workflows", "worker
 _FRAMES = 40  # the innermost calls; a RecursionError has a thousand that say the same
 _EMPTY_BYTES = 256  # the map's own bytes: keys, headers, the flag
 _FINAL = (NonRetryableError, PayloadNotSerializable)
-_PLACED = (StepFailed, StepInterrupted, PoisonError, PollTimeout, StepTimeout, EventTimeout, EventError)
+_PLACED = (
+    *(StepFailed, StepInterrupted, PoisonError, PollTimeout, StepTimeout, EventTimeout, HeartbeatTimeout),
+    EventError,
+)
 _NESTED = 8  # groups within groups
 _LEAVES = 1000  # members of all groups of one error that are looked at
 _MEMBER_BYTES = 512

@@ -91,7 +91,7 @@ def take_snapshot(world: World) -> str:
     keys = world.client.keys("*")
     blobs = [world.client.dump(key) for key in keys]
     answered = {key: list(found) for key, found in world.answered.items()}
-    world.snapshot = Snapshot(dict(zip(keys, blobs, strict=True)), answered, dict(world.before))
+    world.snapshot = Snapshot(dict(zip(keys, blobs, strict=True)), answered, dict(world.heard), dict(world.before))
     return ""
 
 
@@ -103,6 +103,7 @@ def rewind(world: World) -> str:
     for key, blob in world.snapshot.keys.items():
         world.client.restore(key, 0, blob)
     world.answered = defaultdict(list, {key: list(found) for key, found in world.snapshot.answered.items()})
+    world.heard = dict(world.snapshot.heard)
     world.before = dict(world.snapshot.moments)
     world.overheard = None
     world.is_limit_new = True  # what was done about a limit since is forgotten, the limit is not

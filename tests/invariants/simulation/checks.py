@@ -130,6 +130,17 @@ def check_i5_no_timer_fires_early(world: World, before: Seen, blob: bytes) -> No
     if isinstance(entry, journal.Slept | journal.TimedOut) and entry.seq in before.records:
         due = before.moment_of(before.records[entry.seq])
         demand(world.clock.ms >= due, f"timer {entry.name} fired {due - world.clock.ms} ms early")
+        check_silence_is_told_from_a_timeout(world, before, entry)
+
+
+def check_silence_is_told_from_a_timeout(world: World, before: Seen, entry: journal.Slept | journal.TimedOut) -> None:
+    record = before.records[entry.seq]
+    if isinstance(record, OpenWait) and isinstance(entry, journal.TimedOut):
+        demand(entry.is_silent == (record.silent_at is not None), f"{entry} of {record}")
+    if isinstance(entry, journal.TimedOut) and entry.is_silent:
+        key = (before.instance.workflow, before.instance.id, before.generation, entry.seq)
+        silent_ms = world.clock.ms - world.heard.get(key, 0)
+        demand(silent_ms >= entry.timeout_ms, f"{entry.name} ended {silent_ms} ms after a heartbeat")
 
 
 def check_a_poll_that_is_over_looks_no_more(world: World, before: Seen, seen: Seen) -> None:

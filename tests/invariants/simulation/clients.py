@@ -16,7 +16,15 @@ from tests.invariants.simulation import reading, undone
 from tests.invariants.simulation.seen import Answer, events_of, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
-from workflows.storage.intake import CreateItem, create_call, event_batch_call, event_call, new_event, new_slot
+from workflows.storage.intake import (
+    CreateItem,
+    create_call,
+    event_batch_call,
+    event_call,
+    heartbeat_call,
+    new_event,
+    new_slot,
+)
 from workflows.storage.journal import Withdrawn
 from workflows.storage.keys import Instance, Keyed
 from workflows.storage.records import OpenUndo
@@ -128,6 +136,31 @@ def answer_by_token(world: World) -> str:
     said = send(world, "event", event_call(world.keys, instance, item), answered)
     is_first = False
     return f"{ev} by {token.text} {said}"
+
+
+def heartbeat(world: World) -> str:
+    """Somebody to whom a token was handed out is at work, wanted or not."""
+    world.heartbeats_left -= 1
+    token = world.rng.choice(sorted(world.tokens))
+    name = listening.answered(token.type, token.seq)
+    before = world.state.instances.get((token.workflow, token.id))
+    is_open = before is not None and bool(before.queue("w", name)) and token in tokens_of(before)
+    is_answered = before is not None and bool(before.queue("m", name))
+    is_first = True
+
+    def answered(answer: Any) -> None:
+        if world.is_spoilt(token.workflow, token.id):
+            return
+        demand(answer in (b"heard", b"over", b"ended", b"unknown"), f"heartbeat said {answer!r}")
+        if is_first:
+            demand((answer == b"heard") == (is_open and not is_answered), f"{answer}, where it is open: {is_open}")
+        seen = reading.look_one(world, world.keys.instance(token.workflow, token.id))
+        if answer == b"heard" and seen is not None and not seen.text("want"):
+            world.heard[token.workflow, token.id, seen.generation, token.seq] = world.clock.ms
+
+    said = send(world, "heartbeat", heartbeat_call(world.keys, token), answered)
+    is_first = False
+    return f"{token.text} {said}"
 
 
 def note_event(world: World, instance: Instance, ev: str, answer: bytes, more: tuple[bytes, ...] = ()) -> None:

@@ -156,6 +156,8 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
         yield 1.5 * world.events_left, "event", lambda: clients.event(world, rng.choice(live).instance)
     if world.events_left and world.tokens:
         yield 1.5 * world.events_left, "event", partial(clients.answer_by_token, world)
+    if world.heartbeats_left and world.tokens:
+        yield 3, "heartbeat", partial(clients.heartbeat, world)
     if world.events_left and any(world.lines.values()):
         yield 1.5 * world.events_left, "event", partial(clients.event_to_key, world)
     for seen in live:

@@ -105,7 +105,8 @@ class Seen:
         """When a record is due by the server's clock, unless time stands still."""
         assert not isinstance(record, OpenChild)
         is_absolute = isinstance(record, OpenSleep) and record.absolute
-        return int((record.due or 0) + (0 if is_absolute else float(self.text("stood") or 0)))
+        due = record.fires if isinstance(record, OpenWait) else record.due or 0
+        return int(due + (0 if is_absolute else float(self.text("stood") or 0)))
 
     @property
     def names(self) -> list[str]:

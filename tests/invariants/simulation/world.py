@@ -36,6 +36,7 @@ class Snapshot:
 
     keys: dict[bytes, bytes]
     answered: dict[tuple[str, str, str], list[str]]
+    heard: dict[tuple[str, str, str, int], int]
     moments: dict[tuple[str, str], Seen]
 
 
@@ -126,11 +127,13 @@ class World:
         self.generations = 0
         self.controls = list(self.setup.controls)
         self.events_left = self.setup.events
+        self.heartbeats_left = 2 * self.setup.events
         self.resends: list[tuple[str, Call, Callable[[Any], None]]] = []
         self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         self.received: dict[tuple[str, str, str], list[str]] = {}  # by the lives before this one
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
+        self.heard: dict[tuple[str, str, str, int], int] = {}  # when the last heartbeat of a wait was acknowledged
         self.tokens: set[AnswerToken] = set()  # of waits for an answer, open now or before
         self.lines: dict[int, set[str]] = defaultdict(set)  # of waits for a key, open now or before
         self.snapshot: Snapshot | None = None

@@ -19,6 +19,13 @@ function mailbox.waiting_for(I, ty)
   end
 end
 
+-- The same, whatever stands in the instance's queues.
+function mailbox.surely_waiting_for(I, ty)
+  local r = mailbox.waiting_for(I, ty)
+  if not r and queue.straighten(I) then r = mailbox.waiting_for(I, ty) end
+  return r
+end
+
 -- Hands an event to an open wait. The entry stays noted until a turn has been decided over it: see `put_back`.
 function mailbox.give(I, r, ty, number, e)
   record.disarm(I, r)
@@ -54,7 +61,7 @@ function mailbox.listen(I, r)
   return was_missing
 end
 
--- Whether an answer by a token is the first: the wait is of the life that the token is of, which is another one's than the
+-- Whether a wait takes what is sent with a token, an answer as the first: the wait is of the life that the token is of, which is another one's than the
 -- present where a restart from a step has kept what was asked for before it (`cuts.py`), and no answer is on its way.
 function mailbox.is_unanswered(I, r, ty, life)
   if queue.first(I, 'm|' .. ty .. '|') then return false end

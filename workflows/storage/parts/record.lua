@@ -10,6 +10,7 @@
 --   due       ms when it fires or is tried again   deaths, losses   workers that ended while they held it
 --   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
+--   heartbeat   ms that whoever has the token of a wait may be silent; heard   of its last heartbeat, in its instance's time
 --   rollback  a handler undoes it: 'rb' is the kind of those handlers, whose records are those of steps
 local record = {}
 
@@ -62,7 +63,7 @@ function record.of(v)
       absolute = v[8] or nil, more = behind(v, 8)}
   elseif kind == 'wait' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7], type = v[8],
-      more = behind(v, 8)}
+      heartbeat = v[9] or nil, heard = v[10] or nil, more = behind(v, 10)}
   elseif kind == 'child' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], workflow = v[6], id = v[7],
       more = behind(v, 7)}
@@ -80,7 +81,8 @@ function record.encode(r)
   elseif r.kind == 'sleep' then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.absolute or false}
   elseif r.kind == 'wait' then
-    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type}
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type, r.heartbeat, r.heard}
+    if r.more then v[9], v[10] = r.heartbeat or false, r.heard or false end
   else
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.workflow, r.id}
   end
@@ -108,6 +110,10 @@ local function is_open(r, seq)
   if r.seq ~= seq or type(r.name) ~= 'string' or type(r.count) ~= 'number' then return false end
   if record.is_step(r) then return is_open_step(r) end
   if r.kind == 'child' then return type(r.workflow) == 'string' and type(r.id) == 'string' end
+  if r.kind == 'wait' and r.heartbeat and not (type(r.heartbeat) == 'number' and type(r.ms) == 'number'
+      and type(r.heard or 0) == 'number') then
+    return false
+  end
   return type(r.due) == 'number' and (r.kind == 'sleep' or type(r.type) == 'string')
 end
 
@@ -207,7 +213,13 @@ function record.timer_member(I, r) return TIMER_KIND[r.kind] .. '|' .. instance.
 -- Whether a timer belongs to it: of steps, to those that wait for their next attempt.
 function record.is_timed(r) return r.kind ~= 'child' and (not record.is_step(r) or r.state == 'back') end
 
-function record.moment(I, r) return r.absolute and r.due or r.due + I.stood end
+-- When whoever has the token of a wait has been silent for too long, if that comes before its timeout does.
+function record.silent_at(r)
+  local at = r.heartbeat and (r.heard or r.due - r.ms) + r.heartbeat
+  return at and at < r.due and at or nil
+end
+
+function record.moment(I, r) return r.absolute and r.due or (record.silent_at(r) or r.due) + I.stood end
 
 function record.arm(I, r)
   if I.want ~= '' then return end
