@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold test-browser screenshots check types format changelog dist demo bench torture matrix clean
+.PHONY: help install hooks test test-cold test-outages test-browser screenshots check types format changelog dist demo bench torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,8 +26,11 @@ install: $(installed)  ## create or update .venv
 hooks: $(installed)  ## check format, lint and types before every commit
 	$(python) -m pre_commit install
 
-test: $(installed)  ## all tests, on a private Redis (ARGS='-k name' to choose)
-	$(python) -m pytest -n $(JOBS) --dist loadfile --ignore tests/browser $(ARGS)
+test: $(installed)  ## the tests, on a private Redis (ARGS='-k name' to choose)
+	$(python) -m pytest -n $(JOBS) --dist loadfile --ignore tests/browser -m 'not outage' $(ARGS)
+
+test-outages: $(installed)  ## the tests that stop, fill, demote or slow a server of their own
+	$(python) -m pytest -n $(JOBS) --dist loadfile -m outage tests/integration tests/acceptance $(ARGS)
 
 test-browser: $(installed)  ## the dashboard in the Chromium of this machine, if there is one
 	$(python) -m pytest tests/browser $(ARGS)

@@ -18,6 +18,8 @@ from tests.acceptance.processes import Cluster
 from tests.sentinels import PASSWORD, Group
 from workflows.errors import InstanceAlreadyExists, InstanceNotFound, ServerUnavailable
 
+pytestmark = pytest.mark.outage
+
 # From the election on, until calls are answered and steps run again. Every process hears of it within a second, tries
 # again within another; the rest is for a machine that has other things to do.
 BACK_SECONDS = 10.0

@@ -12,6 +12,8 @@ from workflows.client import WorkflowInstance
 from workflows.dev.servers import ServerProgram, find_servers
 from workflows.errors import ServerUnavailable
 
+pytestmark = pytest.mark.outage
+
 LARGE = "x" * 900_000
 ROOM_BYTES = 1_000_000
 

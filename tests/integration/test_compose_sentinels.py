@@ -19,6 +19,8 @@ from workflows.client import Client
 from workflows.dev.embedded import find_server
 from workflows.storage.connection import connection
 
+pytestmark = pytest.mark.outage
+
 OVERLAY = COMPOSE.with_name("compose.sentinels.yaml")
 PASSWORD = "secret"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.paths import packages
@@ -81,7 +81,7 @@ class Processes:
             )
 
     def text(self, name: str) -> str:
-        answer = httpx.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=10)
+        answer = httpx2.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=10)
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         return answer.raise_for_status().text
 
@@ -107,7 +107,7 @@ class Processes:
             try:
                 if holds():
                     return
-            except httpx.HTTPError:
+            except httpx2.HTTPError:
                 pass  # not up yet
             assert time.monotonic() < deadline, self.text("worker")
             time.sleep(0.05)
@@ -219,8 +219,8 @@ def test_nothing_is_served_that_is_not_in_the_table_and_no_label_says_what_has_b
 
 def test_what_is_no_scrape_is_refused_and_harms_nobody(running: Processes) -> None:
     base = f"http://127.0.0.1:{running.ports['worker']}"
-    assert httpx.get(f"{base}/other").status_code == 404
-    assert httpx.post(f"{base}/metrics").status_code == 405
+    assert httpx2.get(f"{base}/other").status_code == 404
+    assert httpx2.post(f"{base}/metrics").status_code == 405
     for nonsense in (b"\x00" * 10_000, b"GET\r\n\r\n", b"\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", running.ports["worker"])) as raw:
             raw.sendall(nonsense)

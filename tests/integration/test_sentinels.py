@@ -25,6 +25,8 @@ from workflows.storage.connection import async_producer, connection, producer
 from workflows.storage.keys import Keyspace
 from workflows.storage.store import Store, open_keyspace
 
+pytestmark = pytest.mark.outage
+
 # A failover asked for by hand is over for the clients when the next look of their process has seen it.
 FOLLOW_SECONDS = sentinels.LOOK_SECONDS + 1.0
 

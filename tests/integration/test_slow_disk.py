@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from workflows.cli.main import cli
 from workflows.dev.embedded import EmbeddedRedis
 
+pytestmark = pytest.mark.outage
+
 SLOW = """
 #define _GNU_SOURCE
 #include <stdlib.h>

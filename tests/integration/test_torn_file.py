@@ -17,6 +17,8 @@ from workflows.dev.servers import ServerProgram, find_servers
 from workflows.storage.connection import connection
 from workflows.storage.store import Store, open_keyspace
 
+pytestmark = pytest.mark.outage
+
 WAIT_SECONDS = 20.0
 SERVERS = tuple(find_servers())
 
