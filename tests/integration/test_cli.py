@@ -418,7 +418,7 @@ def test_the_doctor_is_content_where_everything_runs(run: Run, client: Client, r
     redis.sadd("rq:workers:shop.default", "rq:worker:w1")
     redis.hset("rq:worker:w1", "state", "idle")
     for shard in range(client.store.keys.shards):
-        redis.hset(client.store.keys.shard_key(shard, "owner"), "expiry", 2**45)
+        redis.hset(client.store.keys.shard_key(shard, "owner"), mapping={"token": "t", "expiry": 2**45})
     before = set(redis.keys("*"))
     output = run("doctor").output
     assert not [line for line in output.splitlines() if not line.startswith("ok ")]
@@ -541,7 +541,7 @@ def test_a_real_process_fails_in_one_line(
     [
         (
             ["--namespace", "shop", "orchestrator", "--shards", "4", "--unsafe"],
-            ["orchestrator", "--namespace", "shop", "--shards", "4", "--unsafe"],
+            ["orchestrator", "--namespace", "shop", "--unsafe", "--shards", "4"],
         ),
         (
             ["worker", "app:app", "-q", "default", "-q", "gpu", "-c", "64", "-p", "2"],

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from workflows.authoring.app import App
 from workflows.cli.frame import CommandSettings, Verb, json_option, pass_settings
@@ -114,9 +115,12 @@ def worker(
 
 
 def _given(options: Mapping[str, Any]) -> list[str]:
+    """What stands on the command line: the program reads its own defaults and variables."""
+    source = click.get_current_context().get_parameter_source
     given: list[str] = []
     for name, value in options.items():
-        given += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+        if source(name) is ParameterSource.COMMANDLINE:
+            given += [f"--{name.replace('_', '-')}", str(value)]
     return given
 
 

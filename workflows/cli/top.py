@@ -29,7 +29,7 @@ _KEY_SECONDS: Final = 0.25
 _LEAVE_SECONDS: Final = 0.5
 
 
-@click.command(cls=Verb)
+@click.command(cls=Verb, short_help="Show what there is and who is at work, live.")
 @click.option(
     "--interval",
     type=click.FloatRange(0.5, 3600),
