@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold test-outages test-browser screenshots check types format changelog dist demo bench torture matrix clean
+.PHONY: help install hooks test test-cold test-docs test-outages test-browser screenshots check types format changelog dist demo bench torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,10 @@ hooks: $(installed)  ## check format, lint and types before every commit
 	$(python) -m pre_commit install
 
 test: $(installed)  ## the tests, on a private Redis (ARGS='-k name' to choose)
-	$(python) -m pytest -n $(JOBS) --dist loadfile --ignore tests/browser -m 'not outage' $(ARGS)
+	$(python) -m pytest -n $(JOBS) --dist loadfile --ignore tests/browser --ignore tests/test_docs.py -m 'not outage' $(ARGS)
+
+test-docs: $(installed)  ## what README and docs/ show, run as it stands there
+	$(python) -m pytest -n $(JOBS) tests/test_docs.py $(ARGS)
 
 test-outages: $(installed)  ## the tests that stop, fill, demote or slow a server of their own
 	$(python) -m pytest -n $(JOBS) --dist loadfile -m outage tests/integration tests/acceptance $(ARGS)
