@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Literal
 
 from worker.attempt import Attempt, Outcome
@@ -68,46 +69,34 @@ class Listener:
 
 
 class Transitions(Listener):
-    """Tells every listener, in their order."""
+    """Tells every listener that does something about it, in their order."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = tuple(listeners)
+        self._told: dict[str, tuple[MethodType, ...]] = {
+            name: tuple(getattr(one, name) for one in listeners if getattr(type(one), name) is not nothing)
+            for name, nothing in vars(Listener).items()
+            if callable(nothing)
+        }
 
     def attempt_begun(self, attempt: Attempt) -> None:
-        for one in self._listeners:
-            try:
-                one.attempt_begun(attempt)
-            except Exception:
-                _not_told(one)
+        _tell(self._told["attempt_begun"], attempt)
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome, ended_ms: int) -> None:
-        for one in self._listeners:
-            try:
-                one.attempt_ended(attempt, outcome, ended_ms)
-            except Exception:
-                _not_told(one)
+        _tell(self._told["attempt_ended"], attempt, outcome, ended_ms)
 
     def attempt_void(self, attempt: Attempt, why: Void) -> None:
-        for one in self._listeners:
-            try:
-                one.attempt_void(attempt, why)
-            except Exception:
-                _not_told(one)
+        _tell(self._told["attempt_void"], attempt, why)
 
     def turn_committed(self, turn: Committed) -> None:
-        for one in self._listeners:
-            try:
-                one.turn_committed(turn)
-            except Exception:
-                _not_told(one)
+        _tell(self._told["turn_committed"], turn)
 
     def parked(self, instance: Instance, generation: str, reason: str) -> None:
-        for one in self._listeners:
-            try:
-                one.parked(instance, generation, reason)
-            except Exception:
-                _not_told(one)
+        _tell(self._told["parked"], instance, generation, reason)
 
 
-def _not_told(listener: Listener) -> None:
-    _log.exception("transition not told", extra={"listener": type(listener).__name__})
+def _tell(told: Sequence[MethodType], *what: object) -> None:
+    for one in told:
+        try:
+            one(*what)
+        except Exception:
+            _log.exception("transition not told", extra={"listener": type(one.__self__).__name__})
