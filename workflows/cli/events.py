@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import click
 
 from workflows.cli.frame import CommandSettings, Verb, json_argument, json_option, pass_settings
 from workflows.cli.instances import find_instance, instances
 from workflows.cli.showing import reply
+from workflows.client import Client
 from workflows.errors import InstanceNotFound
 from workflows.values import names
 from workflows.values.rejection import Rejection
@@ -59,10 +61,14 @@ def send_event(
     rejection = rejection_of(error, error_name)
     params = json_argument(create_with, "--create-with")
     with closing(settings.client()) as client:
-        id = id if create_with is not None else find_instance(client, name, id).id
-        handle = client.workflow(name)
-        answer = handle.send_event(id, type, value, event_id=event_id, error=rejection, create_with=params)
+        id, answer = _sent(client, name, id, type, value, event_id=event_id, error=rejection, create_with=params)
     reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
+
+
+def _sent(client: Client, name: str, id: str, *event: Any, create_with: Any, **options: Any) -> tuple[str, str]:
+    """Send to an instance, which may be the latest unless it is to be created. Returns: its id, and the answer."""
+    id = id if create_with is not None else find_instance(client, name, id).id
+    return id, client.workflow(name).send_event(id, *event, create_with=create_with, **options)
 
 
 @click.command(cls=Verb)
@@ -121,9 +127,7 @@ def publish(
     names.check_event_type(type)
     with closing(settings.client()) as client:
         try:
-            id = id if create_with is not None else find_instance(client, name, id).id
-            handle = client.workflow(name)
-            answer = handle.send_event(id, type, value, event_id=event_id, error=rejection, create_with=params)
+            id, answer = _sent(client, name, id, type, value, event_id=event_id, error=rejection, create_with=params)
         except InstanceNotFound:
             answer = "no such instance"
     reply(as_json, {"workflow": name, "id": id, "type": type, "answer": answer}, answer)
