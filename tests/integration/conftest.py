@@ -5,11 +5,14 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import redis as redis_py
 
+from tests.deployment import Deployment
 from tests.driving import HandClock
+from workflows import App
 from workflows.clock import monotonic
 
 PATIENCE_SECONDS = 10.0
@@ -18,6 +21,19 @@ PATIENCE_SECONDS = 10.0
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
+
+
+@pytest.fixture
+def deploy(redis: redis_py.Redis, redis_url: str) -> Iterator[Callable[[App], Deployment]]:
+    made: list[Deployment] = []
+
+    def deployment(app: App) -> Deployment:
+        made.append(Deployment(app, redis_url))
+        return made[-1]
+
+    yield deployment
+    for one in made:
+        one.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis as redis_py
 
-from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
-from worker.engine import Engine
-from worker.settings import Settings
+from tests.deployment import PATIENCE_SECONDS, Deployment, warm_and_cold
 from workflows import App, Client, InvalidTransition, WorkflowEntrypoint
 from workflows.dev.embedded import EmbeddedRedis
 
@@ -56,15 +53,8 @@ for queue in app.queues:
 
 @pytest.fixture(scope="module")
 def deployment(redis_server: EmbeddedRedis) -> Iterator[Deployment]:
-    with redis_py.Redis.from_url(redis_server.url) as first:
-        first.flushall()
-    made = Deployment(app, redis_server.url)
-    for queue, warm in (("warm", 100), ("cold", 0)):
-        engine = Engine(app, made._connect, Settings(queues=(queue,), warm=warm), on_hopeless=pytest.fail)
-        engine.start()
-        made.engines.append(engine)
-    yield made
-    made.close()
+    with warm_and_cold(app, redis_server.url) as made:
+        yield made
 
 
 @pytest.fixture

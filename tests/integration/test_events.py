@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis as redis_py
 from pydantic import BaseModel
 
-from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
-from worker.engine import Engine
-from worker.settings import Settings
+from tests.deployment import PATIENCE_SECONDS, Deployment, warm_and_cold
 from workflows import (
     App,
     AsyncClient,
@@ -135,16 +132,8 @@ class Asking(WorkflowEntrypoint[Any]):
 
 @pytest.fixture(scope="module")
 def deployment(redis_server: EmbeddedRedis) -> Iterator[Deployment]:
-    with redis_py.Redis.from_url(redis_server.url) as first:
-        first.flushall()
-    made = Deployment(app, redis_server.url)
-    for queue, warm in (("warm", 100), ("cold", 0)):
-        settings = Settings(queues=(queue,), warm=warm)
-        engine = Engine(app, made._connect, settings, on_hopeless=pytest.fail)
-        engine.start()
-        made.engines.append(engine)
-    yield made
-    made.close()
+    with warm_and_cold(app, redis_server.url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -8,25 +8,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_py
 
-from tests.driving import end_waits
+from tests.deployment import Deployment
 from tests.paths import packages
-from worker.engine import Engine
-from worker.settings import Settings
 from workflows import App, ConfigError, Observer, Transition, WorkflowEntrypoint, limits
 from workflows.authoring import observation
 from workflows.client import Client, WorkflowInstance
 from workflows.clock import monotonic
-from workflows.storage.connection import connection
-from workflows.storage.store import Store, open_keyspace
 
 PATIENCE_SECONDS = 20.0
+
+Deploy = Callable[..., Deployment]
 
 
 class Heard(Observer):
@@ -54,61 +52,16 @@ def wait_until(holds: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-class Deployment:
-    """A thread of an orchestrator, and engines one after the other."""
-
-    def __init__(self, app: App, url: str) -> None:
-        from orchestrator.loop import Orchestrator
-
-        self.app = app
-        self._url = url
-        with connection(url) as first:
-            self._keys = open_keyspace(first, app.name, 1)
-        self._stores: list[Store] = []
-        self._orchestrator = Orchestrator(self._connect(), bridge=False)
-        self._loop = threading.Thread(target=self._orchestrator.run)
-        self._loop.start()
-        self.client = Client(app, url)
-        self.engine: Engine | None = self.started()
-
-    def _connect(self) -> Store:
-        self._stores.append(Store(connection(self._url), self._keys))
-        return self._stores[-1]
-
-    def started(self, **settings: Any) -> Engine:
-        engine = Engine(self.app, self._connect, Settings(queues=self.app.queues, **settings), on_hopeless=pytest.fail)
-        engine.start()
-        return engine
-
-    def stop_engine(self) -> None:
-        if self.engine is None:
-            return
-        self.engine.draining.set()
-        with connection(self._url) as asking:
-            end_waits(asking)
-        self.engine.stop()
-        self.engine = None
-
-    def close(self) -> None:
-        self._orchestrator.stop()
-        self.stop_engine()
-        self._loop.join(PATIENCE_SECONDS)
-        self.client.close()
-        for store in self._stores:
-            store.close()
-
-
 @pytest.fixture
-def deploy(redis: redis_py.Redis, redis_url: str) -> Iterator[Callable[[App], Deployment]]:
-    made: list[Deployment] = []
+def deploy(deploy: Callable[[App], Deployment]) -> Deploy:
+    """With an engine at work."""
 
-    def deployment(app: App) -> Deployment:
-        made.append(Deployment(app, redis_url))
-        return made[-1]
+    def started(app: App, **settings: Any) -> Deployment:
+        deployment = deploy(app)
+        deployment.engine(**settings)
+        return deployment
 
-    yield deployment
-    for one in made:
-        one.close()
+    return started
 
 
 def an_app(*observers: Observer) -> App:
@@ -166,7 +119,7 @@ def pack(order: WorkflowInstance, at: str = "the door") -> None:
     order.send_event("packed", {"at": at})
 
 
-def test_an_observer_is_told_each_transition_once_and_in_order(deploy: Callable[[App], Deployment]) -> None:
+def test_an_observer_is_told_each_transition_once_and_in_order(deploy: Deploy) -> None:
     heard = Heard()
     deployment = deploy(an_app(heard))
     order = deployment.client.workflow("order-workflow").create(id="o-1", params={"card": "4711"})
@@ -190,7 +143,7 @@ def test_an_observer_is_told_each_transition_once_and_in_order(deploy: Callable[
     assert not [value for value in ("4711", "paid", "the door") if value in said]
 
 
-def test_an_instance_that_is_undone_says_so_and_why_it_ended(deploy: Callable[[App], Deployment]) -> None:
+def test_an_instance_that_is_undone_says_so_and_why_it_ended(deploy: Deploy) -> None:
     heard = Heard()
     failing = deploy(an_app(heard)).client.workflow("failing-workflow").create()
     wait_until(lambda: "workflow_errored" in heard.types(failing))
@@ -209,7 +162,7 @@ def test_an_instance_that_is_undone_says_so_and_why_it_ended(deploy: Callable[[A
     assert heard.of(failing)[-1].error_name == "ValueError"
 
 
-def test_what_run_gives_up_is_told_too(deploy: Callable[[App], Deployment]) -> None:
+def test_what_run_gives_up_is_told_too(deploy: Deploy) -> None:
     heard = Heard()
     racing = deploy(an_app(heard)).client.workflow("racing-workflow").create()
     assert racing.result(timeout="20 seconds") == "fast"
@@ -217,7 +170,7 @@ def test_what_run_gives_up_is_told_too(deploy: Callable[[App], Deployment]) -> N
     assert heard.types(racing)[-3:] == ["sleep_completed fast", "sleep_withdrawn slow", "workflow_completed"]
 
 
-def test_an_event_that_is_an_error_is_told_with_what_it_says(deploy: Callable[[App], Deployment]) -> None:
+def test_an_event_that_is_an_error_is_told_with_what_it_says(deploy: Deploy) -> None:
     heard = Heard()
     order = deploy(an_app(heard)).client.workflow("order-workflow").create()
     order.send_event("packed", error="no box is large enough")
@@ -226,20 +179,20 @@ def test_an_event_that_is_an_error_is_told_with_what_it_says(deploy: Callable[[A
     assert (waited.event_type, waited.error_message) == ("packed", "no box is large enough")
 
 
-def test_a_replay_tells_nothing_again(deploy: Callable[[App], Deployment]) -> None:
+def test_a_replay_tells_nothing_again(deploy: Deploy) -> None:
     """Another worker takes over in the middle and begins run from the start."""
     heard = Heard()
     deployment = deploy(an_app(heard))
     order = deployment.client.workflow("order-workflow").create()
     wait_until(lambda: "wait_started wait for packing" in heard.types(order))
-    deployment.stop_engine()
-    deployment.engine = deployment.started(warm=0)
+    deployment.stop_engines()
+    deployment.engine(warm=0)
     pack(order)
     wait_until(lambda: "workflow_completed" in heard.types(order))
     assert heard.types(order) == ORDER
 
 
-def test_what_a_restart_keeps_is_not_told_again(deploy: Callable[[App], Deployment]) -> None:
+def test_what_a_restart_keeps_is_not_told_again(deploy: Deploy) -> None:
     heard = Heard()
     deployment = deploy(an_app(heard))
     order = deployment.client.workflow("order-workflow").create()
@@ -255,7 +208,7 @@ def test_what_a_restart_keeps_is_not_told_again(deploy: Callable[[App], Deployme
 
 
 def test_one_that_waits_for_its_next_attempt_and_is_terminated_leaves_no_attempt_open(
-    deploy: Callable[[App], Deployment],
+    deploy: Deploy,
 ) -> None:
     app = an_app(heard := Heard())
     begun, go_on = threading.Event(), threading.Event()
@@ -269,9 +222,7 @@ def test_one_that_waits_for_its_next_attempt_and_is_terminated_leaves_no_attempt
         async def run(self, event: Any, step: Any) -> None:
             await step.do("slow", slow)
 
-    deployment = deploy(app)
-    deployment.stop_engine()
-    deployment.engine = deployment.started(lease_ms=1_000)  # it hears of the end when it renews its lease
+    deployment = deploy(app, lease_ms=1_000)  # it hears of the end when it renews its lease
     instance = deployment.client.workflow("slow-workflow").create()
     try:
         assert begun.wait(PATIENCE_SECONDS)
@@ -282,7 +233,7 @@ def test_one_that_waits_for_its_next_attempt_and_is_terminated_leaves_no_attempt
     assert heard.of(instance)[-1].reason == "withdrawn"
 
 
-def test_code_that_contradicts_its_journal_is_told_as_parked(deploy: Callable[[App], Deployment]) -> None:
+def test_code_that_contradicts_its_journal_is_told_as_parked(deploy: Deploy) -> None:
     app, calls = an_app(heard := Heard()), iter(range(9))
 
     @app.workflow
@@ -291,9 +242,7 @@ def test_code_that_contradicts_its_journal_is_told_as_parked(deploy: Callable[[A
             await step.sleep(f"nap {next(calls)}", "5 ms")
             await step.sleep("more", "5 ms")
 
-    deployment = deploy(app)
-    deployment.stop_engine()
-    deployment.engine = deployment.started(warm=0)
+    deployment = deploy(app, warm=0)
     fickle = deployment.client.workflow("fickle-workflow").create()
     wait_until(lambda: "workflow_parked" in heard.types(fickle))
     assert "nap" in str(heard.of(fickle)[-1].reason)
@@ -316,7 +265,7 @@ class Broken(Observer):
 
 
 def test_an_observer_that_fails_is_named_once_for_each_method_and_disturbs_nobody(
-    deploy: Callable[[App], Deployment], caplog: pytest.LogCaptureFixture
+    deploy: Deploy, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = Heard()
     orders = deploy(an_app(Broken(), heard)).client.workflow("order-workflow")
@@ -341,7 +290,7 @@ class Hanging(Observer):
 
 
 def test_an_observer_that_hangs_holds_up_neither_steps_nor_others_nor_the_end(
-    deploy: Callable[[App], Deployment], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    deploy: Deploy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(limits, "OBSERVER_TRANSITIONS", 3)
     monkeypatch.setattr(limits, "OBSERVER_SECONDS", 0.1)
@@ -354,7 +303,7 @@ def test_an_observer_that_hangs_holds_up_neither_steps_nor_others_nor_the_end(
             pack(order)
             order.result(timeout="20 seconds")
         began = monotonic()
-        deployment.stop_engine()
+        deployment.stop_engines()
         assert monotonic() - began < 10
     finally:
         hanging.go_on.set()

@@ -13,7 +13,7 @@ import pytest
 import redis as redis_py
 from click.testing import CliRunner
 
-from tests.integration.test_engine import PATIENCE_SECONDS, Deployment
+from tests.deployment import PATIENCE_SECONDS, Deployment
 from workflows import App, InstanceTerminated, NonRetryableError, StepFailed, WorkflowEntrypoint
 from workflows.cli.main import cli
 from workflows.client import WorkflowInstance

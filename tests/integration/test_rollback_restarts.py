@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.integration.test_engine import PATIENCE_SECONDS
+from tests.deployment import PATIENCE_SECONDS
 from tests.integration.test_rollback import NO_RETRY, Shop, ended, fail, rollbacks, until
 
 
