@@ -11,9 +11,11 @@ import pytest
 import redis as redis_py
 
 from tests.deployment import Deployment
-from tests.driving import HandClock
+from tests.driving import HandClock, PublishedApp
 from workflows import App
+from workflows.client import Client
 from workflows.clock import monotonic
+from workflows.storage.manifest import publish_manifest
 
 PATIENCE_SECONDS = 10.0
 
@@ -21,6 +23,14 @@ PATIENCE_SECONDS = 10.0
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
+
+
+@pytest.fixture
+def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
+    """Of a namespace to which an app without code has been published."""
+    with Client("shop", redis_url) as client:
+        publish_manifest(client.store, PublishedApp())
+        yield client
 
 
 @pytest.fixture

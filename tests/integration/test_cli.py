@@ -54,13 +54,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
-    with Client("shop", redis_url) as client:
-        publish_manifest(client.store, PublishedApp())
-        yield client
-
-
-@pytest.fixture
 def run(client: Client, folder: Path, redis_url: str) -> Run:
     """Runs the command on the namespace of the tests."""
 

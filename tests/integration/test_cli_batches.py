@@ -7,24 +7,13 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis as redis_py
 
 from tests.commands import Run, run_in
-from tests.driving import PublishedApp
 from tests.paths import packages
 from workflows.client import Client
-from workflows.storage.manifest import publish_manifest
-
-
-@pytest.fixture
-def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
-    with Client("shop", redis_url) as client:
-        publish_manifest(client.store, PublishedApp())
-        yield client
 
 
 @pytest.fixture

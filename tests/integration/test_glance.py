@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from tests.driving import HandWorker, PublishedApp, step, wait
+from tests.driving import HandWorker, step, wait
 from workflows.client import Client
 from workflows.errors import InstanceNotFound
 from workflows.health.glance import INSTANCES, PROCESSES, QUEUES, glance, glance_at
-from workflows.storage.manifest import publish_manifest
-
-
-@pytest.fixture
-def client(redis: redis_py.Redis, redis_url: str) -> Any:
-    with Client("shop", redis_url) as client:
-        publish_manifest(client.store, PublishedApp())
-        yield client
 
 
 @pytest.fixture

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
 
 from tests.commands import Run, run_in
-from tests.driving import HandWorker, PublishedApp, dump, step
+from tests.driving import HandWorker, dump, step
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, reading, subscription
 from workflows.client.aio import AsyncClient
 from workflows.errors import InstanceError
-from workflows.storage.manifest import publish_manifest
-
-
-@pytest.fixture
-def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
-    with Client("shop", redis_url) as client:
-        publish_manifest(client.store, PublishedApp())
-        yield client
 
 
 @pytest.fixture

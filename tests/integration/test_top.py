@@ -20,7 +20,6 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-import redis as redis_py
 from rich.console import Console
 
 from tests.commands import Run, run_in
@@ -41,13 +40,6 @@ WIDTH, HEIGHT = 80, 24
 HEADS = ["queued", "running", "waiting", "pausing", "paused", "complete", "errored", "terminated"]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-@pytest.fixture
-def client(redis: redis_py.Redis, redis_url: str) -> Iterator[Client]:
-    with Client("shop", redis_url) as client:
-        publish_manifest(client.store, PublishedApp())
-        yield client
 
 
 @pytest.fixture
