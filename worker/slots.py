@@ -19,10 +19,13 @@ from workflows.storage import nonces
 from workflows.storage.keys import Intent
 from workflows.storage.records import Decision
 
-# Fairness: after this many steps in a row for one instance the next one goes through the queue; so it does after this
-# long when every slot is taken, because then somebody waits.
+# Fairness: after so many steps in a row of one instance, or after this long, the next one goes through the queue while
+# every slot is taken, because then somebody waits.
 EAGER_STEPS = 16
 EAGER_SECONDS = 1.0
+# While there is a free slot nobody waits here; a long row goes through the queue now and then all the same, so that a
+# worker with nothing to do may take it over from a busy one.
+ROOMY_STEPS = 256
 
 
 class Slots:
@@ -125,7 +128,8 @@ class Slots:
         if warm.streak == 0:
             warm.streak_since = now
         crowded = len(self._taken) >= self._settings.concurrency
-        if warm.streak >= EAGER_STEPS or (crowded and now - warm.streak_since > EAGER_SECONDS):
+        is_long = warm.streak >= EAGER_STEPS or now - warm.streak_since > EAGER_SECONDS
+        if (crowded and is_long) or warm.streak >= ROOMY_STEPS:
             warm.streak = 0
             return ""
         token = nonces.token()
