@@ -106,6 +106,26 @@ def test_what_runs_at_most_once_is_not_repeated_by_itself_when_its_worker_is_kil
     )
 
 
+def test_what_runs_at_most_once_begins_nowhere_until_the_process_for_it_is_there(cluster: Cluster) -> None:
+    """It may have killed its worker. While nobody can start that process, another worker gives it back again and again:
+    whoever came late would begin it beside that one."""
+    cluster.orchestrator()
+    worker = cluster.worker(target="tests.acceptance.hasty:app")
+    instance = cluster.create("at-most-once", "m1")
+    _begun(cluster, "m1/once more")
+    instance.pause()
+    cluster.wait_for_status(instance, "paused")
+    cluster.wait_until(lambda: worker.text().count("worker ready") == 3, what="there is a worker after two deaths")
+    os.kill(worker.pid, signal.SIGSTOP)
+    instance.resume()
+    cluster.wait_until(lambda: len(cluster.logged("nobody took over")) >= 2, what="it is given back twice")
+    assert cluster.ledger.count("m1/once more") == 1
+    os.kill(worker.pid, signal.SIGCONT)
+    assert cluster.result(instance)[1] == "done"
+    assert [line.attempt for line in cluster.ledger.of("m1/once more")] == [1, 2]
+    assert instance.status().steps[1].attempts == 2
+
+
 def test_a_subscriber_hears_of_each_step_once_although_the_worker_is_killed(cluster: Cluster) -> None:
     busy, _, instance = _two_workers_one_busy(cluster)
     told = []
