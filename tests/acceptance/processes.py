@@ -121,6 +121,10 @@ class Process:
         self._ever.update(found)
         return found
 
+    def resident(self) -> dict[int, int]:
+        """KiB of memory of each of them, by its pid."""
+        return {pid: int(kib) for pid in [self.pid, *self.children] if (kib := _ps(pid, "rss"))}
+
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 

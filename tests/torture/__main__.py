@@ -1,8 +1,9 @@
 """Kill, freeze and restart everything under load: ``python -m tests.torture [--short] [--minutes M] [--seed N]``.
 
 First the storm: real processes on a real Redis, to which the moves of ``moves.py`` are done in an order that a seed
-chooses, and a ledger outside of Redis that says what came of it. Then the simulator plays seeds until one of the bounds
-is met, and each defence of the scripts is taken away to see that it is missed.
+chooses, and a ledger outside of Redis that says what came of it. Then one instance takes very many events, and another
+maps over very many items, while workers are killed. Then the simulator plays seeds until one of the bounds is met, and
+each defence of the scripts is taken away to see that it is missed.
 
 Exits with 1 at a violation, or when a mutant survives; says how to repeat it.
 """
@@ -21,6 +22,7 @@ import redis
 
 from tests.invariants.mutants import SEEDS, hunt, mutants
 from tests.invariants.simulation.run import play
+from tests.torture import entity, items
 from tests.torture.moves import MOVES
 from tests.torture.storm import Storm
 from workflows.dev.embedded import EmbeddedRedis
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--short", action="store_true", help="about a minute in all: every move once, some mutants")
+    parser.add_argument("--short", action="store_true", help="about a minute in all: every move once, less of the rest")
     parser.add_argument("--minutes", type=float, help="how long the storm lasts, and seeds are played (default 10)")
     parser.add_argument("--seed", type=int, help="of the storm; default: another one each time")
     parser.add_argument("--only", action="append", choices=MOVES, help="moves of the storm; default: all of them")
@@ -51,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if options.storm:
         return 0
+    if not options.no_storm and not _large(options.short):
+        return 1
     seconds = SHORT_SEEDS_SECONDS if options.short else 60 * minutes
     if options.seeds is not None and options.minutes is None:
         seconds = None
@@ -84,6 +88,21 @@ def _storm(seed: int | None, seconds: float, names: list[str]) -> bool:
             if not isinstance(error, AssertionError):
                 raise
             return False
+    return True
+
+
+def _large(is_short: bool) -> bool:
+    """One instance with many events, one with many items. Returns: whether nothing was wrong."""
+    try:
+        if is_short:
+            entity.main(entity.SHORT_EVENTS, 2)
+            items.main(items.SHORT_ITEMS)
+        else:
+            entity.main(entity.EVENTS)
+            items.main(items.ITEMS)
+    except AssertionError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return False
     return True
 
 
