@@ -262,6 +262,14 @@ def mutants() -> list[Mutant]:
             program="tokens",
         ),
         Mutant(
+            "a second answer by a token is kept while the first one lies in the mailbox",
+            "send_event",
+            "  if queue.first(I, 'm|' .. ty .. '|') then return false end\n",
+            "",
+            program="answers",
+            controls=("pause",) * 3,
+        ),
+        Mutant(
             "a heartbeat is acknowledged and forgotten",
             "heartbeat",
             "  record.save(I, r)\n  record.arm(I, r)\n",
@@ -509,6 +517,13 @@ def mutants() -> list[Mutant]:
             "  redis.call('ZREMRANGEBYLEX', I.q, '[g|', '(g|\\255')\n",
             "",
             program="entity",
+        ),
+        Mutant(
+            "the next life is given answers to waits of the one before it",
+            "",
+            "for _, name in ipairs(D.e.va or {}) do",
+            "for _, name in ipairs({}) do",
+            program="reborn",
         ),
         Mutant(
             "the next life begins with the params of the one before it",

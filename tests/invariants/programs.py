@@ -208,12 +208,13 @@ class AnyOf(WorkflowEntrypoint[Any]):
 
 @app.workflow(name="keyed")
 class KeyedWaits(WorkflowEntrypoint[Any]):
-    """Waits for a key: alone, as the loser of a race, and beside a wait for the same type without one."""
+    """Waits for a key: alone, as the loser of a race, and beside others, for the same key and for its type alone."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         one = await wait(step, "w1", key=KEY)
         two = await step.race(step.do("A", work, one), wait(step, "w2", key=KEY))
-        rest = await asyncio.gather(wait(step, "w3", "20 s", key=KEY), wait(step, "w4", "20 s"))
+        both = [wait(step, name, "20 s", key=KEY) for name in ("w3", "w4")]
+        rest = await asyncio.gather(*both, wait(step, "w5", "20 s"))
         b = await step.do("B", work, str(two), *rest)
         return b["x"]
 
@@ -246,6 +247,17 @@ class Tokens(WorkflowEntrypoint[Any]):
         first = await step.race(step.do("C", work, *said), lost)
         d = await step.do("D", work, str(first))
         return d["x"]
+
+
+@app.workflow(name="answers")
+class Answers(WorkflowEntrypoint[Any]):
+    """Waits for more answers at once than a call opens when it takes up little."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        options = {"type": EVENT_TYPES[0], "timeout": "30 s", "token": True}
+        waits = [got(step.wait_for_event(f"w{n}", **options)) for n in range(4)]
+        a = await step.do("A", work, *await asyncio.gather(*waits))
+        return a["x"]
 
 
 @app.workflow(name="heartbeats")
@@ -481,6 +493,28 @@ class Entity(WorkflowEntrypoint[Any]):
         return told
 
 
+@app.workflow(name="reborn")
+class Reborn(WorkflowEntrypoint[Any]):
+    """The same with waits for a key and for an answer, which may come when its life is over."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        told = list(event.payload.get("told", ()))
+        asked = step.wait_for_event("answer", type=EVENT_TYPES[0], timeout="60 s", token=True)
+        answer = asyncio.ensure_future(got(asked))
+        if len(told) % 2:
+            await step.do("A", work, asked.token)
+        told.append(await wait(step, "W", "20 s", key=KEY))
+        if answer.done():
+            told.append(answer.result())
+        answer.cancel()
+        if len(told) < 4:
+            step.continue_as({**event.payload, "told": told})
+        return told
+
+
+ENTITIES = ("entity", "reborn")
+"""Those that go on as other lives."""
+
 NAMES = (
     "sequential",
     "long",
@@ -497,7 +531,9 @@ NAMES = (
     "any",
     "keyed",
     "tokens",
+    "answers",
     "entity",
+    "reborn",
     "heartbeats",
     "shortened",
     "retry",
@@ -514,6 +550,7 @@ NAMES = (
 
 WAITING = (
     *("waits", "race-wait", "race-wait", "rivals", "detached", "detached", "types", "types"),
-    *("any", "any", "keyed", "keyed", "tokens", "tokens", "heartbeats", "random", "entity", "entity"),
+    *("any", "any", "keyed", "keyed", "tokens", "tokens", "answers", "heartbeats"),
+    *("random", "entity", "entity", "reborn", "reborn"),
 )
 """Those that events can go wrong in."""

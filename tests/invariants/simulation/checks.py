@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.invariants.programs import POLLS
+from tests.invariants.programs import ENTITIES, POLLS
 from tests.invariants.simulation import reading, scheduling
 from tests.invariants.simulation.explained import check_why_it_stands_where_it_stands
 from tests.invariants.simulation.mail import (
@@ -90,7 +90,7 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
         if seen.is_rolling_back and not before.is_rolling_back:
             demand(not seen.text("want"), "it is rolled back while its time stands still")
     elif kind not in ("restart", "cut"):
-        demand(seen.instance.workflow == "entity", f"a new generation by {kind}")
+        demand(seen.instance.workflow in ENTITIES, f"a new generation by {kind}")
         note_the_next_life(world, before, seen)
         check_i3_a_restart_keeps_what_it_says(before, seen)
     else:

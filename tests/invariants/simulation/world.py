@@ -131,6 +131,7 @@ class World:
         self.resends: list[tuple[str, Call, Callable[[Any], None]]] = []
         self.answered: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         self.received: dict[tuple[str, str, str], list[str]] = {}  # by the lives before this one
+        self.dropped: dict[tuple[str, str, str], list[str]] = {}  # answers to waits of lives that were over
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
         self.heard: dict[tuple[str, str, str, int], int] = {}  # when the last heartbeat of a wait was acknowledged
