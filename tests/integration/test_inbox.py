@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -55,6 +54,10 @@ def store(redis: redis_py.Redis) -> Store:
     return store
 
 
+ROUNDS_OF_A_PROBE = 10
+"""Where nobody has to wait for others it takes two to four, one for each time that the orchestrator is needed."""
+
+
 def keys_of(producer: str) -> tuple[str, str]:
     stream = Keyspace("shop", 1).inbox_of(producer)
     return stream.key, stream.refused
@@ -81,12 +84,10 @@ def mail(redis: redis_py.Redis, id: str) -> int:
     return sum(field.startswith(b"e:") for field in redis.hkeys(keys.of_instance(keys.instance("listener", id))[3]))
 
 
-def probe(running: Running, n: int) -> None:
-    """A new instance ends at once, and every third one when it has slept for a second."""
-    begin, naps = time.monotonic(), n % 3 == 2
+def probe(running: Running, n: int, *, naps: bool) -> None:
+    """A new instance ends; one that naps, when it has slept for a second."""
     order = running.orders.create(id=f"probe-{n}", params={"naps": naps})
     assert order.result(timeout="20 seconds") == 2
-    assert time.monotonic() - begin < 2 + naps
 
 
 # Errors
@@ -130,8 +131,12 @@ def test_a_name_of_no_error_is_refused(store: Store, redis: redis_py.Redis) -> N
 
 @pytest.mark.timeout(120)
 def test_a_flood_for_one_instance_keeps_nobody_waiting_and_fills_it_no_further_than_any_sender_may(
-    running: Running,
+    running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """How long others take is told in rounds of requests: a second is long or short as the machine is busy."""
+    reader, rounds = running.orchestrator._inbox, []
+    apply = reader.apply
+    monkeypatch.setattr(reader, "apply", lambda: rounds.append(apply()) or rounds[-1])
     listener = running.client.workflow("listener").create(id="flooded")
     running.wait(lambda: listener.status().status == "waiting")
     fill(
@@ -142,7 +147,9 @@ def test_a_flood_for_one_instance_keeps_nobody_waiting_and_fills_it_no_further_t
     )
     probes = 0
     while running.redis.exists(running.keys.inbox):
-        probe(running, probes)
+        before, naps = len(rounds), probes % 3 == 2
+        probe(running, probes, naps=naps)
+        assert naps or len(rounds) - before <= ROUNDS_OF_A_PROBE
         probes += 1
     assert probes > 2, "the flood was over before anybody could suffer from it"
     assert mail(running.redis, "flooded") == limits.MAILBOX_EVENTS
