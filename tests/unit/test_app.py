@@ -110,6 +110,21 @@ def test_wrong_settings_are_refused(options: dict[str, Any], error: type[Excepti
         App("media").workflow(**options)(Plain)
 
 
+def test_an_option_that_there_is_not_is_named_and_one_of_steps_has_a_place_to_stand() -> None:
+    retries: dict[str, Any] = {"retries": {"limit": 0}}
+    for where, make in (
+        ("App()", lambda **options: App("media", **options)),
+        ("@app.workflow()", App("media").workflow),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            make(**retries)
+        hint = 'Write App(defaults={"retries": …}) for all steps, step.do(…, retries=…) for one.'
+        assert str(raised.value) == f"{where} takes no retries=. {hint}"
+        with pytest.raises(ConfigError) as raised:
+            make(colour="red")
+        assert str(raised.value) == f"{where} takes no colour=."
+
+
 def test_names_and_bindings_are_unique() -> None:
     app = App("media")
     app.workflow(Plain)

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Never, TypeVar, overload
 
 from workflows import limits as bounds
 from workflows.authoring import lint
@@ -24,6 +24,7 @@ from workflows.authoring.declarations import (
     CRON_PREFIX,
     accepts,
     check_class,
+    check_taken,
     checked_concurrency,
     checked_events,
     checked_metadata,
@@ -83,7 +84,9 @@ class App:
         notifications: bool = False,
         observers: Iterable[Observer] = (),
         version: str | None = None,
+        **others: Never,
     ) -> None:
+        check_taken("App()", others)
         self.name = names.check_namespace(name)
         self.queues = checked_queues(queues)
         self.producers = checked_producers(producers)
@@ -132,6 +135,7 @@ class App:
         queue: str | None = None,
         metadata: Any = (),
         events: Mapping[str, Any] | None = None,
+        **others: Any,
     ) -> Any:
         """Register a workflow class.
 
@@ -152,6 +156,7 @@ class App:
                 who has the app loaded, and what a wait returns as its payload. Types that are not named are free.
         Raises: BadName, BadSchedule, BadDuration, UnknownQueue, ConfigError.
         """
+        check_taken("@app.workflow()", others)
 
         def register(workflow_class: Any) -> Any:
             check_class(workflow_class)

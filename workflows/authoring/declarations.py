@@ -26,6 +26,7 @@ from workflows.values.models import check_model
 
 _CRON_STEP: Final = "scheduled"
 CRON_PREFIX: Final = "cron-"
+_OF_STEPS: Final = ("retries", "timeout", "sensitive", "semantics")
 
 
 def checked_queues(queues: Iterable[Any]) -> tuple[str, ...]:
@@ -83,6 +84,13 @@ def step_defaults(defaults: StepConfig | Mapping[str, Any] | None, retry_delay: 
         return resolved
     parse_ms(retry_delay, what="retry_delay of the app")
     return replace(resolved, retries=replace(resolved.retries, delay=retry_delay))
+
+
+def check_taken(where: str, others: Iterable[str]) -> None:
+    """Raises ConfigError: there are options that are none of ``where``; for those of steps it says where they stand."""
+    for name in others:
+        hint = f'App(defaults={{"{name}": …}}) for all steps, step.do(…, {name}=…) for one'
+        raise ConfigError(f"{where} takes no {name}=." + (f" Write {hint}." if name in _OF_STEPS else ""))
 
 
 def check_class(workflow_class: Any) -> None:
