@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
+import weakref
 from itertools import product
 
 from hypothesis import given
@@ -38,6 +40,37 @@ def test_each_threads_figures_count_and_outlive_it() -> None:
         found = figures.read()
         assert found["c_total", ("a",)] == 4_005
         assert found["h_seconds", ("a",)] == [0, 4_000, 0, 2_000]
+
+
+def test_nothing_of_a_thread_that_has_ended_is_kept() -> None:
+    figures = Figures()
+
+    class Load:
+        pass
+
+    def counting(load: Load) -> None:
+        figures.count(PLAIN)
+
+    load = Load()
+    thread = threading.Thread(target=counting, args=(load,))
+    thread.load = load  # type: ignore[attr-defined]
+    gone = weakref.ref(load)
+    thread.start()
+    thread.join()
+    del thread, load
+    gc.collect()
+    assert gone() is None
+    assert figures.read()["plain_total", ()] == 1
+
+
+def test_threads_that_come_and_go_leave_no_more_than_their_figures() -> None:
+    figures = Figures()
+    for _ in range(50):
+        thread = threading.Thread(target=figures.count, args=(PLAIN,))
+        thread.start()
+        thread.join()
+    assert len(figures._all) == 1
+    assert figures.read()["plain_total", ()] == 50
 
 
 def test_a_value_at_the_end_of_a_bucket_is_in_it() -> None:

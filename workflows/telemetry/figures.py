@@ -8,6 +8,7 @@ read while one value is being added is short of that value, or of its part of th
 from __future__ import annotations
 
 import threading
+import weakref
 from bisect import bisect_left
 from typing import Any, Final
 
@@ -25,8 +26,8 @@ class Figures:
 
     def __init__(self) -> None:
         self._local = threading.local()
-        # Of threads that have ended: added up in `_ended` when somebody looks, so that there are never many.
-        self._all: list[tuple[threading.Thread, dict[Series, Any]]] = []
+        # A thread that has ended is not kept, nor what hangs on it: a process may have many in its life.
+        self._all: list[tuple[weakref.ref[threading.Thread], dict[Series, Any]]] = []
         self._ended: dict[Series, Value] = {}
         self._looking = threading.Lock()
 
@@ -52,23 +53,28 @@ class Figures:
         except AttributeError:
             found = self._local.figures = {}
             with self._looking:
-                self._all.append((threading.current_thread(), found))
+                self._add_up_ended()
+                self._all.append((weakref.ref(threading.current_thread()), found))
         return found
 
     def read(self) -> dict[Series, Value]:
         """All series that there are by now, with their values."""
         with self._looking:
-            alive = []
-            for thread, figures in self._all:
-                if thread.is_alive():
-                    alive.append((thread, figures))
-                else:
-                    add(self._ended, figures)
-            self._all = alive
+            self._add_up_ended()
             found = {series: _copied(value) for series, value in self._ended.items()}
-            for _, figures in alive:
+            for _, figures in self._all:
                 add(found, figures.copy())
         return found
+
+    def _add_up_ended(self) -> None:
+        alive = []
+        for known, figures in self._all:
+            thread = known()
+            if thread is not None and thread.is_alive():
+                alive.append((known, figures))
+            else:
+                add(self._ended, figures)
+        self._all = alive
 
 
 def add(total: dict[Series, Value], more: dict[Series, Any]) -> None:
