@@ -9,7 +9,6 @@ nobody with it and is known by its second death there (F22).
 from __future__ import annotations
 
 import logging
-import select
 import signal
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -20,6 +19,7 @@ import redis
 from worker.pipe import PipeFromChild
 from workflows.clock import monotonic
 from workflows.process.parent import orphaned
+from workflows.process.ready import ready
 from workflows.process.sign_of_life import Health
 from workflows.process.stop import Stop
 from workflows.telemetry import metrics
@@ -205,15 +205,15 @@ class Parent:
         if self._endpoint is not None:
             reading += self._endpoint.reading()
             writing += self._endpoint.writing()
-        readable, writable, _ = select.select(reading, writing, [], LOOK_SECONDS)
+        found = ready(reading, writing, LOOK_SECONDS)
         if self._endpoint is not None:
-            self._endpoint.serve([*readable, *writable])
+            self._endpoint.serve(found)
         now = monotonic()
         # After a pause of the whole machine nobody can have been heard.
         slept = now - self._looked > 10 * LOOK_SECONDS
         self._looked = now
         for child in children:
-            if (child.pipe in readable and self._hear(child)) or (slept and child.heard is not None):
+            if (child.pipe in found and self._hear(child)) or (slept and child.heard is not None):
                 child.heard = now
             elif child.heard is not None and now - child.heard > silence_seconds:
                 silent = round(now - child.heard)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from workflows.process.ready import ready
 from workflows.telemetry import endpoint as module
 from workflows.telemetry.endpoint import CONNECTIONS_MAX, Endpoint
 
@@ -32,8 +32,7 @@ def port(endpoint: Endpoint) -> int:
 
 def turn(endpoint: Endpoint, seconds: float = 0.2) -> None:
     """One round of a loop that serves it."""
-    readable, writable, _ = select.select(endpoint.reading(), endpoint.writing(), [], seconds)
-    endpoint.serve([*readable, *writable])
+    endpoint.serve(ready(endpoint.reading(), endpoint.writing(), seconds))
 
 
 def asked(endpoint: Endpoint, request: bytes) -> bytes:

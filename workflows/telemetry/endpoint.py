@@ -7,7 +7,6 @@ blocks. A client may take its time or say nonsense: its connection is closed aft
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from workflows.clock import monotonic
+from workflows.process.ready import ready
 from workflows.telemetry.text import CONTENT_TYPE
 
 _log = logging.getLogger("workflows.metrics")
@@ -82,8 +82,7 @@ class Endpoint:
     def serve_forever(self, stop: Callable[[], bool]) -> None:
         """On a thread of its own, for those who may have threads; until ``stop`` answers True."""
         while not stop():
-            readable, writable, _ = select.select(self.reading(), self.writing(), [], LOOK_SECONDS)
-            self.serve([*readable, *writable])
+            self.serve(ready(self.reading(), self.writing(), LOOK_SECONDS))
         self.close()
 
     def start(self, stop: Callable[[], bool]) -> None:
