@@ -39,7 +39,7 @@ class Order(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent, step: WorkflowStep) -> int:
         first = await step.do("one", lambda: 1)
         if event.payload.get("waits"):
-            await step.wait_for_event("go", type="go")
+            await step.wait_for_event("go", type="go", key=event.payload.get("key"))
         await step.sleep("nap", event.payload.get("naps", 1))
         second: int = await step.do("two", lambda first: first + 1, first)
         return second
@@ -217,6 +217,15 @@ def _set_aside(running: Running) -> list[aside.Note]:
     return list(aside.notes(store, 0, 1_000)[1])
 
 
+def test_the_doctor_names_what_is_no_wait_for_a_key(running: Running) -> None:
+    running.redis.zadd(running.keys.keyed(0), {b"go=6b|\xff": 0})
+    assert any(
+        ":keyed" in line and "not a wait for a key" in line
+        for line in _said(Store(running.redis, running.keys)).splitlines()
+    )
+    running.check()
+
+
 @pytest.mark.parametrize("name", ["intents", "timers", "held", "workers", "index", "retire"])
 def test_members_that_are_none_are_set_aside_and_everybody_served_on(running: Running, name: str) -> None:
     key = running.keys.shard_key(0, name)
@@ -246,6 +255,38 @@ def test_a_shards_key_of_another_type_is_taken_away_while_everybody_is_at_work(r
     running.wait(lambda: running.redis.type(key) != b"string")
     if name != "aside":
         assert key in {note.key for note in _set_aside(running)}
+
+
+def test_where_waits_for_keys_stand_is_made_anew_from_them_when_it_is_of_another_type(running: Running) -> None:
+    key = running.keys.keyed(0)
+    early = running.orders.create(id="early", params={"waits": True, "key": "k"})
+    running.wait(lambda: early.status().status == "waiting")
+    running.redis.delete(key)
+    running.redis.set(key, "garbage")
+    late = running.orders.create(id="late", params={"waits": True, "key": "k"})
+    running.wait(lambda: late.status().status == "waiting")
+    assert key in {note.key for note in _set_aside(running)}
+    running.wait(lambda: len(running.redis.zrange(key, 0, -1)) == 2)
+    assert len(running.client.send_event("go", key="k")) == 2
+    assert [one.result(timeout="20 seconds") for one in (early, late)] == [2, 2]
+
+
+@pytest.mark.parametrize("score", [-1.0, 1e300])
+def test_nobody_who_waits_for_a_key_is_hidden_by_what_is_out_of_order(running: Running, score: float) -> None:
+    waiting = running.orders.create(id="waiting", params={"waits": True, "key": "k"})
+    running.wait(lambda: waiting.status().status == "waiting")
+    running.redis.zadd(running.keys.keyed(0), {b"\xff" if score < 0 else b"": score})
+    running.orchestrator._check_at = 0.0
+    running.wait(lambda: running.client.send_event("go", key="k", id="go"))
+    assert waiting.result(timeout="20 seconds") == 2
+
+
+def test_slots_that_are_out_of_order_are_put_in_their_places(running: Running) -> None:
+    for key in running.keys.slots(0):
+        running.redis.zadd(key, {b"no slot": 3.0})
+    running.orchestrator._check_at = 0.0
+    for key in running.keys.slots(0):
+        running.wait(lambda key=key: all(not score for _, score in running.redis.zrange(key, 0, -1, withscores=True)))
 
 
 @pytest.mark.parametrize("name", ["orchestrators", "schedules", "manifest", "meta", "inbox", "inbox_refused"])
@@ -386,7 +427,8 @@ def test_whatever_stands_in_one_key_only_its_own_instance_suffers(running: Runni
     redis.delete(running.keys.shard_key(0, "aside"))
     example = secrets.token_hex(4)
     listening = [running.orders.create(id=f"w{n}-{example}", params={"waits": True}) for n in range(2)]
-    running.wait(lambda: all(one.status().status == "waiting" for one in listening))
+    keyed = running.orders.create(id=f"k-{example}", params={"waits": True, "key": example})
+    running.wait(lambda: all(one.status().status == "waiting" for one in (*listening, keyed)))
     sleeping = [running.orders.create(id=f"s{n}-{example}", params={"naps": "300 milliseconds"}) for n in range(2)]
     # On a busy machine the nap may be over before anybody has seen it.
     running.wait(lambda: all(one.status().status in ("waiting", "complete") for one in sleeping))
@@ -397,11 +439,16 @@ def test_whatever_stands_in_one_key_only_its_own_instance_suffers(running: Runni
     running.orchestrator._check_at = 0.0
     running.orchestrator._sweep_at = 0.0
     probe = running.check()
-    damaged = [one for one in (*sleeping, *listening) if f":{one.id}:".encode() in key]
+    everybody = (*sleeping, *listening, keyed)
+    damaged = [one for one in everybody if f":{one.id}:".encode() in key]
     for one in listening:
         with suppress(InstanceError) if one in damaged else nullcontext():
             one.send_event("go")
-    for one in (*sleeping, *listening):
+    if keyed in damaged:
+        running.client.send_event("go", key=example)
+    else:
+        running.wait(lambda: running.client.send_event("go", key=example, id="go"))
+    for one in everybody:
         if one not in damaged:
             assert one.result(timeout="30 seconds") == 2
     if damaged:
@@ -410,7 +457,7 @@ def test_whatever_stands_in_one_key_only_its_own_instance_suffers(running: Runni
         running.wait(lambda: key.decode() in _said(store))
     else:
         _said(store)
-    for one in (*sleeping, *listening, probe):
+    for one in (*everybody, probe):
         one.delete()
 
 

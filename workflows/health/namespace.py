@@ -20,6 +20,7 @@ from workflows.storage import aside
 from workflows.storage.keys import (
     Held,
     Intent,
+    Keyed,
     Listed,
     Retiring,
     Stream,
@@ -52,6 +53,7 @@ PARTS: Final[Mapping[str, Callable[[bytes], object]]] = {
     "index": index_line,
     "retire": Retiring.parse,
     "unfinished": Unfinished.parse,
+    "keyed": Keyed.parse,
 }
 # An intent is due again two seconds after it was handed out; one overdue for this long is not handed out at all.
 OVERDUE_MS: Final = 10_000
@@ -281,7 +283,11 @@ def _unreadable(store: Store) -> list[aside.Note]:
     """Members that nobody can read and, where they stand, perhaps nobody will: a key that is read by prefix is not read
     as a whole. At both ends of each key, so that it costs little however much there is. What stands between is not
     named before the orchestrator meets it, when its turn comes, and sets it aside: then it is among the notes."""
-    places = [(store.keys.shard_key(n, name), parse) for n in range(store.keys.shards) for name, parse in PARTS.items()]
+    places = [
+        (store.keys.keyed(n) if name == "keyed" else store.keys.shard_key(n, name), parse)
+        for n in range(store.keys.shards)
+        for name, parse in PARTS.items()
+    ]
     with store.redis.pipeline(transaction=False) as pipeline:
         for key, _ in places:
             if key.endswith(":relay"):

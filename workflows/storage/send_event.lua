@@ -29,7 +29,7 @@ for at, a in ipairs(A.items) do
     -- Others that came before it may not have been looked at yet.
     local is_next = r and not I.rest.at and not I.rest.mail
     if a.at and not r then
-      redis.call('ZREM', record.keyed(), a.at)
+      redis.call('ZREM', shard.keyed(), a.at)
       answers[at] = 'gone'
     elseif a.of and not (r and mailbox.is_unanswered(I, r, a.ty, a.of)) then
       answers[at] = 'over'

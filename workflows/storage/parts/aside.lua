@@ -59,7 +59,7 @@ function aside.displace(key)
     if declared == key then at = n end
   end
   local place = at and at > SHARD_KEYS and (at - SHARD_KEYS - 1) % INSTANCE_KEYS
-  if not at or place == 0 then return false end
+  if place == 0 or not at and key ~= shard.keyed() then return false end
   local why = 'was a ' .. server.call('TYPE', key).ok .. ' and has been removed'
   server.call('UNLINK', key)
   if place then

@@ -54,15 +54,16 @@ function mailbox.listen(I, r)
       was_missing = true
       mailbox.look_for(I, ty, select(2, queue.first_number(I, 'm|' .. ty .. '|')))
     end
-    if record.has_key(ty) and redis.call('ZADD', record.keyed(), 0, record.keyed_line(I, r, ty)) == 1 then
+    if record.has_key(ty) and redis.call('ZADD', shard.keyed(), 0, record.keyed_line(I, r, ty)) == 1 then
       was_missing = true
     end
   end
   return was_missing
 end
 
--- Whether a wait takes what is sent with a token, an answer as the first: the wait is of the life that the token is of, which is another one's than the
--- present where a restart from a step has kept what was asked for before it (`cuts.py`), and no answer is on its way.
+-- Whether a wait takes what is sent with a token, an answer as the first: the wait is of the life that the token is of,
+-- which is another one's than the present where a restart from a step has kept what was asked for before it (`cuts.py`),
+-- and no answer is on its way.
 function mailbox.is_unanswered(I, r, ty, life)
   if queue.first(I, 'm|' .. ty .. '|') then return false end
   if life == I.gen then return true end

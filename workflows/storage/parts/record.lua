@@ -232,9 +232,6 @@ end
 -- What a wait listens to, see `listening.py`.
 function record.types(r) return string.gmatch(r.type, '[^|]+') end
 
--- Where those stand in the shard that wait for a key, found by who knows nothing but that: `keyed` in keys.py.
-function record.keyed() return string.sub(shard.index, 1, -6) .. 'keyed' end
-
 function record.has_key(name) return string.find(name, '=', 1, true) end
 
 function record.keyed_line(I, r, ty) return ty .. '|' .. instance.who(I) .. r.seq end
@@ -242,7 +239,7 @@ function record.keyed_line(I, r, ty) return ty .. '|' .. instance.who(I) .. r.se
 function record.unkey(I, r)
   if not record.has_key(r.type) then return end
   for ty in record.types(r) do
-    if record.has_key(ty) then redis.call('ZREM', record.keyed(), record.keyed_line(I, r, ty)) end
+    if record.has_key(ty) then redis.call('ZREM', shard.keyed(), record.keyed_line(I, r, ty)) end
   end
 end
 

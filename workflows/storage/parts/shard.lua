@@ -5,6 +5,10 @@
 local shard = {timers = KEYS[1], intents = KEYS[2], wake = KEYS[3], held = KEYS[4], workers = KEYS[5], relay = KEYS[6],
   index = KEYS[7], retire = KEYS[8], owner = KEYS[9], aside = KEYS[10], unfinished = KEYS[11]}
 local SHARD_KEYS, INSTANCE_KEYS = 11, 6
+
+-- Where open waits for a key stand: `keyed` in keys.py. Not among KEYS, which every call pays for.
+function shard.keyed() return string.sub(shard.index, 1, -6) .. 'keyed' end
+
 -- In place of the end of a lease: it left by itself; its end was seen; it was found gone. All are over at once.
 local LEFT, SEEN, GONE = 0, 1, 2
 -- Open records and queued things that one call takes up beyond what it was asked for. What is left over stands in the
