@@ -12,7 +12,7 @@ from workflows.clock import Clock
 from workflows.replay.decision import events_among, told_by_record
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Keyspace
-from workflows.storage.records import Asked, Decision, End, Settlement, open_record
+from workflows.storage.records import Asked, Decision, End, Settlement, Value, open_record
 from workflows.storage.store import Store, call_on, call_one, open_keyspace, script, unpackb
 from workflows.values import codec, failure
 
@@ -52,6 +52,12 @@ class PublishedApp:
     def manifest(self) -> dict[str, Any]:
         workflow = {"queue": "default", "retention": {"success_ms": 1_000, "error_ms": 2_000}, "schedules": []}
         return {"code": "v1", "queues": ["default"], "workflows": {"order": workflow}}
+
+
+def published(first: int = 1, **values: Any) -> dict[str, Value]:
+    """Values as a decision has them, in this order; the first is so many-th that is published."""
+    encoded = [(name, codec.encode(value, what="a value")) for name, value in values.items()]
+    return {name: Value(n, 1_790_000_000_000 + n, blob) for n, (name, blob) in enumerate(encoded, first)}
 
 
 class HandWorker:

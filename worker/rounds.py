@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,9 +54,11 @@ def _values(decision: Decision) -> int:
 
 
 def _bytes(decision: Decision) -> int:
-    """The same with that of an end, which has one at most."""
-    end = decision.end
-    return _values(decision) + (len(end.value or b"") + len(end.error or b"") if end is not None else 0)
+    """The same with that of an end, which has one at most, and with what is published."""
+    end, weight = decision.end, _values(decision)
+    if decision.published:
+        weight += sum([len(value.blob) for value in decision.published.values()])
+    return weight + (len(end.value or b"") + len(end.error or b"") if end is not None else 0)
 
 
 def _weight(one: Asked | GivenUp) -> int:
@@ -110,7 +112,7 @@ class Round:
             for n, part in enumerate(parts, 1):
                 staged = {"g": item["g"], "t": item["t"], "n": n, "d": packb(part.wire())}
                 self._add(_STAGE, worker, _Addressed(instance, staged, _no_answer, bytes=len(staged["d"])))
-            decision = Decision(end=decision.end, events=decision.events, parts=len(parts))
+            decision = replace(decision, withdrawn=[], opened=[], parts=len(parts))
         item = {**item, "d": decision.wire()}
         # The last entry that it was decided over is compared, and so read once more.
         elements, weight = 1 + _elements(decision), _bytes(decision) + item["z"]

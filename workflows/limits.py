@@ -51,6 +51,9 @@ LIST_LOOKED: Final = 2_000  # instances whose headers one page looks at; then it
 METADATA_KEYS: Final = 10  # of one instance; ours: they stand in its header, which every script reads
 METADATA_KEY_CHARACTERS: Final = 40
 METADATA_VALUE_CHARACTERS: Final = 100
+VALUES: Final = 20  # that `run` publishes for those who look, by name; ours: they stand in its header, as one field
+VALUE_BYTES: Final = 4 * 1024  # of each of them; more is what steps return
+VALUE_NAME_CHARACTERS: Final = 64
 WATCHERS: Final = 500  # instances waiting for the end of one; ours: they stand in its header, which every script reads
 
 # One call of a script (I12), so that none keeps the server from others for long

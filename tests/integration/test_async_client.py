@@ -14,7 +14,7 @@ import pydantic_core
 import pytest
 import redis as redis_py
 
-from tests.driving import HandWorker, PublishedApp, step, store_of, wait
+from tests.driving import HandWorker, PublishedApp, published, step, store_of, wait
 from workflows.client import aio
 from workflows.client import blocking as client
 from workflows.client.aio import AsyncClient
@@ -93,7 +93,9 @@ def test_an_instance_from_create_to_delete(run: Run, worker: HandWorker) -> None
         await instance.pause()
         assert (await instance.status()).status == "paused"
         await instance.resume()
-        worker.turn(instance._instance, opened=[wait(1, "w", "approved"), step(2, "s")])
+        asked = [wait(1, "w", "approved"), step(2, "s")]
+        worker.turn(instance._instance, opened=asked, published=published(done=1))
+        assert [await instance.value(name) for name in ("done", "other")] == [1, None]
         status = await instance.status()
         assert [(one.name, one.status) for one in await status.steps.all()] == [("w", "complete"), ("s", "pending")]
         assert [one.name async for one in status.steps] == ["w", "s"]

@@ -18,7 +18,7 @@ import redis as redis_py
 from click.testing import CliRunner
 
 from tests.commands import Run, run_in
-from tests.driving import HandWorker, PublishedApp, step, wait
+from tests.driving import HandWorker, PublishedApp, published, step, wait
 from tests.paths import packages
 from workflows import App, Retry, StepConfig
 from workflows.authoring.retries import to_wire
@@ -112,6 +112,25 @@ def test_metadata_is_said_shown_and_asked_for(run: Run, client: Client, redis: r
     )
     twice = ("--metadata", "a=1", "--metadata", "a=2")
     assert "a key is given twice" in run("trigger", "order", *twice, code=2).stderr
+
+
+def test_what_is_published_is_described_and_read_by_name(run: Run, client: Client) -> None:
+    at = client.workflow("order").create("a1")._instance
+    worker = HandWorker(client.store)
+    worker.turn(at, opened=[wait(1, "w", "e")], published=published(progress={"done": 3}, by="\x1b[31mred"))
+    lines = run("instances", "describe", "order", "a1").output.splitlines()
+    shown = [line for line in lines if line.startswith("Value")]
+    assert shown[0].startswith('Value        by = "\\u001b[31mred", 2026-')
+    assert shown[1].startswith('Value        progress = {"done": 3}, ')
+    assert json.loads(run("instances", "describe", "order", "--json").output)["values"]["progress"] == {"done": 3}
+    assert run("instances", "value", "order", "latest", "progress").output == '{"done": 3}\n'
+    said = json.loads(run("instances", "value", "order", "a1", "progress", "--json").output)
+    assert (said["value"], said["at"]) == ({"done": 3}, "2026-09-21T14:13:20.001000+00:00")
+    refused = run("instances", "value", "order", "a1", "other", code=1).stderr
+    assert "order/a1 has published nothing as other; there are by, progress" in refused
+    client.workflow("order").get("a1").terminate()
+    watched = run("instances", "watch", "order", "a1", "--filter", "value_published").output.splitlines()
+    assert " ".join(watched[0].split()[1:]) == 'value_published progress, -> {"done": 3}'
 
 
 def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> None:

@@ -31,6 +31,7 @@ class Account(WorkflowEntrypoint[Any]):
             if entry.type == "closed":
                 return [event.payload.get("lives", 1), booked]
             booked.append(await step.do("book", same, entry.payload))
+            step.publish("booked", len(booked))
         return step.continue_as({"booked": booked, "lives": event.payload.get("lives", 1) + 1})
 
 
@@ -80,6 +81,21 @@ def test_each_event_is_handled_once_and_in_order_by_whichever_life(client: Clien
     heard += [event.type for event in subscribed]
     assert (heard[0], heard[-1]) == ("workflow_started", "workflow_completed")
     assert heard.count("workflow_completed") == 1
+
+
+@pytest.mark.parametrize("queue", app.queues)
+def test_what_it_shows_never_goes_back_and_stays_behind_the_end(client: Client, queue: str) -> None:
+    """Whether each turn begins at the start or not, and from life to life."""
+    account = client.workflow(f"account-{queue}").create()
+    for number in range(EVENTS_OF_A_LIFE + 3):
+        account.send_event("booked", number)
+    account.send_event("closed")
+    seen = [0]
+    while account.status().ended_at is None:
+        seen.append(account.value("booked", 0))
+    assert seen == sorted(seen)
+    assert (account.value("booked"), account.value("other"), account.value("other", "none")) == (10, None, "none")
+    assert account.status().values == {"booked": 10}
 
 
 @pytest.mark.parametrize("queue", app.queues)

@@ -16,7 +16,7 @@ import redis as redis_py
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.driving import FIRE, HandClock, HandWorker, PublishedApp, dump, sleep, step, store_of, wait
+from tests.driving import FIRE, HandClock, HandWorker, PublishedApp, dump, published, sleep, step, store_of, wait
 from workflows.authoring.retries import Retry, StepConfig, to_wire
 from workflows.client import Client, WorkflowInstance
 from workflows.client.aio import AsyncClient
@@ -26,8 +26,9 @@ from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ConfigError, InstanceNotFound, ServerUnavailable
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
-from workflows.storage.records import GivenUp
+from workflows.storage.records import End, GivenUp
 from workflows.storage.store import Store, call_one
+from workflows.values import codec
 
 CONFIG = to_wire(StepConfig(Retry(limit=3, delay=200, backoff="constant"), timeout_ms=5_000))
 
@@ -130,6 +131,27 @@ class Life:
 @pytest.fixture
 def life(client: Client, worker: HandWorker, clock: HandClock) -> Life:
     return Life(worker, client.workflow("order").create("a1", {"n": 1}), clock)
+
+
+def test_of_each_value_the_latest_is_told_once(client: Client, worker: HandWorker) -> None:
+    """Also across a cursor, and across lives: what an earlier one has published is not told of the next."""
+    instance = client.workflow("order").create("a1")
+    at = instance._instance
+    worker.turn(at, opened=[wait(1, "w", "go")], published=published(stage="one", done=0))
+    first = so_far(instance, filter="value_published")
+    assert [(one.published_name, one.output) for one in first] == [("stage", "one"), ("done", 0)]
+    instance.send_event("go")
+    worker.turn(at, opened=[wait(2, "w", "go")], published=published(3, done=1))
+    instance.send_event("go")
+    worker.turn(at, opened=[wait(3, "w", "go")], published=published(4, done=2))
+    (last,) = so_far(instance, first[1].event_id, filter="value_published")
+    assert last.as_dict()["publishedName"] == "done"
+    assert (last.output, last.as_dict()["output"]) == (2, 2)
+    assert so_far(instance, last.event_id, filter="value_published") == []
+    instance.send_event("go")
+    again = End("continued", codec.encode(None, what="params"), asked=[], generation="g2")
+    worker.turn(at, end=again)
+    assert (instance.value("done"), so_far(instance, last.event_id, filter="value_published")) == (2, [])
 
 
 STEPS_TOLD = [

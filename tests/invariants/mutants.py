@@ -6,6 +6,7 @@ behind a token check, say. Such a second line is taken away together with the fi
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +16,11 @@ import redis as redis_py
 from orchestrator import schedules, slots
 from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_schedule
 from tests.invariants.simulation.run import play
-from worker import beginnings, engine
+from worker import beginnings, engine, rounds
 from workflows.authoring.context import StepContext
 from workflows.insight import running, why
 from workflows.replay import replay as replay_module
+from workflows.replay.published import Published
 from workflows.replay.replay import Replay
 from workflows.replay.undoing import Undoing
 from workflows.storage import cuts, journal
@@ -29,6 +31,7 @@ SEEDS = 400
 
 
 _context = beginnings._context
+_since = Published.since
 
 
 def _context_by_order(instance: Any, generation: str, command: Any, config: Any, number: int) -> StepContext:
@@ -841,6 +844,53 @@ def mutants() -> list[Mutant]:
         ),
         CodeMutant("why: what waits is no reason", why, "waiting", lambda *_: iter(())),
         CodeMutant("why: what a worker has to take is no reason", running, "unclaimed", lambda _: []),
+        Mutant(
+            "what is published takes the place of all that was",
+            "",
+            "  local values = stored(I)\n  for name, value in pairs(new)",
+            "  local values = {}\n  for name, value in pairs(new)",
+            program="crowd",
+        ),
+        Mutant(
+            "what is published goes ahead of a decision that is dropped",
+            "settle",
+            "      if alone and not (a.d.e",
+            "      if a.d and a.d.v then published.add(I, a.d.v) end\n      if alone and not (a.d.e",
+            program="sequential",
+            controls=("pause",) * 4,
+        ),
+        Mutant(
+            "what an end has published is not written",
+            "",
+            "  if D.v then published.add",
+            "  if D.v and not D.e then published.add",
+            program="crowd",
+        ),
+        Mutant(
+            "a life begins without the values of the one before", "", "  published.hand_on(I)\n", "", program="entity"
+        ),
+        Mutant(
+            "a restart leaves what was published",
+            "restart",
+            "redis.call('HDEL', I.h, 'vals')\n",
+            "",
+            program="crowd",
+            controls=("restart", "cut") * 2,
+        ),
+        CodeMutant(
+            "a large decision publishes nothing",
+            rounds,
+            "replace",
+            lambda decision, **changes: dataclasses.replace(decision, **changes, published=None),
+            program="crowd",
+        ),
+        CodeMutant(
+            "what is published is compared with the beginning, not with the decision before",
+            Published,
+            "since",
+            lambda self, number: {} if number else _since(self, 0),
+            program="crowd",
+        ),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

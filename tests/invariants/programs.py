@@ -66,6 +66,7 @@ async def wait(
 class Sequential(WorkflowEntrypoint[Any]):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         a = await step.do("A", work)
+        step.publish("last", a["x"])
         b = await step.do("B", work, a["x"])
         return b["x"]
 
@@ -390,12 +391,16 @@ class SideSleeper(WorkflowEntrypoint[Any]):
 
 @app.workflow(name="crowd")
 class Crowd(WorkflowEntrypoint[Any]):
-    """More at once than a call takes up, when that is little."""
+    """More at once than a call takes up, when that is little; it shows how far it is."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        step.publish("stage", "asking")
+        step.publish("begun", True)
         sleeps = [step.sleep(f"s{n}", f"{n} s") for n in (20, 30, 40)]
         a, b, *_ = await asyncio.gather(step.do("A", work), step.do(FLAKY, work), *sleeps, wait(step, "w1"))
+        step.publish("stage", [a["x"], b["x"]])
         c = await step.do("C", work, a["x"], b["x"])
+        step.publish("stage", "done")
         return c["x"]
 
 
@@ -422,7 +427,7 @@ def random_program(rng: random.Random, depth: int = 2) -> list[list[Any]]:
     """A program for ``perform``: up to four operations, each maybe with programs inside."""
     program: list[list[Any]] = []
     for _ in range(rng.randint(1, 4)):
-        kinds = ["do", "do", "handled", "wait", "sleep", "flaky", "rejoin", "cancel"]
+        kinds = ["do", "do", "handled", "wait", "sleep", "flaky", "rejoin", "cancel", "publish"]
         if depth:
             kinds += ["gather", "race", "first", "spawn"]
         kind = rng.choice(kinds)
@@ -472,6 +477,8 @@ async def perform(program: Any, step: WorkflowStep, kept: list[asyncio.Future[An
             case "cancel":
                 if kept:
                     kept.pop(0).cancel()
+            case "publish":
+                step.publish(argument, [str(one) for one in found])
     return [str(one) for one in found]
 
 
@@ -488,6 +495,9 @@ class Entity(WorkflowEntrypoint[Any]):
         if other.done():
             told.append(other.result())
         other.cancel()
+        step.publish("told", told)
+        if len(told) == 1:
+            step.publish("first", told[0])
         if len(told) < 4:
             step.continue_as({**event.payload, "told": told})
         return told

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-from tests.driving import HandWorker, sleep, step, undo, wait
+from tests.driving import HandWorker, published, sleep, step, undo, wait
 from tests.ui.conftest import Browse
 from tests.ui.html_checks import Page, checked
 from workflows.client import Client, WorkflowInstance
@@ -356,6 +356,21 @@ def test_values_are_hidden_where_that_is_asked_for(browse: Browse, orders: dict[
 
 
 # Creating
+
+
+def test_what_is_published_stands_on_the_page_and_in_the_interface(
+    shop: Client, hand: HandWorker, browser: TestClient, browse: Browse
+) -> None:
+    one = shop.workflow("order").create("showing")
+    hand.turn(one._instance, opened=[wait(1, "w", "e")], published=published(progress=["<b>", "4711-secret"]))
+    page = "/workflows/order/instances/showing"
+    asked = f"/api{page}"
+    assert "<dt>progress</dt><dd><code>[&#34;&lt;b&gt;&#34;, &#34;4711-secret&#34;]</code>" in browser.get(page).text
+    assert browser.get(asked).json()["result"]["values"] == {"progress": ["<b>", "4711-secret"]}
+    hiding = browse(hide_values=True)
+    for path in (page, f"{page}?tab=raw", asked):
+        text = hiding.get(path).text
+        assert "progress" in text and "secret" not in text
 
 
 def test_a_form_of_the_schema_creates_an_instance(shop: Client, hand: HandWorker, browser: TestClient) -> None:

@@ -107,6 +107,10 @@ class OwnReplay(Protocol):
         """Remember what undoes this step."""
         ...
 
+    def publish(self, name: str, value: Any) -> None:
+        """Show a value to whoever looks at the instance."""
+        ...
+
     def continue_as(self, params: Any) -> NoReturn:
         """End this life, and begin the next with these params."""
         ...

@@ -564,6 +564,20 @@ class WorkflowStep:
             return workflow.path[0].lower().replace("_", "-")
         raise ConfigError(f"invoke needs a workflow's class, name or binding, not {workflow!r}.")
 
+    def publish(self, name: str, value: Any) -> None:
+        """Show a value to whoever looks at this instance, ``step.publish("progress", {"done": 3, "of": 8})``.
+
+        ``instance.value("progress")`` reads it, also after the end; of each name there is the latest alone. It is no
+        step: it is written with what ``run`` asks for next, at its next await that has to wait or at its end.
+
+        Args:
+            name: letters, digits, ``-`` and ``_``, at most 64; 20 different ones.
+            value: as steps return it, at most 4 KiB. What is sensitive is not to be published.
+        Raises: BadName, PayloadTooLarge, PayloadNotSerializable; ConfigError: too many different names.
+        """
+        self._replay.enter("publish")
+        self._replay.publish(name, value)
+
     def continue_as(self, params: Any = None) -> NoReturn:
         """End here, and begin again as the same instance with other params and nothing else of what has been.
 

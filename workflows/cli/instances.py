@@ -18,6 +18,7 @@ from workflows.cli.showing import moment_text, pairs_text, reply, table
 from workflows.cli.timeline import followed, show_status
 from workflows.client import Client, WorkflowHandle, WorkflowInstance, bulk, restarting
 from workflows.client.bulk import BulkVerb
+from workflows.client.history import jsonable
 from workflows.client.listing import InstancePage, InstanceSummary
 from workflows.client.restarting import FromStep
 from workflows.client.selection import Where
@@ -138,6 +139,26 @@ def describe_instance(
             click.echo(json.dumps(shape, indent=None if follow else 2))
         else:
             show_status(status, step_output, truncate_output_limit)
+
+
+@instances.command("value")
+@click.argument("name")
+@click.argument("id")
+@click.argument("value")
+@json_option
+@pass_settings
+def published_value(settings: CommandSettings, name: str, id: str, value: str, as_json: bool) -> None:
+    """What run() has published last under the name VALUE."""
+    with closing(settings.client()) as client:
+        instance = find_instance(client, name, id)
+        published = {one.name: one for one in instance.status().published}
+    if names.check_value_name(value) not in published:
+        there = f"; there are {', '.join(published)}" if published else ""
+        raise click.ClickException(f"{name}/{instance.id} has published nothing as {value}{there}")
+    one = published[value]
+    found = jsonable(one.read())
+    shape = {"name": one.name, "value": found, "at": one.at.isoformat()} if as_json else found
+    click.echo(json.dumps(shape, ensure_ascii=as_json))
 
 
 def _steering(verb: BulkVerb, help: str, act: Callable[..., None], idle: Mapping[Status, str]) -> None:

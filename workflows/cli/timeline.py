@@ -39,6 +39,7 @@ def show_status(status: InstanceStatus[LazySteps], step_output: bool, limit: int
             ("Output", _value(lambda: status.output, limit) if status.has_output else ""),
             ("Error", str(status.error) if status.error else ""),
             ("Rollback", _outcome(status.rollback) if status.rollback else ""),
+            *(("Value", f"{one.name} = {_value(one.read, limit)}, {moment_text(one.at)}") for one in status.published),
             *(("Warning", warning) for warning in status.warnings),
         ]
     )
@@ -129,6 +130,8 @@ def show_event(event: InstanceEvent, as_json: bool, limit: int) -> None:
         parts.append(duration_text(timedelta(milliseconds=event.duration_ms)))
     if event.event_type is not None:
         parts.append(f"event {event.event_type}")
+    if event.published_name is not None:
+        parts.append(event.published_name)
     if event.child is not None:
         parts.append(f"instance {event.child.workflow}/{event.child.id}")
     if event.error is not None:

@@ -19,7 +19,7 @@ import redis
 import redis.asyncio
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, explaining, keyed, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, keyed, listing, published, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
@@ -412,6 +412,10 @@ class AsyncWorkflowInstance:
         seen = await self._read(0)
         steps = AsyncSteps(self._store, self._instance, seen)
         return status_of(seen, steps, await explain_async(self._store, explaining.remark(self._store.keys, seen)))
+
+    async def value(self, name: str, default: Any = None) -> Any:
+        """What ``run`` has published last under this name; see ``WorkflowInstance.value``."""
+        return await send(self._store, published.value(self._store.keys, self._instance, name, default))
 
     async def why(self) -> list[Reason]:
         """Why it stands where it stands; see ``WorkflowInstance.why``."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 import redis
 
 from workflows import limits
-from workflows.client import batches, bulk, creation, explaining, keyed, listing, reading, requests
+from workflows.client import batches, bulk, creation, explaining, keyed, listing, published, reading, requests
 from workflows.client.batches import CreatedBatch, DeletedBatch, Plan
 from workflows.client.bulk import BulkResult, BulkVerb, Progress
 from workflows.client.creation import CreateOptions
@@ -506,6 +506,15 @@ class WorkflowInstance:
         seen = self._read(0)
         steps = LazySteps(self._store, self._instance, seen)
         return status_of(seen, steps, explain(self._store, explaining.remark(self._store.keys, seen)))
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """What ``run`` has published last under this name (``step.publish``), also after its end.
+
+        Args:
+            default: returned where it has published nothing under that name so far.
+        Raises: BadName; CorruptPayload: it cannot be read.
+        """
+        return send(self._store, published.value(self._store.keys, self._instance, name, default))
 
     def why(self) -> list[Reason]:
         """Why it stands where it stands; what blocks most comes first, and there is at least one reason.

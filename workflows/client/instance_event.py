@@ -33,10 +33,11 @@ TYPES: Final = (
     *(f"{what}_{state}" for what in ("step", "attempt") for state in ("started", "completed", "errored")),
     *("sleep_started", "sleep_completed", "wait_started", "wait_completed", "wait_timed_out"),
     *(f"{what}_{state}" for what in _ROLLBACK for state in ("started", "completed", "errored")),
-    "wait_errored",
+    *("wait_errored", "value_published"),
     *("step_withdrawn", "sleep_withdrawn", "wait_withdrawn", "rollback_step_withdrawn"),
 )
-"""All there are. The last five are ours: an event that is an error; given up by ``run``, or open at the end."""
+"""All there are. The last six are ours: an event that is an error; a value that ``run`` shows; given up by ``run``, or
+open at the end."""
 
 _VALUES = {
     "workflow_started": "params",
@@ -44,6 +45,7 @@ _VALUES = {
     "step_completed": "output",
     "wait_completed": "output",
     "wait_errored": "output",
+    "value_published": "output",
 }
 
 
@@ -75,10 +77,12 @@ class InstanceEvent(Dumped):
         event_type: of ``wait_started``: what it waits for; not known of one that timed out or was given up before
             somebody looked.
         child: the instance that a step waits for.
+        published_name: of ``value_published``: under which name. What it replaces before somebody looked is not told.
         value: params, output or payload as stored.
         params: of ``workflow_started``.
-        output: of ``workflow_completed`` and ``step_completed``, and the payload of ``wait_completed`` and
-            ``wait_errored``. Looking at it raises CorruptPayload when it cannot be read; so does ``params``.
+        output: of ``workflow_completed`` and ``step_completed``, the payload of ``wait_completed`` and
+            ``wait_errored``, and the value of ``value_published``. Looking at it raises CorruptPayload when it cannot
+            be read; so does ``params``.
     """
 
     type: str
@@ -94,6 +98,7 @@ class InstanceEvent(Dumped):
     duration_ms: int | None = None
     event_type: str | None = None
     child: InstanceRef | None = None
+    published_name: str | None = None
     value: dataclasses.InitVar[bytes | None] = None
     params: Any = decoded("params", lambda event: event._decoded("params"))  # noqa: RUF009
     output: Any = decoded("output", lambda event: event._decoded("output"))  # noqa: RUF009
@@ -125,6 +130,7 @@ class InstanceEvent(Dumped):
             "retryDelayMs": self.retry_delay_ms,
             "durationMs": self.duration_ms,
             "eventType": self.event_type,
+            "publishedName": self.published_name,
             "child": None if self.child is None else jsonable(self.child),
         }
         shape = {name: value for name, value in shape.items() if value is not None}

@@ -4,17 +4,18 @@
 --          gen its life, from how many of its entries, nonce that of the last of them, mark of the open records
 --        page, bytes = most entries, none once there are so many bytes; records = most open records (the same bytes),
 --        cursor = where to go on among them; [params] = they are wanted once a worker has begun with it; [cuts] = they
---        are wanted
+--        are wanted; values = the number of what was published last before
 -- Reply  false when there is no such instance | 'unreadable' | {now, values, from, length of the journal, entries, open
---        records, cursor, mark, params, cuts}; false instead of records that are those of `mark`.
+--        records, cursor, mark, params, cuts, values}; false instead of records that are those of `mark`, and of values where
+--        none is new, else packed as they are stored.
 -- `from` is 0 when what was seen is not there any more: another life, or entries that Redis has lost (F42). Open records
 -- come with the end of the journal only, in pages as in `read.lua`; only those that came whole have a mark.
 local header, list, open = KEYS[12], KEYS[13], KEYS[14]
-local values, length = redis.pcall('HMGET', header, 'gen', 'ended', 'started', unpack(A.fields)), redis.pcall('LLEN', list)
+local values, length = redis.pcall('HMGET', header, 'gen', 'ended', 'started', 'vals', unpack(A.fields)), redis.pcall('LLEN', list)
 if values.err or type(length) == 'table' then return reply('unreadable') end
 if redis.call('EXISTS', header) == 0 then return reply(false) end
-local gen, ended, started = values[1], values[2], values[3]
-values = {unpack(values, 4, 3 + #A.fields)}
+local gen, ended, started, published = values[1], values[2], values[3], values[4]
+values = {unpack(values, 5, 4 + #A.fields)}
 if ended then
   local ending = journal.ending_of(list)
   if not ending then return reply('unreadable') end
@@ -44,5 +45,13 @@ if from + #entries >= length and not ended then
     if mark == A.mark then records = false end
   end
 end
+if published then
+  local readable, all = pcall(cmsgpack.unpack, published)
+  local is_new = false
+  for _, value in pairs(readable and type(all) == 'table' and all or {}) do
+    is_new = is_new or type(value) ~= 'table' or type(value.n) ~= 'number' or value.n > (gen == A.gen and from == A.from and A.values or 0)
+  end
+  published = is_new and published
+end
 return reply({NOW, values, from, length, entries, records, cursor, mark, started and start.p or false,
-  start.cu or false})
+  start.cu or false, published})

@@ -15,7 +15,7 @@ from workflows.errors import ConfigError
 
 _RANGE = r"\d{1,9}-\d{1,9}-\d{1,9}"
 _CURSOR = re.compile(
-    rf"1\.([\w-]{{0,100}})\.(\d{{1,9}})\.([\w-]{{0,8}})\.([a-zA-Z]{{0,20}})\.(s?)\.(\d{{0,15}})\.((?:{_RANGE}(?:_{_RANGE})*)?)",
+    rf"1\.([\w-]{{0,100}})\.(\d{{1,9}})\.([\w-]{{0,8}})\.([a-zA-Z]{{0,20}})\.(s?)\.(\d{{0,15}})\.((?:{_RANGE}(?:_{_RANGE})*)?)(?:\.(\d{{1,9}}))?",
     re.ASCII,
 )
 
@@ -84,6 +84,7 @@ class Progress:
         paused_at: in ms, the last pause; 0: none.
         steps: how far, of steps that are open at ``position``: 0 that they began, 2n - 1 that attempt n did, 2n that it
             ended.
+        published: the number of the last value.
     """
 
     generation: str = ""
@@ -93,10 +94,12 @@ class Progress:
     started: bool = False
     paused_at: int = 0
     steps: Told = field(default_factory=Told)
+    published: int = 0
 
     def __str__(self) -> str:
         flags = f"{self.status}.{'s' if self.started else ''}.{self.paused_at or ''}"
-        return f"1.{self.generation}.{self.position}.{self.nonce}.{flags}.{self.steps}"
+        values = f".{self.published}" if self.published else ""
+        return f"1.{self.generation}.{self.position}.{self.nonce}.{flags}.{self.steps}{values}"
 
     @classmethod
     def of(cls, cursor: str | None) -> Progress:
@@ -106,12 +109,13 @@ class Progress:
         match = _CURSOR.fullmatch(str(cursor))
         if match is None:
             raise _no_cursor(cursor)
-        generation, position, nonce, status, started, paused_at, steps = match.groups()
+        generation, position, nonce, status, started, paused_at, steps, published = match.groups()
         try:
             told = Told.of(steps)
         except ValueError:
             raise _no_cursor(cursor) from None
-        return cls(generation, int(position), nonce, status, bool(started), int(paused_at or 0), told)
+        paused = int(paused_at or 0)
+        return cls(generation, int(position), nonce, status, bool(started), paused, told, int(published or 0))
 
 
 def _no_cursor(cursor: object) -> ConfigError:

@@ -25,7 +25,21 @@ MAIL_TYPES: Final = 20
 
 _FIELDS: Final = (
     *("st", "gen", "want", "turn", "queue", "strikes", "started", "created", "ended", "params", "sched", "out", "err"),
-    *("warn", "reason", "paused_at", "declined", "stood", "slot", "meta", "rb", "undone", "pos", "rest", "fault"),
+    *(
+        "warn",
+        "reason",
+        "paused_at",
+        "declined",
+        "stood",
+        "slot",
+        "meta",
+        "rb",
+        "undone",
+        "pos",
+        "rest",
+        "fault",
+        "vals",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from workflows.client import history
 from workflows.client.history import Dumped, ErrorInfo, StepStatus, decoded, iso, readable
+from workflows.client.published import PublishedValue, published_values
 from workflows.client.reading import Reading
 from workflows.storage.records import Firing
 from workflows.storage.status import Status
@@ -88,10 +89,11 @@ class InstanceStatus(Dumped, Generic[Steps]):
         metadata: what was said about it when it was created.
         params: what it was created with.
         output: what ``run`` returned; None before.
+        values: what it has published so far (``step.publish``), by name; ``published`` says since when.
         warnings: what ``run`` left undone when it returned.
         schedule: the cron line that created it, and the moment it stands for; None if none did.
-        stored: params, output, warnings and schedule as bytes. They are decoded when they are looked at, which raises
-            CorruptPayload when they cannot be read.
+        stored: params, output, values, warnings and schedule as bytes. They are decoded when they are looked at, which
+            raises CorruptPayload when they cannot be read.
 
     ``as_dict`` is the form for JSON, and what pydantic and web frameworks make of it; ``dataclasses.asdict`` works too.
     """
@@ -114,11 +116,17 @@ class InstanceStatus(Dumped, Generic[Steps]):
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     params: Any = decoded("params", lambda status: codec.decode(status.stored["params"] or b""))  # noqa: RUF009
     output: Any = decoded("output", lambda status: _output(status.stored["out"]))  # noqa: RUF009
+    values: Mapping[str, Any] = decoded("values", lambda one: {each.name: each.read() for each in one.published})
     warnings: tuple[str, ...] = decoded("warnings", lambda status: _warnings(status.stored["warn"]))
     schedule: tuple[str, datetime] | None = decoded("schedule", lambda one: _schedule(one.stored["sched"]))
 
     def __post_init__(self, stored: Mapping[str, bytes | None]) -> None:
         self.__dict__["stored"] = stored
+
+    @property
+    def published(self) -> list[PublishedValue]:
+        """What it has published so far, by name, with the moment of each."""
+        return published_values(self.__dict__["stored"]["vals"])
 
     @property
     def has_output(self) -> bool:
@@ -157,6 +165,7 @@ class InstanceStatus(Dumped, Generic[Steps]):
             "metadata": dict(self.metadata),
             "params": readable(lambda: self.params),
             "output": readable(lambda: self.output),
+            "values": {one.name: readable(one.read) for one in self.published},
             "error": None if self.error is None else self.error.as_dict(),
             "rollback": None if self.rollback is None else self.rollback.as_dict(),
             "is_rolling_back": self.is_rolling_back,
@@ -192,5 +201,5 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         metadata=Metadata.of(header["meta"]).values,
         rollback=None if undone is None else RollbackStatus.of(undone),
         is_rolling_back=cause is not None,
-        stored={name: header[name] for name in ("params", "out", "warn", "sched")},
+        stored={name: header[name] for name in ("params", "out", "vals", "warn", "sched")},
     )

@@ -17,6 +17,7 @@ from workflows.client.facts import Fact
 from workflows.client.history import ErrorInfo
 from workflows.client.instance_event import InstanceEvent, checked_types
 from workflows.client.progress import Progress
+from workflows.client.published import published_values
 from workflows.client.reading import PAGE_BYTES, PAGE_ENTRIES, readable_records
 from workflows.client.requests import Request, check_known, unreadable
 from workflows.client.status import RollbackStatus
@@ -80,7 +81,9 @@ class _Seen:
             self.mark,
             self.params,
             made,
+            published,
         ) = answer
+        self.published = published_values(published or None)
         self.cuts = journal.cuts_from(made or ())
         self.cursor = cursor.decode()
         header = dict(zip(_FIELDS, values, strict=True))
@@ -140,7 +143,7 @@ class Subscription:
         told = self._told
         arguments: dict[str, Any] = {"fields": _FIELDS, "gen": told.generation, "from": told.position}
         arguments |= {"nonce": told.nonce, "mark": self._mark, "page": PAGE_ENTRIES, "bytes": PAGE_BYTES}
-        arguments |= {"records": limits.SCRIPT_ELEMENTS, "cursor": self._cursor}
+        arguments |= {"records": limits.SCRIPT_ELEMENTS, "cursor": self._cursor, "values": told.published}
         if not told.started:
             arguments["params"] = 1
         if self._cuts is None:
@@ -188,6 +191,7 @@ class Subscription:
         """What is to be told, in the order in which it has to be where moments do not say otherwise."""
         changes = [*self._answered(seen), *self._begun(seen), *self._open(seen)]
         if seen.is_last:
+            changes += self._published(seen)
             changes += self._standing(seen, max((change.fact.at_ms for change in changes), default=0))
         return changes
 
@@ -240,6 +244,14 @@ class Subscription:
                 yield _moved(0, Status.PAUSED, seen.paused_at, {"paused_at": seen.paused_at})
             started = {"type": "workflow_started", "value": seen.params or None}
             yield _moved(0, Status.RUNNING, seen.started, {"started": True}, **started)
+
+    def _published(self, seen: _Seen) -> Iterator[_Change]:
+        """Of each value the latest, behind the answer that ``run`` had seen by then."""
+        for one in sorted(seen.published, key=lambda one: one.stored.n):
+            number, at = one.stored.n, one.stored.at_ms
+            if number > self._told.published:
+                details = {"published_name": one.name, "value": one.stored.blob}
+                yield _Change(at, Fact("value_published", 0, 0, at, details), {"published": number})
 
     def _standing(self, seen: _Seen, latest: float) -> Iterator[_Change]:
         """How the instance stands, of which nothing but its header tells: what comes and goes between two looks is not

@@ -41,6 +41,20 @@ def decide(
     An end says what was asked for and not answered, so that a script finds what never was. A turn adds the events it
     was decided over, see ``events_among``.
     """
+    decision = _decide(replay, before, app, instance, generation, overrides)
+    if replay.published is not None:
+        decision.published = replay.published.since(0 if before is None else before.published)
+    return decision
+
+
+def _decide(
+    replay: Replay,
+    before: Snapshot | None,
+    app: App,
+    instance: Instance,
+    generation: str,
+    overrides: Overrides | None,
+) -> Decision:
     if replay.end is not None and not isinstance(replay.end, Continued):
         return Decision(end=_end(replay))
     opened, withdrawn = delta(before, replay.snapshot())

@@ -45,6 +45,7 @@ from workflows.errors import (
     Suspended,
     WorkflowTimeoutError,
 )
+from workflows.replay.published import Published
 from workflows.replay.undoing import TERMINATED, Undoing
 from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
@@ -106,12 +107,14 @@ class Snapshot:
         voids: waits and sleeps that were answered in vain, in the order of the journal.
         asked: how many commands have been asked for, if nobody has ever stopped listening to any, so that what was
             asked for once is pending until it is answered or cancelled. None: it may not be.
+        published: how often it has published something.
     """
 
     pending: tuple[int, ...] = ()
     gone: frozenset[int] = frozenset()
     voids: tuple[int, ...] = ()
     asked: int | None = None
+    published: int = 0
 
 
 class Delta(NamedTuple):
@@ -211,6 +214,7 @@ class Replay:
         self._dues: dict[int, int] = {}
         self._gone_frozen: frozenset[int] | None = frozenset()
         self._undoing: Undoing | None = None
+        self.published: Published | None = None
 
     # For the engine
 
@@ -291,6 +295,12 @@ class Replay:
 
     def snapshot(self) -> Snapshot:
         """What is open now."""
+        snapshot = self._snapshot()
+        if self.published is not None:
+            snapshot.published = self.published.number
+        return snapshot
+
+    def _snapshot(self) -> Snapshot:
         if self._end is not None:
             undo = self._next_undo
             if undo is not None:
@@ -430,6 +440,11 @@ class Replay:
         if self._undoing is None:
             self._undoing = Undoing()
         self._undoing.handled(command, callback, handler)
+
+    def publish(self, name: str, value: Any) -> None:
+        if self.published is None:
+            self.published = Published()
+        self.published.put(name, value, self._now_ms)
 
     def continue_as(self, params: Any) -> NoReturn:
         if self._open:

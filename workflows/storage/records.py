@@ -38,6 +38,7 @@ HEADER: Mapping[str, str] = {
     "rest": "what a call has left over (I12), packed",
     "slot": "what it has of the limit of its workflow: Slot; no field: there was never a limit",
     "meta": "metadata and the tags it is found by, packed",
+    "vals": "what `run` has published, packed (parts/published.lua); no field: nothing",
     "cid": "id of the command that created it",
     "paused_at": "ms",
     "reason": "why it is paused or was struck",
@@ -384,6 +385,27 @@ class End:
         return {name: value for name, value in every.items() if value is not None}
 
 
+class Value(NamedTuple):
+    """What ``run`` has published under a name.
+
+    Attributes:
+        n: of all that this life has published, from 1. 0: an earlier life has (``continue_as``).
+        at_ms: the moment of what it had seen last by then.
+    """
+
+    n: int
+    at_ms: int
+    blob: bytes
+
+    def wire(self) -> dict[str, Any]:
+        return {"n": self.n, "t": self.at_ms, "v": self.blob}
+
+    @classmethod
+    def of(cls, fields: Fields) -> Value:
+        """Raises: see ``name_of``."""
+        return cls(number_of(fields, b"n"), number_of(fields, b"t"), blob_of(fields, b"v"))
+
+
 @dataclass(slots=True)
 class Decision:
     """What ``run`` asks for next, relative to the decision before.
@@ -391,6 +413,7 @@ class Decision:
     Attributes:
         events: those it was fed, as seq of the wait and index of the entry.
         parts: in so many parts, sent beforehand, stands what it withdraws and opens.
+        published: what ``run`` has published since the decision before, by name.
     """
 
     withdrawn: list[GivenUp] = field(default_factory=list)
@@ -398,6 +421,7 @@ class Decision:
     end: End | None = None
     events: list[tuple[int, int]] = field(default_factory=list)
     parts: int = 0
+    published: Mapping[str, Value] | None = None
 
     def wire(self) -> dict[str, Any]:
         """As ``apply`` in ``parts/decision.lua`` reads it."""
@@ -408,6 +432,8 @@ class Decision:
             wire["g"] = self.events
         if self.parts:
             wire["n"] = self.parts
+        if self.published:
+            wire["v"] = {name: value.wire() for name, value in self.published.items()}
         return wire
 
 

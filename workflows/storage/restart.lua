@@ -27,6 +27,7 @@ if ended then
   redis.call('RPOP', I.j)
   I.len = I.len - 1
 end
+redis.call('HDEL', I.h, 'vals')
 ending.renew(I, A.gen, not A.seq and start or nil)
 if A.seq then redis.call('LSET', I.j, 0, '\1' .. '0' .. journal.nonce() .. cmsgpack.pack(start)) end
 pump(I)

@@ -54,7 +54,7 @@ class Script:
 
 PARTS: Final = (
     *("prelude", "shard", "aside", "room", "waking", "notices", "journal"),
-    *("instance", "queue", "record", "turn", "slot", "mailbox"),
+    *("instance", "published", "queue", "record", "turn", "slot", "mailbox"),
     *("ending", "undoing", "pausing", "pump", "decision", "command", "creation"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""

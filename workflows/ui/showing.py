@@ -65,24 +65,27 @@ class ShownValue:
         return not self.is_hidden and len(self.text) < self.characters
 
 
-def value_of(read: Callable[[], Any], stored: bytes | None, *, hide: bool, whole: bool) -> ShownValue | None:
+def value_of(
+    read: Callable[[], Any], stored: bytes | None, *, hide: bool, whole: bool, indent: int | None = 2
+) -> ShownValue | None:
     """A value to be shown; None where there is none.
 
     Args:
         read: makes it of what is stored; may raise CorruptPayload, which is shown in its place.
         whole: however long it is.
+        indent: of its lines; None: it is one line.
     """
     if stored is None:
         return None
     if hide:
         return ShownValue("", len(stored), 0, is_hidden=True)
-    text = json_text(readable(read))
+    text = json_text(readable(read), indent)
     return ShownValue(text if whole else text[:VALUE_CHARACTERS], len(stored), len(text))
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int | None = 2) -> str:
     """JSON to read."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
 def cut(text: str, most: int = TEXT_CHARACTERS) -> str:

@@ -78,6 +78,15 @@ def check_producer_name(name: object) -> str:
     return _check_identifier(name, "A producer cannot be named so", limits.PRODUCER_NAME_CHARACTERS)
 
 
+def check_value_name(name: object) -> str:
+    """Return ``name`` if a value can be published under it: up to 64 letters, digits, ``-``, ``_``, no ``-`` in front.
+
+    Raises:
+        BadName: it cannot.
+    """
+    return _check_identifier(name, "A value cannot be published under this name", limits.VALUE_NAME_CHARACTERS)
+
+
 def check_command_id(id: object, what: str = "command_id") -> str:
     """Return ``id`` if repeated commands or events can be known by it: 1 to 200 printable characters.
 

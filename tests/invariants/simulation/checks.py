@@ -92,9 +92,11 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
     elif kind not in ("restart", "cut"):
         demand(seen.instance.workflow in ENTITIES, f"a new generation by {kind}")
         note_the_next_life(world, before, seen)
+        check_a_life_begins_with_the_values_of_the_one_before(before, seen)
         check_i3_a_restart_keeps_what_it_says(before, seen)
     else:
         check_i3_a_restart_keeps_what_it_says(before, seen)
+        demand(not seen.values, f"{seen.values} of a former life after a restart")
     check_i2_the_status_moves_along_the_table(kind, before, seen)
 
 
@@ -181,6 +183,7 @@ def check_instance(world: World, state: State, seen: Seen) -> None:
         check_i6_an_event_is_kept_or_delivered_once(world, seen, oracle)
     check_what_was_begun_is_undone_in_reverse(seen, oracle)
     prefix = oracle.prefixes[seen.position]
+    check_i7_what_is_shown_was_published_by_what_is_decided(seen, oracle)
     if seen.ended:
         check_i8_nothing_is_left_of_what_has_ended(seen)
         check_i12_what_is_left_over_is_known(state, seen)
@@ -201,6 +204,26 @@ def check_instance(world: World, state: State, seen: Seen) -> None:
     check_i12_what_is_left_over_is_known(state, seen)
     check_i2_the_status_follows_from_the_facts(seen)
     check_i4_what_is_undecided_has_one_turn(state, seen)
+
+
+def check_i7_what_is_shown_was_published_by_what_is_decided(seen: Seen, oracle: Oracle) -> None:
+    own = {name: value for name, value in seen.values.items() if value.n}
+    prefixes = oracle.prefixes[: seen.position + 1]
+    if any(blob[1:2] == b"R" for blob in seen.journal):
+        # A rollback that somebody asks for takes what nobody has decided over for decided.
+        demand(any(own == prefix.published for prefix in prefixes), f"{own} is shown, run() has never published that")
+    else:
+        demand(own == prefixes[-1].published, f"{own} is shown, run() has published {prefixes[-1].published}")
+    handed_on = seen.values.keys() - own.keys()
+    demand(not handed_on or seen.instance.workflow == "entity", f"{handed_on} is of no earlier life")
+
+
+def check_a_life_begins_with_the_values_of_the_one_before(before: Seen, seen: Seen) -> None:
+    told = codec.decode(journal.decode_start(seen.journal[0]).params)["told"]
+    shown = {name: (value.n, codec.decode(value.blob)) for name, value in seen.values.items()}
+    demand(shown.get("told") == (0, told), f"{shown} is shown, earlier lives have told {told}")
+    demand(shown.get("first") in (None, (0, told[0])), f"{shown} is shown, earlier lives have told {told}")
+    demand(before.values.keys() <= shown.keys(), "a value is lost with the life that published it")
 
 
 def check_i8_nothing_is_left_of_what_has_ended(seen: Seen) -> None:

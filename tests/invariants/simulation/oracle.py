@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.invariants.programs import app
@@ -15,6 +16,7 @@ from workflows.errors import NonDeterminismError
 from workflows.replay.replay import Raised, Replay, Returned
 from workflows.replay.start import replay_of
 from workflows.storage import journal
+from workflows.storage.records import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Prefix:
     cancelled: frozenset[int]
     end: Returned | Raised | None
     voids: int
+    published: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Oracle:
@@ -62,7 +65,8 @@ class Oracle:
                 self.expected_inputs[seq] = inputs_of(callback)
         asked = {*snapshot.gone, *self.prefixes[-1].cancelled, getattr(entry, "seq", 0)}
         cancelled = frozenset(seq for seq in asked if replay.is_cancelled(seq))
-        self.prefixes.append(Prefix(pending, cancelled, replay.end, len(snapshot.voids)))
+        published = {} if replay.published is None else replay.published.since(0)
+        self.prefixes.append(Prefix(pending, cancelled, replay.end, len(snapshot.voids), published))
 
     def void_steps(self, start: int) -> set[int]:
         """Steps with an answer in vain, from entry ``start`` on."""

@@ -9,7 +9,7 @@ from typing import Any
 from workflows.storage import cuts, journal
 from workflows.storage.keys import Instance
 from workflows.storage.messages import Message
-from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait, Slot
+from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait, Slot, Value
 from workflows.storage.status import FINAL, Status
 from workflows.storage.store import unpackb
 from workflows.values.listening import AnswerToken
@@ -75,6 +75,12 @@ class Seen:
         return (
             {name: value for name, value in zip(_REST, unpackb(stored), strict=True) if value != b""} if stored else {}
         )
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """What is published, by name."""
+        stored = self.header.get("vals")
+        return {name.decode(): Value.of(value) for name, value in unpackb(stored).items()} if stored else {}
 
     @property
     def unfinished(self) -> bool:

@@ -1,4 +1,4 @@
--- uses: pump mailbox ending undoing
+-- uses: pump mailbox ending undoing published
 -- What `run` has decided, applied. Its fields are those of `Decision` in records.py.
 local decision = {}
 
@@ -64,15 +64,17 @@ function decision.begin_next(I, D, f)
   end
   local start = journal.body_of(I.j, 0)
   start.p, start.t, start.cu = D.e.v, NOW, nil
+  published.hand_on(I)
   I.rest = {mail = I.rest.mail}
   ending.renew(I, D.e.gen, start)
 end
 
 -- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
--- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}; or `e`, the end. A large one
--- stands in the mailbox in `n` parts by then, and is applied by and by.
+-- up, `o` opened, `g` are the events it was fed, as {seq of the wait, index of the entry}, `v` what it has published; or
+-- `e`, the end. A large one stands in the mailbox in `n` parts by then, and is applied by and by.
 -- Returns true when the one opened step was born held.
 function decision.apply(I, D, f, born)
+  if D.v then published.add(I, D.v) end
   if D.e and D.e.gen then
     decision.begin_next(I, D, f)
     return false

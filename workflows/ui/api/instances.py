@@ -116,6 +116,7 @@ def get_instance(context: Context) -> JsonAnswer:
     shape = status.as_dict(steps=False)
     for name in ("params", "output"):
         shape[name] = values.value(shape[name], context.hide_values)
+    shape["values"] = {name: values.value(one, context.hide_values) for name, one in shape["values"].items()}
     if parameters.flag(context, "simple"):
         return JsonAnswer(shape)
     left = [step for step in status.steps if step.seq > after]

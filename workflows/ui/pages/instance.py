@@ -13,6 +13,7 @@ from workflows.client import LazySteps
 from workflows.client.blocking import WorkflowInstance, carry_out
 from workflows.client.facts import config_shown
 from workflows.client.history import StepStatus
+from workflows.client.published import PublishedValue
 from workflows.client.raw_journal import VALUES, RawEntry, raw_journal
 from workflows.client.restarting import FromStep
 from workflows.client.status import InstanceStatus
@@ -76,6 +77,7 @@ def instance(context: Context) -> Response:
         name=one.workflow,
         id=one.id,
         found=status,
+        published=_published(context, status),
         reasons=[reason for reason in one.why() if reason.code != "done"],
         link=lambda row: _link(context, one, row),
         steps=steps,
@@ -87,6 +89,15 @@ def instance(context: Context) -> Response:
         awaited=sorted({step.event_type for step in steps if step.status == "waiting" and step.event_type}),
         **_PARTS[tab](context, one, status, steps),
     )
+
+
+def _published(context: Context, status: InstanceStatus[LazySteps]) -> list[tuple[PublishedValue, ShownValue | None]]:
+    """What ``run`` shows of itself; values as JSON on one line."""
+
+    def shown(one: PublishedValue) -> ShownValue | None:
+        return value_of(one.read, one.stored.blob, hide=context.hide_values, whole=False, indent=None)
+
+    return [(one, shown(one)) for one in status.published]
 
 
 def _unreadable(context: Context, one: WorkflowInstance, problem: str) -> Response:
@@ -288,7 +299,7 @@ def _raw(
     most = context.query.get("whole") != "raw"
     shape = status.as_dict(outputs=not context.hide_values)
     if context.hide_values:
-        shape |= {"params": None, "output": None}
+        shape |= {"params": None, "output": None, "values": dict.fromkeys(shape["values"])}
     if most and len(steps) > STEPS_PER_PAGE:
         shape |= {"steps": shape["steps"][:STEPS_PER_PAGE], "steps_complete": False}
     text = json_text(shape)
