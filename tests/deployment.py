@@ -99,11 +99,11 @@ class Deployment:
 @contextmanager
 def warm_and_cold(app: App, url: str) -> Iterator[Deployment]:
     """On an empty Redis, an engine for queue ``warm`` that keeps its replays, and one for ``cold`` that replays every
-    turn from the start."""
+    turn from the start and leaves all of its work to its own thread."""
     with redis_py.Redis.from_url(url) as first:
         first.flushall()
     made = Deployment(app, url)
     made.engine(queues=("warm",), warm=100)
-    made.engine(queues=("cold",), warm=0)
+    made.engine(queues=("cold",), warm=0, shared_lead=False)
     yield made
     made.close()

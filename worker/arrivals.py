@@ -1,4 +1,4 @@
-"""What comes in for the engine's thread: one queue, and the sorts of items in it.
+"""What comes in for the engine: one queue, and the sorts of items in it.
 
 Tasks come from the fetchers, outcomes from the callbacks, what is lost and what is to be compared with Redis from the
 lease and those who listen. Answers of a round trip that ask for another one wait here as well.
@@ -7,6 +7,7 @@ lease and those who listen. Answers of a round trip that ask for another one wai
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,30 +85,46 @@ Arrival = Task | Finished | Lost | Reconcile | Unbegun | GiveBack | Contradicted
 
 
 class Arrivals:
-    """The queue. Every thread puts into it, the engine's thread takes out."""
+    """The queue. Every thread puts into it, whoever leads takes out."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self._items: deque[Arrival] = deque()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_rung = False
 
     def __len__(self) -> int:
-        return self._queue.qsize()
+        return len(self._items)
 
     def put(self, item: Arrival) -> None:
-        self._queue.put(item)
+        """For threads that must not be held up: the engine's own is woken for it."""
+        self._items.append(item)
+        self.ring()
 
-    def wait(self, seconds: float | None) -> list[Arrival]:
-        """Take out everything that has arrived; waits so long for something, or until it comes (None)."""
+    def add(self, item: Arrival) -> None:
+        """For a thread that is about to lead, if nobody else does."""
+        self._items.append(item)
+
+    def ring(self) -> None:
+        """Wake the engine's own thread."""
+        if not self._is_rung:
+            self._is_rung = True
+            self._bell.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most to be rung for. Returns: whether that was so. For the engine's own thread."""
         try:
-            first = self._queue.get(timeout=seconds)
+            self._bell.get(timeout=seconds)
         except queue.Empty:
-            return []
-        return [first, *self.waiting()]
+            return False
+        finally:
+            self._is_rung = False  # before anybody looks at the items: who rings from now on may have brought more
+        return True
 
     def waiting(self) -> list[Arrival]:
-        """Take out everything that has arrived, without waiting."""
+        """Take out everything that has arrived."""
         found = []
         while True:
             try:
-                found.append(self._queue.get_nowait())
-            except queue.Empty:
+                found.append(self._items.popleft())
+            except IndexError:
                 return found

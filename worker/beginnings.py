@@ -21,7 +21,7 @@ from workflows.storage.records import Decision
 
 
 class Beginnings:
-    """Makes attempts of what replays ask for; used by the engine's thread only."""
+    """Makes attempts of what replays ask for; used by whoever leads the engine."""
 
     def __init__(self, replays: Replays, slots: Slots, in_flight: InFlight) -> None:
         self._replays = replays

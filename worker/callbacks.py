@@ -80,6 +80,7 @@ class Callbacks:
         begun: called when an attempt's callback is about to be called, where it is.
         overrides: what a test puts in the place of callbacks and delays.
         on_death: called with the reason when the loop or a thread has ended that should not.
+        lead: called on a thread that has just run a plain callback.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Callbacks:
         begun: Callable[[Attempt], None],
         overrides: Overrides | None,
         on_death: Callable[[str], None],
+        lead: Callable[[], None],
     ) -> None:
         self._deliver = deliver
         self._freed = freed
@@ -97,7 +99,7 @@ class Callbacks:
         self._overrides = overrides
         self._on_death = on_death
         self._loop = asyncio.new_event_loop()
-        self._threads = Threads(concurrency, on_death)
+        self.threads = Threads(concurrency, lead, on_death)
         work = vital("callbacks", self._run_loop, on_death)
         self._thread = threading.Thread(target=work, name="callbacks", daemon=True)
         self._scope = contextvars.Context()
@@ -135,7 +137,7 @@ class Callbacks:
         Raises:
             TimeoutError: the bindings were not torn down within this time.
         """
-        self._threads.close()
+        self.threads.close()
         closed = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
         try:
             closed.result(timeout=seconds)
@@ -178,7 +180,7 @@ class Callbacks:
         if attempt.callback.is_async:
             self._loop.call_soon_threadsafe(self._start_async, attempt, None)
         else:
-            self._threads.submit(self._run_plain, attempt)
+            self.threads.submit(self._run_plain, attempt)
 
     def _is_replaced(self, attempt: Attempt, overrides: Overrides) -> bool:
         replacement = overrides.attempt(_occurrence(attempt), attempt.failed)

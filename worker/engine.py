@@ -1,7 +1,8 @@
 """One worker process at work: replays ``run``, starts callbacks, settles outcomes and commits decisions.
 
-One thread does all of that, in batches: whatever arrived while the last round trip was under way goes into the next
-one. It never waits for user code: callbacks run elsewhere, and a ``run`` that blocks is interrupted by the guardian.
+One thread at a time does all of that, whichever has the lead (``lead.py``), in batches: whatever arrived while the last
+round trip was under way goes into the next one. It never waits for callbacks, which run when the lead is given up, or
+elsewhere; a ``run`` that blocks is interrupted by the guardian.
 
     claimed attempt ─► replay up to it ─► callback runs elsewhere ─► outcome ─► settle ┐
     claimed turn ────► replay, decide ───────────────────────────────────────► commit ┴► one round trip
@@ -44,6 +45,7 @@ from worker.fetcher import BACKOFF_SECONDS, BLOCK_SECONDS, Fetcher
 from worker.guardian import Guardian
 from worker.holdings import give_back_unknown, rescue
 from worker.in_flight import InFlight
+from worker.lead import Lead
 from worker.lease import Lease
 from worker.observing import Observing
 from worker.replays import Gone, Replays
@@ -110,6 +112,7 @@ class Engine:
         self.app = app
         self.settings = settings
         self.store = connect()
+        self.store.take_turns()
         self.claiming = threading.Lock()
         self.draining = threading.Event()
         self.slots = Slots(settings, self.draining, lambda: self.guardian.is_blocked())
@@ -118,6 +121,7 @@ class Engine:
         self._batch: list[Arrival] = []
         self._suspects = Suspects(isolate)
         self._stopped = threading.Event()
+        self._failures = 0
         self._given_bindings = bindings or {}
         self._killed = False
         self._bindings: dict[str, Any] = {}
@@ -139,6 +143,7 @@ class Engine:
             self._transitions.attempt_begun,
             overrides,
             on_hopeless,
+            lambda: self.lead.join(),
         )
         self.lease = Lease(
             connect(),
@@ -175,6 +180,9 @@ class Engine:
             self._transitions,
             recheck=settings.recheck,
         )
+        self.lead = Lead(
+            self.arrivals, self._round, lambda: self.callbacks.threads.has_call, shared=settings.shared_lead
+        )
         self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
         self.fetchers = [
             Fetcher(name, connect, self.lease, self, app.definitions, on_hopeless) for name in settings.queues
@@ -205,8 +213,8 @@ class Engine:
         fetched = min(monotonic() + BLOCK_SECONDS + limits.SOCKET_TIMEOUT_SECONDS, closed - LEAVING_SECONDS)
         for fetcher in self.fetchers:
             fetcher.join(timeout=_until(fetched))
-        # From here on it is the engine's thread that waits: only it knows of turns on their way, which may have their
-        # next step in tow.
+        # From here on it is the engine's thread that waits: only who leads knows of turns on their way, which may have
+        # their next step in tow.
         self.arrivals.put(Drain(grace_over))
         self._thread.join(timeout=_until(closed - LEAVING_SECONDS))
         self._stopped.set()
@@ -273,10 +281,6 @@ class Engine:
 
     # For the guardian, on its thread ----------------------------------------------------------------------------------
 
-    @property
-    def thread(self) -> threading.Thread:
-        return self._thread
-
     def time_out(self, attempt: Attempt) -> None:
         self.slots.abandon(attempt.token)
         self.callbacks.time_out(attempt)
@@ -312,7 +316,11 @@ class Engine:
     # Arrivals, on other threads ---------------------------------------------------------------------------------------
 
     def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
-        self.arrivals.put(Finished(attempt, outcome, self.store.clock.now_ms()))
+        finished = Finished(attempt, outcome, self.store.clock.now_ms())
+        if self.callbacks.threads.are_mine:
+            self.arrivals.add(finished)
+        else:
+            self.arrivals.put(finished)
 
     def lost(self, members: Iterable[str]) -> None:
         """Redis attributes these held members to this worker no more."""
@@ -321,37 +329,39 @@ class Engine:
     def _ask_to_reconcile(self) -> None:
         self.arrivals.put(Reconcile(forget=False))
 
-    # The engine's thread ----------------------------------------------------------------------------------------------
+    # Whoever leads ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        failures = 0
-        while True:
-            batch = self._batch = self._next_batch()
-            if self._killed:
-                return
-            try:
-                if self._work(batch):
-                    return
-                failures = 0
-            except redis.RedisError as error:
-                figures.count(metrics.RECONNECTS)
-                _log.warning("redis failed", extra={"error": error})
-                if self._stopped.is_set():
-                    return
-                self._recover(batch, failures)
-                failures += 1
-            except RunStalled:
-                # Injected a moment too late: run() had just come back by itself.
-                self._recover(batch, failures)
+        """On the engine's own thread."""
+        self.lead.keep(self._until_grace)
 
-    def _next_batch(self) -> list[Arrival]:
-        """Everything that has arrived; waits for something, or for the end of the drain's grace."""
-        until = []
-        if self._grace_over is not None:
-            until = [
-                moment for moment in (self._grace_over, self._grace_over + LAST_WORD_SECONDS) if moment > monotonic()
-            ]
-        return self.arrivals.wait(max(0.0, min(until) - monotonic()) if until else None)
+    def _until_grace(self) -> float | None:
+        """For how long the drain's grace lasts, or the time for last words; None: there is no drain, or it is over."""
+        if self._grace_over is None:
+            return None
+        until = [moment for moment in (self._grace_over, self._grace_over + LAST_WORD_SECONDS) if moment > monotonic()]
+        return _until(min(until)) if until else None
+
+    def _round(self, batch: list[Arrival]) -> bool:
+        """Handle what arrived, come what may. Returns: whether this was the last round."""
+        self._batch = batch
+        if self._killed:
+            return True
+        try:
+            is_last = self._work(batch)
+            self._failures = 0
+            return is_last
+        except redis.RedisError as error:
+            figures.count(metrics.RECONNECTS)
+            _log.warning("redis failed", extra={"error": error})
+            if self._stopped.is_set():
+                return True
+            self._recover(batch, self._failures)
+            self._failures += 1
+        except RunStalled:
+            # Injected a moment too late: run() had just come back by itself.
+            self._recover(batch, self._failures)
+        return False
 
     def _work(self, batch: list[Arrival]) -> bool:
         """Handle everything that arrived, in one round trip. Returns: whether to stop."""
@@ -367,6 +377,7 @@ class Engine:
             else:
                 if isinstance(item, Drain):
                     self._grace_over = item.until
+                    self.arrivals.ring()  # the engine's own thread has to know how long it may wait
                 continue
             per_instance[instance] = per_instance.get(instance, 0) + 1
         round = Round(frozenset([task.token for task in tasks]), self._transitions.parked)

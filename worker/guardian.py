@@ -34,10 +34,6 @@ BLOCKED_SECONDS = 0.25
 class Guarded(Protocol):
     """Who is watched: the engine."""
 
-    @property
-    def thread(self) -> threading.Thread:
-        """The thread that replays ``run``."""
-
     def attempts(self) -> list[Attempt]:
         """The attempts in flight."""
 
@@ -71,6 +67,7 @@ class Guardian:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._watched: Instance | None = None
+        self._runner = threading.current_thread()
         self._since = 0.0
         self._seen = self._stalled = 0.0
         self._patience = Patience()
@@ -87,8 +84,9 @@ class Guardian:
         self._thread.join(timeout=1)
 
     def begin(self, instance: Instance) -> None:
-        """User code of an instance begins on the engine's thread, until ``end``."""
+        """User code of an instance begins on this thread, until ``end``."""
         self._since = monotonic()
+        self._runner = threading.current_thread()
         self._watched = instance
 
     def end(self) -> None:
@@ -98,7 +96,7 @@ class Guardian:
             if self._interrupted:
                 self._interrupted = False
                 # An interrupt not delivered yet must not hit the engine's own code.
-                _interrupt(self._guarded.thread, None)
+                _interrupt(self._runner, None)
 
     def stuck(self) -> Instance | None:
         """The instance whose ``run`` has been blocking for too long, if there is one."""
@@ -106,7 +104,7 @@ class Guardian:
         return watched if watched is not None and self._stalled == self._since else None
 
     def is_blocked(self) -> bool:
-        """Whether ``run`` has been on the engine's thread for longer than any honest turn takes."""
+        """Whether ``run`` has been on its thread for longer than any honest turn takes."""
         return self._watched is not None and monotonic() - self._since > BLOCKED_SECONDS
 
     def _run(self) -> None:
@@ -126,14 +124,14 @@ class Guardian:
                 self._give_up("half of the threads are taken by steps that ignore their timeout")
 
     def _blocked(self, now: float) -> float:
-        """For how long ``run`` has really been on the engine's thread, in seconds: by the looks at it, or by what it
+        """For how long ``run`` has really been on its thread, in seconds: by the looks at it, or by what it
         has computed, where it holds the interpreter so that nobody can look. On a busy machine neither is the time
         since it began."""
         if self._since != self._seen:
             self._seen = self._since
-            self._cpu_seconds = _cpu_seconds_of(self._guarded.thread)
+            self._cpu_seconds = _cpu_seconds_of(self._runner)
             self._patience.begin(self._since)
-        return max(self._patience.look(now), _cpu_seconds_of(self._guarded.thread) - self._cpu_seconds)
+        return max(self._patience.look(now), _cpu_seconds_of(self._runner) - self._cpu_seconds)
 
     def _look_at_run(self, now: float) -> None:
         with self._lock:
@@ -149,7 +147,7 @@ class Guardian:
                 figures.count(metrics.STALLS)
                 _log.error("run blocks its worker", extra={"workflow": watched.workflow, "instance": watched.id})
                 faulthandler.dump_traceback(file=sys.__stderr__) if sys.__stderr__ is not None else None
-                _interrupt(self._guarded.thread, RunStalled)
+                _interrupt(self._runner, RunStalled)
                 return
         if blocked > 2 * self._stall_seconds:
             self._give_up(f"run() of {watched.workflow}/{watched.id} blocks and cannot be interrupted")

@@ -46,7 +46,7 @@ def rescue(
     claiming: threading.Lock,
 ) -> None:
     """Before a process that cannot go on ends: settle what has finished, blame the ``run`` that blocks, give back the
-    rest. Without turns, because the engine's thread may be stuck.
+    rest. Without turns, because whoever leads the engine may be stuck.
 
     Left to the reaper, every instance with a turn here would be blamed for the one that blocks.
 

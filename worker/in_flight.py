@@ -15,7 +15,7 @@ from workflows.storage.records import Decision
 
 
 class InFlight:
-    """Changed by the engine's thread, and as attempts end by whatever thread they end on.
+    """Changed by whoever leads the engine, and as attempts end by whatever thread they end on.
 
     Args:
         cancel: cancels the callback of an attempt; answers whether it had begun.
@@ -69,7 +69,7 @@ class InFlight:
         if attempt.dismissed:
             self._attempts.pop(attempt.token, None)
             if self._draining.is_set():
-                self._arrivals.put(Lost(frozenset()))  # the engine's thread may be waiting for the last of them
+                self._arrivals.put(Lost(frozenset()))  # the engine may be waiting for the last of them
         if attempt.token not in self._attempts:
             self._slots.free(attempt.token)
 

@@ -28,7 +28,7 @@ class Gone(Exception):
 
 
 class Replays:
-    """All replays of a worker process; used by the engine's thread only.
+    """All replays of a worker process; used by whoever leads the engine.
 
     Args:
         guardian: told whenever user code runs on this thread.

@@ -21,6 +21,7 @@ class Settings:
         grace_seconds: how long a drain waits for attempts in flight.
         stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
         lease_ms: how long after its last sign of life a worker is taken for dead.
+        shared_lead: whether a thread that has run a callback goes on with the engine's work. False is for tests.
         alone: this process runs one step or turn that somebody else has claimed, and nothing else.
     """
 
@@ -32,4 +33,5 @@ class Settings:
     grace_seconds: float = 10.0
     stall_seconds: float = 2.0
     lease_ms: int = 10_000
+    shared_lead: bool = True
     alone: bool = False

@@ -20,7 +20,7 @@ STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
 
 
 class Settling:
-    """Used by the engine's thread only.
+    """Used by whoever leads the engine.
 
     Args:
         ahead: whether to decide together with the outcome at all.

@@ -112,7 +112,7 @@ class Slots:
         finally:
             self._claiming = 0
 
-    # For births, on the engine's thread -------------------------------------------------------------------------------
+    # For births, by whoever leads the engine --------------------------------------------------------------------------
 
     def eager_token(self, warm: WarmReplay, decision: Decision, before: Attempt | None = None) -> str:
         """A token for the next step, if this worker may go on with it at once; '' if it goes through the queue.

@@ -17,7 +17,7 @@ HAND_OVER_SECONDS = 20.0
 
 
 class Suspects:
-    """Those that were handed over and not taken yet; changed by the engine's thread only.
+    """Those that were handed over and not taken yet; changed by whoever leads the engine.
 
     Args:
         isolate: asks for a process of its own for something claimed; answers whether that was possible. None: there is

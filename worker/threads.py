@@ -18,12 +18,15 @@ class Threads:
     """At most ``size`` daemon threads; more calls than that wait.
 
     Args:
+        after: called on the same thread after each call.
         on_death: called with the reason if a call raises in spite of its promise.
     """
 
-    def __init__(self, size: int, on_death: Callable[[str], None]) -> None:
+    def __init__(self, size: int, after: Callable[[], None], on_death: Callable[[str], None]) -> None:
         self._size = size
+        self._after = after
         self._on_death = on_death
+        self._mine = _Mine()
         self._calls: queue.SimpleQueue[tuple[Callable[[Any], None], Any] | None] = queue.SimpleQueue()
         self._started = 0
         # An element for each thread that has nothing to do. Taking and adding one is a single operation of the
@@ -31,7 +34,12 @@ class Threads:
         self._idle: list[None] = []
 
     def submit(self, call: Callable[[Any], None], argument: Any) -> None:
-        """Run ``call(argument)``, which must not raise, on some thread. For one thread alone."""
+        """Run ``call(argument)``, which must not raise, on some thread: the calling one if it is one of these and has
+        nothing to run yet. For one thread at a time."""
+        mine = self._mine
+        if mine.is_one and mine.call is None:
+            mine.call = call, argument
+            return
         if self._idle:
             self._idle.pop()
         elif self._started < self._size:
@@ -45,7 +53,29 @@ class Threads:
         for _ in range(self._started):
             self._calls.put(None)
 
+    @property
+    def are_mine(self) -> bool:
+        """Whether the calling thread is one of them."""
+        return self._mine.is_one
+
+    @property
+    def has_call(self) -> bool:
+        """Whether the calling thread is going to run something that was submitted by itself."""
+        return self._mine.call is not None
+
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        mine = self._mine
+        mine.is_one = True
+        while (call := mine.call or self._calls.get()) is not None:
+            mine.call = None
             call[0](call[1])
-            self._idle.append(None)
+            self._after()
+            if mine.call is None:
+                self._idle.append(None)
+
+
+class _Mine(threading.local):
+    """What a thread knows of itself."""
+
+    is_one = False
+    call: tuple[Callable[[Any], None], Any] | None = None

@@ -56,7 +56,7 @@ class Listener:
         """Its callback begins now; called on the thread or loop that it runs on."""
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome, ended_ms: int) -> None:
-        """Its outcome was accepted. Called on the engine's thread, as all that follow."""
+        """Its outcome was accepted. Called by whoever leads the engine, as all that follow."""
 
     def attempt_void(self, attempt: Attempt, why: Void) -> None:
         """It had begun, and nothing came of it here."""

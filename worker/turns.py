@@ -27,7 +27,7 @@ STALE, COMMITTED, ENDED, COMMITTED_EAGER, UNASKED, LOOK = 0, 1, 2, 3, 4, 5
 
 
 class Turns:
-    """Used by the engine's thread only.
+    """Used by whoever leads the engine.
 
     Args:
         arrivals: where that waits which the answer to a commit asks for.

@@ -43,6 +43,7 @@ class Hand:
             self.begun.append,
             None,
             self.deaths.append,
+            lambda: None,
         )
 
     def start(self, app: App | None = None) -> dict[str, Any]:

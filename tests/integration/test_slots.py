@@ -57,7 +57,7 @@ class Worker:
 
     def work(self) -> None:
         """One round trip."""
-        self.engine._work(self.engine._next_batch())
+        self.engine._work(self.engine.arrivals.waiting())
 
     def end_one(self) -> None:
         self._hand.end(self._hand.running[0], Outcome(value=codec.encode(1, what="a result")))
@@ -127,7 +127,7 @@ def test_what_a_birth_was_refused_gives_its_slot_back(client: Client, worker: Wo
 def test_a_birth_that_nobody_knows_of_gives_its_slot_back(client: Client, worker: Worker) -> None:
     client.workflow("one-by-one").create(id="i1")
     worker.claim(1)
-    batch = worker.engine._next_batch()
+    batch = worker.engine.arrivals.waiting()
     with (
         mock.patch.object(Store, "execute", side_effect=redis_py.ConnectionError("cut")),
         pytest.raises(redis_py.ConnectionError),

@@ -29,6 +29,18 @@ def test_a_thread_that_has_ended_leaves_no_connection_behind(redis_url: str) -> 
     assert answers == [True] * 10
 
 
+def test_threads_that_take_turns_share_one_connection(redis_url: str) -> None:
+    answers: list[object] = []
+    with closing(Store(connection(redis_url, max_connections=1), Keyspace("shop"), hot=True)) as store:
+        store.take_turns()
+        for _ in range(3):
+            answers.append(store.command("PING"))
+            thread = threading.Thread(target=lambda: answers.append(store.command("PING")))
+            thread.start()
+            thread.join()
+    assert answers == [True] * 6
+
+
 @pytest.mark.parametrize("server", list(find_servers()), ids=lambda server: ".".join(map(str, server.version)))
 @pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.001, 0.0015, 0.002])
 def test_however_short_a_wait_is_it_ends(server: ServerProgram, seconds: float) -> None:

@@ -22,7 +22,7 @@ INSTANCE = Instance(0, "orders", "o-1")
 
 @pytest.fixture
 def interrupts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Which exceptions were raised in the engine's thread; without raising them."""
+    """Which exceptions were raised in the thread of ``run``; without raising them."""
     raised: list[Any] = []
     monkeypatch.setattr(module, "_interrupt", lambda thread, exception: raised.append(exception))
     return raised
@@ -30,7 +30,7 @@ def interrupts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def cpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """How long the engine's thread has computed."""
+    """How long the thread of ``run`` has computed."""
     used = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(module, "_cpu_seconds_of", lambda thread: used.seconds)
     return used
@@ -38,7 +38,7 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 @pytest.fixture
 def guardian(interrupts: list[Any], cpu: SimpleNamespace) -> Iterator[Guardian]:
-    engine: Any = SimpleNamespace(thread=threading.current_thread())
+    engine: Any = SimpleNamespace()
     yield Guardian(engine, STALL_SECONDS, pytest.fail)
 
 

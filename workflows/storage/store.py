@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import hiredis
@@ -196,8 +197,13 @@ class Store:
         self.clock: Clock = clock or ServerClock()
         self._database = _database_of(connection)
         self._hot = hot
+        self._mine: Any = None
         self._start_afresh()
         _stores.add(self)
+
+    def take_turns(self) -> None:
+        """From now on threads call one at a time, so one connection does for all of them."""
+        self._mine = SimpleNamespace()
 
     def _start_afresh(self) -> None:
         """No connections; also in a forked process, where those of its parent would have two readers."""
@@ -459,7 +465,7 @@ class Store:
                 line.disconnect()  # it may be in the middle of a call, so nobody else can have its connection
             else:
                 self.redis.connection_pool.release(line)
-        self._mine = threading.local()
+        self._mine = type(self._mine)()
 
 
 class _Listeners:

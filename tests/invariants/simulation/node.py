@@ -16,6 +16,7 @@ from worker.attempt import Attempt, Outcome
 from worker.claim import Task
 from worker.engine import Engine
 from worker.settings import Settings
+from worker.threads import Threads
 from workflows.storage.keys import Held, Intent, Keyspace
 
 LEASE_MS = 600_000
@@ -32,7 +33,9 @@ class HandCallbacks:
         begun: Callable[[Attempt], None],
         overrides: object,
         on_death: Callable[[str], None],
+        lead: Callable[[], None],
     ) -> None:
+        self.threads = Threads(concurrency, lead, on_death)
         self.deliver = deliver
         self.freed = freed
         self.running: list[Attempt] = []
