@@ -1,17 +1,27 @@
--- uses: pump room
+-- uses: pump stopping room
 -- Fires due timers: entry, record and timer change together (F32). Never early: the score is compared with the time
 -- of this script, whatever list the caller read before (F31); score and not only name, because a second back-off of
 -- one step has the name of the first.
--- ARGV   items: list of {i, m member, k 's'|'w'|'b', g generation, s seq}
+-- ARGV   items: list of {i, m member, k 's'|'w'|'b'|'d', g generation, s seq}
 -- Reply  number fired. A stale list, two orchestrators, a pause or a cancelled wait in between: skipped.
 local fired = 0
 for _, a in ipairs(A.items) do
   local score = redis.call('ZSCORE', shard.timers, a.m)
   if score and tonumber(score) <= NOW then
     local I = instance.load(a.i)
-    local r = I and I.gen == a.g and not FINAL[I.st] and I.want == '' and record.get(I, a.s)
+    local lives = I and I.gen == a.g and not FINAL[I.st] and I.want == ''
+    local r = lives and a.k ~= 'd' and record.get(I, a.s)
     redis.call('ZREM', shard.timers, a.m)
-    if r and record.is_timed(r) and record.moment(I, r) > NOW then
+    if lives and a.k == 'd' then
+      local moment = I.stop ~= '' and deadline.moment(I)
+      if moment and moment > NOW then
+        deadline.arm(I)
+      elseif moment then
+        fired = fired + 1
+        stopping.due(I)
+        pump(I)
+      end
+    elseif r and record.is_timed(r) and record.moment(I, r) > NOW then
       -- Time stood still since it was armed, and the walk that arms it anew has not come to it yet.
       record.arm(I, r)
     elseif r and record.is_timed(r) then

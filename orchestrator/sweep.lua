@@ -66,6 +66,10 @@ for at, a in ipairs(A.items) do
       instance.set(I, 'act', act)
       fixed = true
     end
+    if I.stop ~= '' and I.want == '' and not deadline.is_armed(I) then
+      deadline.arm(I)
+      fixed = true
+    end
     local member, key, worker = turn.member(I)
     if member and not (redis.call('ZSCORE', key, member) and (not worker or redis.call('ZSCORE', shard.workers, worker))) then
       turn.close(I)  -- `pump` opens it again

@@ -16,6 +16,7 @@ from workflows.clock import Clock
 from workflows.storage import journal
 from workflows.storage.journal import (
     Answer,
+    CancelRequested,
     ChildEnded,
     Entry,
     EventReceived,
@@ -66,7 +67,7 @@ class Observing(Listener):
             self._tell_instance(turn, "workflow_started", turn.now_ms)
         # What a restart has kept was told in the life it is of.
         for blob in turn.entries[max(0, turn.warm.replay.kept - turn.base) :]:
-            if self._of_steps or journal.kind_of(blob) == journal.ROLLING_BACK:
+            if self._of_steps or journal.kind_of(blob) in (journal.ROLLING_BACK, journal.CANCEL):
                 self._tell_entry(turn, journal.decode(blob))
         if self._of_steps:
             for type, details in _asked_and_given_up(turn):
@@ -84,6 +85,9 @@ class Observing(Listener):
         if isinstance(entry, RollingBack):
             if self._of_instances:
                 self._tell_instance(turn, "rollback_started", entry.at_ms)
+        elif isinstance(entry, CancelRequested):
+            if self._of_instances:
+                self._tell_instance(turn, entry.type, entry.at_ms, reason=entry.reason)
         elif not isinstance(entry, Start | Withdrawn) and not turn.warm.replay.is_cancelled(entry.seq):
             type, details = _answer(entry)
             self._tell_step(turn, type, entry.at_ms, **details)

@@ -19,6 +19,7 @@ from worker.transitions import Committed, Transitions
 from worker.warm import WarmReplay
 from workflows import limits
 from workflows.replay.decision import contradiction, told, told_by_entry, told_by_record
+from workflows.storage import journal
 from workflows.storage.records import Decision
 from workflows.storage.store import Store
 
@@ -132,7 +133,8 @@ class Turns:
         try:
             found = [one for one in map(told_by_record, self._store.open_records(task.instance)) if one not in asked]
             while page := self._store.entries(task.instance, at, at + limits.SCRIPT_ELEMENTS):
-                found += [one for one in map(told_by_entry, page) if one not in asked]
+                answers = [blob for blob in page if journal.kind_of(blob) != journal.CANCEL]
+                found += [one for one in map(told_by_entry, answers) if one not in asked]
                 at += len(page)
         except redis.RedisError:
             raise

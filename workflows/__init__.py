@@ -37,15 +37,18 @@ if TYPE_CHECKING:
         BadStepConfig,
         ConfigError,
         CorruptPayload,
+        DeadlineExceeded,
         EventError,
         EventTimeout,
         ForbiddenInRun,
         HeartbeatTimeout,
         InstanceAlreadyExists,
+        InstanceCancelled,
         InstanceEnded,
         InstanceError,
         InstanceNotFound,
         InstanceTerminated,
+        InstanceTimeout,
         InvalidTransition,
         NonDeterminismError,
         NonRetryableError,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         UnknownQueue,
         UnknownWorkflow,
         WaitOver,
+        WorkflowCancelled,
         WorkflowError,
         WorkflowTimeoutError,
     )
@@ -85,11 +89,13 @@ _NAMES = {
     "authoring.context": "StepContext",
     "errors": (
         "BadDuration BadEvent BadName BadParams BadSchedule BadStepConfig ConfigError CorruptPayload "
-        "EventError EventTimeout ForbiddenInRun HeartbeatTimeout InstanceAlreadyExists InstanceEnded InstanceError "
-        "InstanceNotFound InstanceTerminated InvalidTransition NonDeterminismError NonRetryableError "
+        "DeadlineExceeded EventError EventTimeout ForbiddenInRun HeartbeatTimeout InstanceAlreadyExists "
+        "InstanceCancelled InstanceEnded InstanceError InstanceNotFound InstanceTerminated InstanceTimeout "
+        "InvalidTransition NonDeterminismError NonRetryableError "
         "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError PollTimeout ResultTimeout "
         "ServerError ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
-        "StepLimitReached StepTimeout UnknownQueue UnknownWorkflow WaitOver WorkflowError WorkflowTimeoutError"
+        "StepLimitReached StepTimeout UnknownQueue UnknownWorkflow WaitOver WorkflowCancelled WorkflowError "
+        "WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
     "client.history": "StepStatus",
@@ -172,14 +178,17 @@ __all__ = [
     "BadSchedule",
     "BadStepConfig",
     "CorruptPayload",
+    "DeadlineExceeded",
     "EventError",
     "EventTimeout",
     "ForbiddenInRun",
     "HeartbeatTimeout",
     "InstanceAlreadyExists",
+    "InstanceCancelled",
     "InstanceEnded",
     "InstanceNotFound",
     "InstanceTerminated",
+    "InstanceTimeout",
     "InvalidTransition",
     "NonDeterminismError",
     "NonRetryableError",
@@ -198,4 +207,5 @@ __all__ = [
     "UnknownQueue",
     "UnknownWorkflow",
     "WaitOver",
+    "WorkflowCancelled",
 ]

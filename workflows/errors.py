@@ -4,20 +4,25 @@
 follow fixes a message (https://developers.cloudflare.com/workflows/), the text is the same.
 
     WorkflowError
-    ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InstanceTerminated · InvalidTransition
-    │                       WaitOver
+    ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InvalidTransition · WaitOver
+    │                       InstanceTerminated (InstanceCancelled)
     ├─ StepError            StepFailed · StepInterrupted · PoisonError · StalledError · StepLimitReached
     │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
     ├─ WorkflowTimeoutError StepTimeout · PollTimeout · EventTimeout · HeartbeatTimeout · ResultTimeout
+    │                       InstanceTimeout
     ├─ EventError
     ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
     ├─ NonDeterminismError  ForbiddenInRun
     ├─ ConfigError          UnknownWorkflow · UnknownQueue · BadName · BadDuration · BadSchedule · BadStepConfig · BadParams
     │                       BadEvent
     └─ ServerError          ServerUnavailable · ServerUnsuitable
+
+Not of it, because they are no failures: ``WorkflowCancelled`` (``DeadlineExceeded``), an ``asyncio.CancelledError``.
 """
 
 from __future__ import annotations
+
+from asyncio import CancelledError
 
 
 class WorkflowError(Exception):
@@ -45,6 +50,10 @@ class InstanceEnded(InstanceError):
 
 class InstanceTerminated(InstanceError):
     """The instance was terminated."""
+
+
+class InstanceCancelled(InstanceTerminated):
+    """The instance was cancelled, and has ended by that."""
 
 
 class InvalidTransition(InstanceError):
@@ -165,6 +174,29 @@ class EventError(_Placed, WorkflowError):
 
 class ResultTimeout(WorkflowTimeoutError):
     """The instance did not end in the time given to result()."""
+
+
+class InstanceTimeout(WorkflowTimeoutError):
+    """The instance has not ended within its deadline."""
+
+
+class WorkflowCancelled(CancelledError):
+    """Raised in ``run``, at whatever it waits for, when its instance is asked to end.
+
+    Like ``asyncio.CancelledError``, which it is, it is no ``Exception``: ``except Exception`` around a step does not
+    take it for a failure of that step, and it passes through ``gather``, ``TaskGroup`` and the like.
+
+    Attributes:
+        reason: why, as whoever cancelled it says; '': they do not.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(*([reason] if reason else []))
+        self.reason = reason
+
+
+class DeadlineExceeded(WorkflowCancelled):
+    """The same, when nobody has asked but its deadline is over."""
 
 
 class PayloadError(WorkflowError):

@@ -29,6 +29,7 @@ DURATION_MS_MAX: Final = 365 * DAY_MS  # sleeps, waits, retry delays and timeout
 EVENT_TIMEOUT_MS: Final = 24 * HOUR_MS  # wait_for_event without a timeout (model: 24 hours)
 EVENT_TIMEOUT_MS_MIN: Final = 1 * SECOND_MS  # shortest wait for an event (model: 1 second)
 STEP_TIMEOUT_MS: Final = 10 * MINUTE_MS  # one attempt of a step (model: 10 minutes)
+CANCEL_GRACE_MS: Final = 10 * MINUTE_MS  # for what run does after it was asked to end: one attempt of a step
 RETENTION_MS: Final = 7 * DAY_MS  # an ended instance stays readable this long (model: 3 to 30 days; ours 7)
 DELAY_FUNCTION_SECONDS: Final = 5  # a retry delay given as a function must answer in this time (model: 5 s)
 

@@ -255,7 +255,14 @@ def test_what_cannot_be_watched_is_said_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("verb", "status"), [("pause", "paused"), ("resume", "queued"), ("terminate", "terminated"), ("restart", "queued")]
+    ("verb", "status"),
+    [
+        ("pause", "paused"),
+        ("resume", "queued"),
+        ("cancel", "terminated"),
+        ("terminate", "terminated"),
+        ("restart", "queued"),
+    ],
 )
 def test_steering_says_the_status_afterwards(run: Run, client: Client, verb: str, status: str) -> None:
     instance = client.workflow("order").create("a1")
@@ -281,6 +288,19 @@ def test_steering_that_changes_nothing_says_so(run: Run, client: Client) -> None
         )
     refused = run("instances", "terminate", "order", "a1", code=1).stderr
     assert refused.endswith('Cannot terminate instance "a1" of workflow "order": it has ended already\n')
+
+
+def test_cancelling_says_why_and_a_second_time_that_it_changes_nothing(run: Run, client: Client) -> None:
+    instance = client.workflow("order").create("a1")
+    HandWorker(client.store).turn(instance._instance, opened=[wait(1, "first", "approved")])
+    asked = ("instances", "cancel", "order", "a1", "--reason", "no stock", "--grace", "1 hour")
+    assert run(*asked).output == "order/a1: cancelling\n"
+    assert run(*asked).output == "order/a1: cancelling (it was asked to end before, so nothing happened)\n"
+    status = instance.status()
+    assert status.cancelling is not None
+    assert status.cancelling.reason == "no stock"
+    assert "--grace" not in run("instances", "cancel", "order", "--status", "running", "--reason", "x", "--yes").stderr
+    assert "'soon'" in run("instances", "cancel", "order", "a1", "--grace", "soon", code=1).stderr
 
 
 def test_deleting_names_what_was_not_there(run: Run, client: Client) -> None:

@@ -24,7 +24,7 @@ from workflows.replay.published import Published
 from workflows.replay.replay import Replay
 from workflows.replay.undoing import Undoing
 from workflows.storage import cuts, journal
-from workflows.storage.journal import RollingBack, Withdrawn
+from workflows.storage.journal import CancelRequested, RollingBack, Withdrawn
 
 SEEDS = 400
 """A mutant that lives through this many runs has survived."""
@@ -41,6 +41,7 @@ def _context_by_order(instance: Any, generation: str, command: Any, config: Any,
 
 
 CUTS = ("cut",) * 4
+CANCELS = ("cancel",) * 4
 
 
 _kept = cuts.kept
@@ -56,6 +57,11 @@ def _kept_with_what_was_given_up(entries: Sequence[Any]) -> Sequence[Any]:
 def _kept_with_what_was_undone(entries: Sequence[Any]) -> Sequence[Any]:
     kept = _kept(entries)
     return [entry if isinstance(entry, RollingBack) else one for entry, one in zip(entries, kept, strict=True)]
+
+
+def _kept_with_what_came_of_a_request(entries: Sequence[Any]) -> Sequence[Any]:
+    answers = [RollingBack(0) if isinstance(entry, CancelRequested) else entry for entry in entries]
+    return _kept(answers)
 
 
 _encode_settled = journal.encode_settled
@@ -674,8 +680,8 @@ def mutants() -> list[Mutant]:
         Mutant(
             "a life that begins anew is still being rolled back",
             "restart",
-            "'lost', 'stood', 'rb')",
-            "'lost', 'stood')",
+            "'lost', 'stood', 'rb', 'stop_for')",
+            "'lost', 'stood', 'stop_for')",
             program="saga",
             controls=("rollback", "cut") * 3,
         ),
@@ -841,6 +847,102 @@ def mutants() -> list[Mutant]:
             "  for _, member in ipairs(tag_members(I)) do redis.call('ZADD', shard.index, 0, member) end\n",
             "",
             garbage=True,
+        ),
+        Mutant(
+            "one that is asked twice is asked twice",
+            "cancel",
+            "not (I.stop ~= '' and deadline.is_asked(I)) and ",
+            "",
+            program="cleanup",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "one that is rolled back is asked to end",
+            "cancel",
+            " and redis.call('HEXISTS', I.h, 'rb') == 0 then",
+            " then",
+            program="saga",
+            controls=("rollback", "cancel") * 3,
+        ),
+        Mutant(
+            "one that is paused waits until it is resumed, and is asked then",
+            "cancel",
+            "  if I.want ~= '' then pausing.release(I) end\n",
+            "",
+            program="sleeper",
+            controls=("pause", "cancel") * 3,
+        ),
+        Mutant(
+            "a request to end is taken for the answer to a step nobody asked for",
+            "",
+            "if string.sub(blob, 2, 2) ~= 'K' then",
+            "if true then",
+            program="entity",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "a life that goes on as another forgets that it is to end",
+            "",
+            "  if carry then carry() end\n",
+            "",
+            program="entity",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "the time to clean up goes on in a pause",
+            "",
+            "  if I.stop ~= '' then deadline.disarm(I) end\n  I.rest.walk",
+            "  I.rest.walk",
+            program="cleanup",
+            controls=("cancel", "pause") * 3,
+        ),
+        Mutant(
+            "after a pause nobody ends it any more",
+            "",
+            "  if I.stop ~= '' then deadline.arm(I) end\nend",
+            "end",
+            program="cleanup",
+            controls=("cancel", "pause") * 3,
+        ),
+        Mutant(
+            "one that has ended is still to end",
+            "",
+            "  if I.stop ~= '' then deadline.drop(I) end\n",
+            "",
+            program="cleanup",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "handlers are cut short by the time that run had",
+            "",
+            "  if I.stop ~= '' then deadline.hush(I, is_over) end\n",
+            "",
+            program="saga",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "whose time is over has failed by itself",
+            "",
+            " or deadline.is_over(I)\n",
+            "\n",
+            program="cleanup",
+            controls=CANCELS,
+        ),
+        Mutant(
+            "whose time is over ends, and what was begun is not undone",
+            "",
+            "  undoing.begin(I, x, 1)\n",
+            "  ending.finish(I, 'terminated', {x = x})\n",
+            program="cleanup",
+            controls=CANCELS,
+        ),
+        CodeMutant(
+            "a restart from a step keeps what came of a request to end",
+            cuts,
+            "kept",
+            _kept_with_what_came_of_a_request,
+            program="cleanup",
+            controls=("cancel", "cut") * 3,
         ),
         CodeMutant("why: what waits is no reason", why, "waiting", lambda *_: iter(())),
         CodeMutant("why: what a worker has to take is no reason", running, "unclaimed", lambda _: []),

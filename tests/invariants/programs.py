@@ -13,7 +13,7 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventError, EventTimeout, HeartbeatTimeout, PollTimeout, StepInterrupted
+from workflows.errors import EventError, EventTimeout, HeartbeatTimeout, PollTimeout, StepInterrupted, WorkflowCancelled
 
 app = App("sim")
 
@@ -525,6 +525,28 @@ class Reborn(WorkflowEntrypoint[Any]):
 ENTITIES = ("entity", "reborn")
 """Those that go on as other lives."""
 
+
+@app.workflow(name="cleanup")
+class CleansUp(WorkflowEntrypoint[Any]):
+    """Asked to end it cleans up and ends by that, waits for what does not come, or goes on as if nothing were."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        a = await step.do("A", work, rollback=undo)
+        paid = step.do("B", work, a["x"])
+        try:
+            await asyncio.gather(wait(step, "w1", "20 s"), asyncio.shield(paid), step.do("C", work))
+        except WorkflowCancelled as cancelled:
+            b = await paid
+            if b["x"] % 3 == 0:
+                await asyncio.gather(step.do("D", work, b["x"], cancelled.reason), step.do("E", work))
+                raise
+            if b["x"] % 3 == 1:
+                await step.do(HANGS, work)
+            two = await wait(step, "w2", "40 s")
+            return (await step.do("D", work, two))["x"]
+        return a["x"]
+
+
 NAMES = (
     "sequential",
     "long",
@@ -556,6 +578,7 @@ NAMES = (
     "crowd",
     "parent",
     "random",
+    "cleanup",
 )
 
 WAITING = (

@@ -248,6 +248,8 @@ def test_an_instance_is_steered(browser: TestClient, orders: WorkflowHandle) -> 
     for body, status in (
         ({"status": "pause"}, "paused"),
         ({"action": "resume"}, "queued"),
+        ({"status": "cancel", "reason": "no stock", "grace": "1 minute"}, "terminated"),
+        ({"status": "restart"}, "queued"),
         ({"status": "terminate", "rollback": False}, "terminated"),
         ({"status": "restart"}, "queued"),
     ):
@@ -270,6 +272,8 @@ def test_an_instance_is_steered(browser: TestClient, orders: WorkflowHandle) -> 
         {"status": "restart", "from": 7},
         {"status": "restart", "from": {"count": 2}},
         {"status": "pause", "because": "x"},
+        {"status": "pause", "reason": "x"},
+        {"status": "cancel", "reason": 7},
     ],
 )
 def test_what_no_instance_can_be_told_is_refused(browser: TestClient, orders: WorkflowHandle, body: Any) -> None:

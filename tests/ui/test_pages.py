@@ -256,6 +256,8 @@ def test_buttons_do_what_they_say(shop: Client, browser: TestClient) -> None:
     for fields, status in (
         ({"action": "pause"}, "paused"),
         ({"action": "resume"}, "queued"),
+        ({"action": "cancel", "reason": "no stock", "grace": "1 minute"}, "terminated"),
+        ({"action": "restart"}, "queued"),
         ({"action": "terminate"}, "terminated"),
         ({"action": "restart"}, "queued"),
     ):

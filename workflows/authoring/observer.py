@@ -40,7 +40,8 @@ class Transition:
         event_type: of ``wait_started`` and ``wait_completed``.
         child_workflow, child_id: the instance that a step waits for.
         error_name, error_message, traceback: of ``…_errored``.
-        reason: of ``workflow_parked``: why. Of ``attempt_void``: ``late``, ``withdrawn`` or ``drained``.
+        reason: of ``workflow_parked``, ``cancel_requested`` and ``deadline_exceeded``: why.
+            Of ``attempt_void``: ``late``, ``withdrawn`` or ``drained``.
     """
 
     type: str
@@ -83,7 +84,7 @@ class Observer:
     """
 
     def on_instance(self, transition: Transition) -> None:
-        """An instance has begun, ended, is rolled back or was parked."""
+        """An instance has begun, ended, is asked to end, is rolled back or was parked."""
 
     def on_step(self, transition: Transition) -> None:
         """``run`` has asked for a step, sleep or wait, was given what came of it, or has given it up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -16,7 +16,6 @@ from workflows.client import Client, WorkflowHandle, bulk
 from workflows.client.blocking import carry_out
 from workflows.client.bulk import BulkResult, BulkVerb
 from workflows.client.listing import count
-from workflows.client.restarting import FromStep
 from workflows.client.selection import Where, selection
 from workflows.health.catalogue import manifest_of
 
@@ -58,12 +57,12 @@ def give_all(
     *,
     yes: bool,
     as_json: bool,
-    from_: FromStep | None = None,
+    **options: Any,
 ) -> None:
     """Give the verb to all instances of a workflow that are meant, and say what became of them.
 
     Args:
-        from_: for a restart; see ``WorkflowHandle.restart_all``.
+        options: further arguments of the method for many, such as ``from_`` of ``WorkflowHandle.restart_all``.
     """
     handle = client.workflow(name)
     selected = selection(verb.chosen(statuses or None), where, handle._declared(where))
@@ -76,7 +75,7 @@ def give_all(
         if not agreed(verb.name, what):
             click.echo("nothing was done", err=True)
             raise click.exceptions.Exit(1)
-    result = _walk(handle, verb, statuses, where, number, from_)
+    result = _walk(handle, verb, statuses, where, number, options)
     about = {"workflow": handle.name, **asdict(result)}
     passed = f"; {result.skipped} had gone or ended meanwhile" if result.skipped else ""
     reply(as_json, about, f"{handle.name}: {result.done} {_done(verb)}{passed}")
@@ -99,13 +98,14 @@ def _walk(
     statuses: tuple[str, ...],
     where: Where,
     number: int,
-    from_: FromStep | None,
+    options: Mapping[str, Any],
 ) -> BulkResult:
     walks: dict[str, Callable[..., BulkResult]] = {
         "pause": handle.pause_all,
         "resume": handle.resume_all,
         "terminate": partial(handle.terminate_all, rollback=verb is bulk.ROLL_BACK),
-        "restart": partial(handle.restart_all, from_=from_),
+        "cancel": partial(handle.cancel_all, **options),
+        "restart": partial(handle.restart_all, **options),
         "delete": handle.delete_all,
     }
     if not sys.stderr.isatty():
@@ -116,4 +116,4 @@ def _walk(
 
 
 def _done(verb: BulkVerb) -> str:
-    return verb.name + ("d" if verb.name.endswith("e") else "ed")
+    return {"cancel": "cancelled"}.get(verb.name, verb.name + ("d" if verb.name.endswith("e") else "ed"))

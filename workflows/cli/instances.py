@@ -161,11 +161,18 @@ def published_value(settings: CommandSettings, name: str, id: str, value: str, a
     click.echo(json.dumps(shape, ensure_ascii=as_json))
 
 
-def _steering(verb: BulkVerb, help: str, act: Callable[..., None], idle: Mapping[Status, str]) -> None:
+def _steering(verb: BulkVerb, help: str, act: Callable[..., bool | None], idle: Mapping[Status, str]) -> None:
     """A verb that moves one instance or many; ``idle`` says in which statuses it changes nothing, and why."""
     more: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda command: command  # noqa: E731
     if verb is bulk.TERMINATE:
         more = click.option("--rollback", is_flag=True, help="First let its steps' handlers undo what it did.")
+    elif verb is bulk.CANCEL:
+
+        def more(command: Callable[..., Any]) -> Callable[..., Any]:
+            grace = click.option(
+                "--grace", help='How long run may clean up, such as "30 seconds".  [default: 10 minutes]'
+            )
+            return click.option("--reason", help="Why; run is told, and who asks how it ended.")(grace(command))
 
     @instances.command(verb.name, help=help)
     @click.argument("name")
@@ -183,26 +190,33 @@ def _steering(verb: BulkVerb, help: str, act: Callable[..., None], idle: Mapping
         where: Where,
         yes: bool,
         as_json: bool,
-        **options: bool,
+        **options: Any,
     ) -> None:
         many = meant_for_all(id, statuses, where, yes)
         with closing(settings.client()) as client:
             if many or id is None:
-                every = bulk.ROLL_BACK if options.get("rollback") else verb
-                give_all(client, name, every, statuses, where, yes=yes, as_json=as_json)
+                every = bulk.ROLL_BACK if options.pop("rollback", False) else verb
+                give_all(client, name, every, statuses, where, yes=yes, as_json=as_json, **options)
             else:
                 _give_one(find_instance(client, name, id), partial(act, **options), idle, as_json=as_json)
 
 
 def _give_one(
-    instance: WorkflowInstance, act: Callable[[WorkflowInstance], None], idle: Mapping[Status, str], *, as_json: bool
+    instance: WorkflowInstance,
+    act: Callable[[WorkflowInstance], bool | None],
+    idle: Mapping[Status, str],
+    *,
+    as_json: bool,
 ) -> None:
+    """``act`` returns False where it was asked for before."""
     before = instance.status().status
-    act(instance)
+    is_repeated = act(instance) is False
     after = instance.status()
     status = after.shown_status
     about = {"workflow": instance.workflow, "id": instance.id, "status": status}
     nothing = f" ({idle[before]}, so nothing happened)" if before in idle and after.status is before else ""
+    if is_repeated:
+        nothing = " (it was asked to end before, so nothing happened)"
     reply(as_json, about, f"{instance.workflow}/{instance.id}: {status}{nothing}")
 
 
@@ -217,6 +231,7 @@ _steering(
     _ENDED | _PAUSED,
 )
 _steering(bulk.RESUME, "Let one that is paused go on, or all in a status.", WorkflowInstance.resume, _ENDED | _GOING)
+_steering(bulk.CANCEL, "Ask one to end, or all in a status; run may clean up first.", WorkflowInstance.cancel, {})
 _steering(bulk.TERMINATE, "End one now, or all in a status.", WorkflowInstance.terminate, {})
 
 

@@ -320,6 +320,18 @@ class AsyncWorkflowHandle:
         """See ``WorkflowHandle.terminate_all``. ``progress`` is called, not awaited."""
         return await self._for_all(bulk.ROLL_BACK if rollback else bulk.TERMINATE, status, where, progress)
 
+    async def cancel_all(
+        self,
+        status: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        grace: durations.Duration | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
+    ) -> BulkResult:
+        """See ``WorkflowHandle.cancel_all``. ``progress`` is called, not awaited."""
+        return await self._for_all(bulk.cancel(reason, grace), status, where, progress)
+
     async def restart_all(
         self,
         status: str | Iterable[str] | None,
@@ -460,6 +472,10 @@ class AsyncWorkflowInstance:
     async def terminate(self, *, rollback: bool = False) -> None:
         """See ``WorkflowInstance.terminate``."""
         await send(self._store, requests.terminate(self._store.keys, self._instance, rollback=rollback))
+
+    async def cancel(self, reason: str | None = None, *, grace: durations.Duration | None = None) -> bool:
+        """See ``WorkflowInstance.cancel``."""
+        return await send(self._store, requests.cancel(self._store.keys, self._instance, reason, grace))
 
     async def restart(self, from_: FromStep | None = None) -> None:
         """Start it over, or from a step on; see ``WorkflowInstance.restart``."""

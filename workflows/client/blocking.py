@@ -398,6 +398,18 @@ class WorkflowHandle:
         """
         return self._for_all(bulk.ROLL_BACK if rollback else bulk.TERMINATE, status, where, progress)
 
+    def cancel_all(
+        self,
+        status: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        grace: durations.Duration | None = None,
+        progress: Progress | None = None,
+        **where: Unpack[Where],
+    ) -> BulkResult:
+        """Ask all to end that have not; see ``terminate_all`` and ``WorkflowInstance.cancel``."""
+        return self._for_all(bulk.cancel(reason, grace), status, where, progress)
+
     def restart_all(
         self,
         status: str | Iterable[str] | None,
@@ -573,6 +585,23 @@ class WorkflowInstance:
                 are undoing what it did are cut short.
         """
         send(self._store, requests.terminate(self._store.keys, self._instance, rollback=rollback))
+
+    def cancel(self, reason: str | None = None, *, grace: durations.Duration | None = None) -> bool:
+        """Ask it to end: whatever ``run`` waits for raises ``WorkflowCancelled``. This does not wait for the end.
+
+        ``run`` may catch that and clean up, also with further steps; uncaught it ends the instance, as ``terminated``,
+        after the handlers of its steps. One that nobody has begun with ends at once. One that is paused goes on.
+
+        Args:
+            reason: why; ``run`` and everybody who asks how it ended are told.
+            grace: how long ``run`` has; when that is over the instance is ended as by ``terminate(rollback=True)``.
+                None: 10 minutes. It stands still while the instance is paused.
+        Returns: False: it was asked before, or is rolled back already, and nothing has changed.
+        Raises:
+            InvalidTransition: it has ended already.
+            ConfigError, BadDuration: that is no reason, or no duration.
+        """
+        return send(self._store, requests.cancel(self._store.keys, self._instance, reason, grace))
 
     def restart(self, from_: FromStep | None = None) -> None:
         """Start it over, in whatever status: same id and params; what it has done is forgotten.

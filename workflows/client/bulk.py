@@ -21,6 +21,7 @@ from workflows.client.selection import Selection, Where, selection
 from workflows.errors import ConfigError, InstanceNotFound, InvalidTransition, WorkflowError
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.status import FINAL, LIVE, Status
+from workflows.values.durations import Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ RESTART: Final = BulkVerb(
     "restart", (Status.PAUSED, *(status for status in Status if status in FINAL)), _all_at_once(requests.restart)
 )
 DELETE: Final = BulkVerb("delete", tuple(Status), delete_each)
+
+
+CANCEL: Final = BulkVerb("cancel", LIVE, _all_at_once(requests.cancel))
+
+
+def cancel(reason: str | None, grace: Duration | None) -> BulkVerb:
+    """The verb that asks to end, for a reason. Raises ConfigError, BadDuration: see ``requests.cancel``."""
+    requests.checked_reason(reason)
+    requests.grace_ms(grace)
+    return replace(CANCEL, each=_all_at_once(partial(requests.cancel, reason=reason, grace=grace)))
 
 
 def restart(from_: FromStep | None) -> BulkVerb:

@@ -20,10 +20,9 @@ from workflows.storage.journal import (
     ChildEnded,
     Entry,
     EventReceived,
-    RollingBack,
+    NoAnswer,
     Settled,
     Slept,
-    Start,
     TimedOut,
     Withdrawn,
 )
@@ -244,7 +243,7 @@ def steps_of(
     """
     steps: dict[int, StepStatus] = {}
     for entry in entries:
-        if not isinstance(entry, Start | RollingBack):
+        if not isinstance(entry, NoAnswer):
             # The first answer counts: a wait that was cancelled after its event came has no further entry.
             steps.setdefault(entry.seq, _answered(entry))
     for record in records:

@@ -33,11 +33,11 @@ TYPES: Final = (
     *(f"{what}_{state}" for what in ("step", "attempt") for state in ("started", "completed", "errored")),
     *("sleep_started", "sleep_completed", "wait_started", "wait_completed", "wait_timed_out"),
     *(f"{what}_{state}" for what in _ROLLBACK for state in ("started", "completed", "errored")),
-    *("wait_errored", "value_published"),
+    *("wait_errored", "value_published", "cancel_requested", "deadline_exceeded"),
     *("step_withdrawn", "sleep_withdrawn", "wait_withdrawn", "rollback_step_withdrawn"),
 )
-"""All there are. The last six are ours: an event that is an error; a value that ``run`` shows; given up by ``run``, or
-open at the end."""
+"""All there are. The last eight are ours: an event that is an error; a value that ``run`` shows; ``run`` is asked to
+end; given up by ``run``, or open at the end."""
 
 _VALUES = {
     "workflow_started": "params",
@@ -72,6 +72,7 @@ class InstanceEvent(Dumped):
         attempt: of ``attempt_…``: which one, from 1.
         config: of ``step_started``: retries and timeout in Cloudflare's form, durations in ms.
         error: of ``…_errored``.
+        reason: of ``cancel_requested`` and ``deadline_exceeded``: why.
         retry_delay_ms: of ``attempt_errored``: when the next one follows, where that is known.
         duration_ms: of ``sleep_started``: how long it sleeps, or slept if it is over.
         event_type: of ``wait_started``: what it waits for; not known of one that timed out or was given up before
@@ -94,6 +95,7 @@ class InstanceEvent(Dumped):
     attempt: int | None = None
     config: dict[str, Any] | None = None
     error: ErrorInfo | None = None
+    reason: str | None = None
     retry_delay_ms: int | None = None
     duration_ms: int | None = None
     event_type: str | None = None
@@ -127,6 +129,7 @@ class InstanceEvent(Dumped):
             "attempt": self.attempt,
             "config": self.config,
             "error": None if self.error is None else {"name": self.error.name, "message": self.error.message},
+            "reason": self.reason,
             "retryDelayMs": self.retry_delay_ms,
             "durationMs": self.duration_ms,
             "eventType": self.event_type,

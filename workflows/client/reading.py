@@ -39,6 +39,8 @@ _FIELDS: Final = (
         "rest",
         "fault",
         "vals",
+        "stop",
+        "stop_for",
     ),
 )
 

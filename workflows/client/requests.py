@@ -31,6 +31,7 @@ from workflows.storage.status import FINAL, Status
 from workflows.storage.store import Call, call_one, keyspace_call, keyspace_of, script
 from workflows.values import codec, failure, names
 from workflows.values.codec import InstanceRef
+from workflows.values.durations import Duration, parse_ms
 from workflows.values.failure import Failure, Place
 from workflows.values.listening import AnswerToken, answered
 from workflows.values.rejection import Rejection
@@ -45,6 +46,7 @@ _HERE = Path(__file__).parent
 _PAUSE = script(_HERE / "pause.lua")
 _RESUME = script(_HERE / "resume.lua")
 _TERMINATE = script(_HERE / "terminate.lua")
+_CANCEL = script(_HERE / "cancel.lua")
 READ = script(_HERE / "read.lua")
 
 # Pub/sub loses messages while it reconnects, so those who wait also look once in a while.
@@ -227,6 +229,51 @@ def terminate(
     return Request(call_one(keys, _TERMINATE, instance, arguments), parse)
 
 
+def cancel(
+    keys: Keyspace,
+    instance: Instance,
+    reason: str | None = None,
+    grace: Duration | None = None,
+    *,
+    command_id: str | None = None,
+) -> Request[bool]:
+    """Ask an instance to end. The answer: whether it was not asked before, nor is rolled back.
+
+    Args:
+        grace: for how long ``run`` may go on; None: 10 minutes.
+    Raises: ConfigError: that is no reason or no duration. From the answer:
+        InvalidTransition: it has ended already.
+        InstanceNotFound.
+    """
+    arguments = {"cid": command_id or nonces.token(), "why": checked_reason(reason), "ms": grace_ms(grace)}
+
+    def parse(answer: bytes) -> bool:
+        _expect_known(instance)(answer)
+        if answer == b"cannot":
+            raise InvalidTransition(
+                f'Cannot cancel instance "{instance.id}" of workflow "{instance.workflow}": it has ended already'
+            )
+        return answer != b"already"
+
+    return Request(call_one(keys, _CANCEL, instance, arguments), parse)
+
+
+def checked_reason(reason: str | None) -> str:
+    """Raises ConfigError: it is no text, or too long a one."""
+    if reason is not None and not isinstance(reason, str):
+        raise ConfigError(f"the reason of a cancellation is a text, not {reason!r:.100}")
+    if reason is not None and len(reason) > limits.REASON_CHARACTERS:
+        raise ConfigError(
+            f"the reason of a cancellation has {len(reason)} characters, at most {limits.REASON_CHARACTERS}"
+        )
+    return reason or ""
+
+
+def grace_ms(grace: Duration | None) -> int:
+    """For how long ``run`` may go on that was asked to end. Raises BadDuration."""
+    return limits.CANCEL_GRACE_MS if grace is None else parse_ms(grace, what="the grace of a cancellation")
+
+
 def restart(keys: Keyspace, instance: Instance) -> Request[None]:
     """Start an instance over, in whatever status: same id, params and timestamp; journal and events are erased."""
     arguments = {"cid": nonces.token(), "gen": nonces.generation()}
@@ -284,10 +331,10 @@ class Ended:
         """The output.
 
         Raises:
-            InstanceTerminated: it was terminated.
+            InstanceTerminated: it was terminated; InstanceCancelled: because it was cancelled.
             Exception: what ``run`` raised, of its own class where that class is loaded, else StepFailed.
         """
-        if self.status is Status.TERMINATED:
+        if self.status is Status.TERMINATED and self.error is None:
             raise InstanceTerminated(f'Instance "{instance.id}" of workflow "{instance.workflow}" was terminated.')
         if self.error is not None:
             raise Failure.from_blob(self.error).to_exception(Place(instance.workflow, instance.id))

@@ -12,7 +12,7 @@ from workflows.client import history
 from workflows.client.history import Dumped, ErrorInfo, StepStatus, decoded, iso, readable
 from workflows.client.published import PublishedValue, published_values
 from workflows.client.reading import Reading
-from workflows.storage.records import Firing
+from workflows.storage.records import Deadline, Firing
 from workflows.storage.status import Status
 from workflows.values import codec
 from workflows.values.metadata import Metadata
@@ -71,6 +71,25 @@ class RollbackStatus(Dumped):
 
 
 @dataclass(frozen=True)
+class CancelStatus(Dumped):
+    """That an instance was asked to end, and cleans up.
+
+    Attributes:
+        reason: why, as whoever cancelled it says; '': they do not.
+        is_late: nobody has, but its deadline is over.
+        ends_at: when it is ended if it has not by itself; None while its time stands still.
+    """
+
+    reason: str
+    is_late: bool
+    ends_at: datetime | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"reason": self.reason, "is_late": self.is_late, "ends_at": iso(self.ends_at)}
+
+
+@dataclass(frozen=True)
 class InstanceStatus(Dumped, Generic[Steps]):
     """How an instance is at one moment.
 
@@ -79,7 +98,9 @@ class InstanceStatus(Dumped, Generic[Steps]):
             back is running, as at Cloudflare, or waiting for a handler's next attempt.
         reason: why it does not move, where that needs an explanation: parked because ``run`` and the journal disagree,
             stalled, waiting for a slot of its workflow's limit, or nobody there to do the work. None otherwise.
-        error: why it errored, or is rolled back.
+        error: why it errored, was cancelled, or is rolled back.
+        cancelling: that it was asked to end, until it has ended or is rolled back; None otherwise.
+        deadline_at: when it is asked to end by its deadline; None: it has none, was asked, or its time stands still.
         rollback: how its rollback ended; None before, and where there was none.
         is_rolling_back: whether handlers undo what it did.
         created_at, started_at, ended_at: aware moments in UTC; ``created_at`` survives a restart.
@@ -113,6 +134,8 @@ class InstanceStatus(Dumped, Generic[Steps]):
     stored: dataclasses.InitVar[Mapping[str, bytes | None]]
     rollback: RollbackStatus | None = None
     is_rolling_back: bool = False
+    cancelling: CancelStatus | None = None
+    deadline_at: datetime | None = None
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     params: Any = decoded("params", lambda status: codec.decode(status.stored["params"] or b""))  # noqa: RUF009
     output: Any = decoded("output", lambda status: _output(status.stored["out"]))  # noqa: RUF009
@@ -135,12 +158,13 @@ class InstanceStatus(Dumped, Generic[Steps]):
 
     @property
     def shown_status(self) -> str:
-        """For people: as ``status``, and ``rollingBack`` where that is so."""
-        return (
-            "rollingBack"
-            if self.is_rolling_back and self.status in (Status.RUNNING, Status.WAITING)
-            else str(self.status)
-        )
+        """For people: as ``status``, and ``rollingBack`` or ``cancelling`` where that is so."""
+        if self.status in (Status.RUNNING, Status.WAITING):
+            if self.is_rolling_back:
+                return "rollingBack"
+            if self.cancelling is not None:
+                return "cancelling"
+        return str(self.status)
 
     def as_dict(self, *, outputs: bool = True, steps: bool = True) -> dict[str, Any]:
         """As JSON can hold it, with moments as text; the command line's ``--json`` prints this, with ``shown_status``.
@@ -169,6 +193,8 @@ class InstanceStatus(Dumped, Generic[Steps]):
             "error": None if self.error is None else self.error.as_dict(),
             "rollback": None if self.rollback is None else self.rollback.as_dict(),
             "is_rolling_back": self.is_rolling_back,
+            "cancelling": None if self.cancelling is None else self.cancelling.as_dict(),
+            "deadline_at": iso(self.deadline_at),
             "warnings": list(self.warnings),
             "schedule": None if schedule is None else {"cron": schedule[0], "scheduled_at": iso(schedule[1])},
         }
@@ -185,6 +211,11 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
     assert created is not None
     cause, undone = header["rb"], header["undone"]
     error = header["err"] or (cause if cause != b"terminate" else None)
+    stop, is_asked = Deadline.parse(seen.text("stop")), False
+    at = None
+    if stop is not None and cause is None:
+        is_asked = stop.is_asked
+        at = history.moment(stop.moment_ms(seen.stood_ms))
     return InstanceStatus(
         id=seen.instance.id,
         workflow=seen.instance.workflow,
@@ -201,5 +232,7 @@ def status_of(seen: Reading, steps: Steps, reason: str | None) -> InstanceStatus
         metadata=Metadata.of(header["meta"]).values,
         rollback=None if undone is None else RollbackStatus.of(undone),
         is_rolling_back=cause is not None,
+        cancelling=CancelStatus(seen.text("stop_for"), stop.is_late, at) if stop is not None and is_asked else None,
+        deadline_at=None if is_asked else at,
         stored={name: header[name] for name in ("params", "out", "vals", "warn", "sched")},
     )

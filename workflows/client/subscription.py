@@ -25,7 +25,7 @@ from workflows.clock import monotonic
 from workflows.errors import ServerUnavailable
 from workflows.storage import journal
 from workflows.storage.cuts import is_cut_out
-from workflows.storage.journal import Cut, RollingBack, Start
+from workflows.storage.journal import CancelRequested, Cut, RollingBack, Start
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.records import Open
 from workflows.storage.status import FINAL, Status
@@ -207,6 +207,10 @@ class Subscription:
                 continue
             if is_cut_out(self._cuts or (), place - 1, entry):
                 yield _Change(floor, Fact("", 0, 0, floor), behind)
+                continue
+            if isinstance(entry, CancelRequested):
+                floor = max(floor, entry.at_ms)
+                yield _Change(floor, Fact(entry.type, 0, 0, entry.at_ms, {"reason": entry.reason}), behind)
                 continue
             if isinstance(entry, RollingBack):
                 floor = max(floor, entry.at_ms)

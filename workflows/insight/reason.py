@@ -42,6 +42,7 @@ CATALOGUE: Final[Mapping[str, Level]] = {
     "wait.event": "ordinary",
     "wait.child": "ordinary",
     "wait.sleep": "ordinary",
+    "cancel.running": "ordinary",
     "rollback.running": "ordinary",
     "stuck": "problem",
     "hint.event-type": "ordinary",

@@ -10,8 +10,8 @@ from workflows.insight.reason import Reason
 from workflows.insight.standing import Standing
 from workflows.insight.surroundings import Crowd, Queue, Surroundings
 from workflows.insight.waiting import attempts_of, last_attempt, step_name
-from workflows.insight.wording import begun, iso, moment, plain, span
-from workflows.storage.records import Open, OpenStep
+from workflows.insight.wording import begun, command, iso, moment, plain, span
+from workflows.storage.records import Deadline, Open, OpenStep
 from workflows.values.concurrency import shown_key
 
 LATE_MS: Final = 10_000
@@ -265,6 +265,23 @@ def nobody_tends(seen: Standing, around: Surroundings | None) -> Reason | None:
         "workflows doctor, and the log of the orchestrators that run",
         shard=shard,
         orchestrators=len(around.orchestrators),
+    )
+
+
+def cancelled(seen: Standing) -> Iterator[Reason]:
+    """It was asked to end."""
+    stop = Deadline.parse(seen.text("stop"))
+    if stop is None or not stop.is_asked or stop.due_ms is None:
+        return
+    ends, why = stop.due_ms + seen.number("stood"), plain(seen.text("stop_for"))
+    how = "its deadline is over" if stop.is_late else "it was cancelled"
+    yield Reason.of(
+        "cancel.running",
+        f"{seen.instance.id} is to end: {how}{f' ({why})' if why else ''}. run() may clean up until {moment(ends)}.",
+        command("instances terminate", seen),
+        reason=seen.text("stop_for"),
+        is_late=stop.is_late,
+        until=iso(ends),
     )
 
 

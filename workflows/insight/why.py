@@ -20,6 +20,8 @@ from workflows.storage.records import OpenStep, OpenWait
 
 SAME_SHOWN = 5
 """How many reasons of one code are told one by one; how many more there are is told with the last of them."""
+_BESIDE = ("rollback.running", "cancel.running")
+"""These say what is going on, and not what moves it."""
 _ORDER = {code: place for place, code in enumerate(CATALOGUE)}
 
 
@@ -35,7 +37,7 @@ def why(seen: Standing, around: Surroundings | None = None) -> list[Reason]:
     if seen.text("want"):
         return list(stopped.standing_still(seen))
     reasons = _ordered(_moving(seen, around))
-    if seen.is_partial or any(one.code != "rollback.running" for one in reasons):
+    if seen.is_partial or any(one.code not in _BESIDE for one in reasons):
         return _few(reasons)
     return [_stuck(seen, "nothing of it is open")]
 
@@ -99,6 +101,7 @@ def _moving(seen: Standing, around: Surroundings | None) -> Iterator[Reason]:
         else:
             yield from waiting(seen, record, strange)
             strange = () if isinstance(record, OpenWait) else strange
+    yield from running.cancelled(seen)
     if seen.header.get("rb") is not None:
         sentence = f"{seen.instance.id} is rolled back: the handlers of its steps undo what it did."
         yield Reason.of("rollback.running", sentence)

@@ -11,12 +11,12 @@ from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.app import App
 from workflows.authoring.commands import Child, Command, Do, Sleep, Wait, describe
-from workflows.errors import CorruptPayload, InvalidTransition
+from workflows.errors import CorruptPayload, DeadlineExceeded, InvalidTransition, WorkflowCancelled
 from workflows.replay.overrides import Overrides
 from workflows.replay.replay import Continued, Raised, Replay, Returned, Snapshot, delta
 from workflows.storage import journal
 from workflows.storage.intake import new_instance
-from workflows.storage.journal import EventReceived, RollingBack, Start
+from workflows.storage.journal import EventReceived, NoAnswer
 from workflows.storage.keys import Instance
 from workflows.storage.messages import InvokeChild, WatchChild
 from workflows.storage.records import Asked, Decision, End, GivenUp, Open
@@ -56,7 +56,7 @@ def _decide(
     overrides: Overrides | None,
 ) -> Decision:
     if replay.end is not None and not isinstance(replay.end, Continued):
-        return Decision(end=_end(replay))
+        return Decision(end=_end(replay, instance))
     opened, withdrawn = delta(before, replay.snapshot())
     if isinstance(replay.end, Continued):
         # What it gives up may have received an event, which has to be there for the next life.
@@ -87,7 +87,7 @@ def only_step(decision: Decision) -> Asked | None:
     return opened[0] if decision.end is None and len(opened) == 1 and opened[0].kind == "do" else None
 
 
-def _end(replay: Replay) -> End:
+def _end(replay: Replay, instance: Instance) -> End:
     match replay.end:
         case Returned(value):
             try:
@@ -96,6 +96,8 @@ def _end(replay: Replay) -> End:
                 end = End("errored", error=failure.capture(error))
         case Raised(exception):
             end = End("errored", error=failure.capture(exception))
+            if replay.cancelled_by is not None:
+                end = _cancelled(replay.cancelled_by, instance)
         case Continued() | None:
             raise AssertionError("a replay that has not ended has no end")
     end.rollback = replay.rollback
@@ -107,6 +109,17 @@ def _end(replay: Replay) -> End:
     if replay.warnings:
         end.warnings = codec.encode(list(replay.warnings), what="the warnings of an instance")
     return end
+
+
+def _cancelled(asked: WorkflowCancelled, instance: Instance) -> End:
+    """As ``outcome`` of ``parts/stopping.lua`` has it, for one that has not ended by itself."""
+    is_late = isinstance(asked, DeadlineExceeded)
+    what = "has not ended within its deadline" if is_late else "was cancelled"
+    why = f": {asked.reason}" if asked.reason else ""
+    text = f'instance "{instance.id}" of workflow "{instance.workflow}" {what}{why}'
+    if is_late:
+        return End("errored", error=failure.make("InstanceTimeout", text))
+    return End("terminated", error=failure.make("InstanceCancelled", text))
 
 
 def _next(replay: Replay, end: Continued, generation: str) -> End:
@@ -132,7 +145,7 @@ def told_by_record(record: Open) -> str:
 def told_by_entry(blob: bytes) -> str:
     """The command that an entry answers or withdraws."""
     entry = journal.decode(blob)
-    if isinstance(entry, Start | RollingBack):
+    if isinstance(entry, NoAnswer):
         raise CorruptPayload("the journal holds what can only come before or after this turn")
     kind = entry.command if isinstance(entry, journal.Withdrawn) else entry.kind
     return f"{entry.seq}|{kind}|{entry.count}|{entry.name}"

@@ -35,6 +35,7 @@ from workflows.authoring.step import WorkflowStep
 from workflows.authoring.workflow import ExecutionContext, WorkflowEntrypoint
 from workflows.errors import (
     BadEvent,
+    DeadlineExceeded,
     EventTimeout,
     HeartbeatTimeout,
     InstanceTerminated,
@@ -43,6 +44,7 @@ from workflows.errors import (
     NonRetryableError,
     StepLimitReached,
     Suspended,
+    WorkflowCancelled,
     WorkflowTimeoutError,
 )
 from workflows.replay.published import Published
@@ -51,10 +53,12 @@ from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
 from workflows.storage.cuts import generation_at
 from workflows.storage.journal import (
+    CancelRequested,
     ChildEnded,
     Cut,
     Entry,
     EventReceived,
+    NoAnswer,
     RollingBack,
     Settled,
     Slept,
@@ -215,6 +219,7 @@ class Replay:
         self._gone_frozen: frozenset[int] | None = frozenset()
         self._undoing: Undoing | None = None
         self.published: Published | None = None
+        self._cancel: WorkflowCancelled | None = None
 
     # For the engine
 
@@ -255,6 +260,12 @@ class Replay:
     def is_terminated(self) -> bool:
         """Whether it is rolled back because somebody wanted it to end."""
         return self._undoing is not None and self._undoing.is_terminated
+
+    @property
+    def cancelled_by(self) -> WorkflowCancelled | None:
+        """What ended ``run``, if that is nothing but having been asked to end."""
+        error = self._end.exception if isinstance(self._end, Raised) else None
+        return self._cancel if isinstance(error, asyncio.CancelledError) else None
 
     @property
     def _next_undo(self) -> Undo | None:
@@ -488,6 +499,8 @@ class Replay:
         elif kind is RollingBack:
             self._roll_back(cast(RollingBack, entry))
             return
+        elif kind is CancelRequested:
+            self._ask_to_end(cast(CancelRequested, entry))
         elif not self._answer(cast(_Answer, entry)):
             return
         main = self._main
@@ -511,6 +524,15 @@ class Replay:
 
         # An empty context, so that nothing set by whoever replays can be seen by run().
         self._main = self.loop.create_task(main(), name="run", context=contextvars.Context())
+
+    def _ask_to_end(self, entry: CancelRequested) -> None:
+        main = self._main
+        assert main is not None
+        if entry.at_ms > self._now_ms:
+            self._now_ms = entry.at_ms
+        self._cancel = DeadlineExceeded(entry.reason) if entry.is_late else WorkflowCancelled(entry.reason)
+        main.cancel(self._cancel)
+        main.uncancel()  # it was asked once; a TaskGroup that run() opens to clean up is not
 
     def _answer(self, entry: _Answer) -> bool:
         """Resolve the future of the command that ``entry`` answers; False if the entry is void."""
@@ -626,6 +648,8 @@ class Replay:
     def _feed_ended(self, entry: Entry) -> None:
         if isinstance(entry, RollingBack):
             self._roll_back(entry)
+        elif isinstance(entry, CancelRequested):
+            pass  # too late
         elif isinstance(entry, Undone):
             undoing, undo = self._undoing, self._next_undo
             if undoing is None or undo is None or undo.seq != entry.seq:
@@ -665,7 +689,7 @@ class Replay:
     def _check_asked(self, entry: Entry) -> None:
         """After the end: refuse an entry about what this code has never asked for, so that code which was cut short
         does not pass for code which is done."""
-        if isinstance(entry, Start | RollingBack):
+        if isinstance(entry, NoAnswer):
             raise NonDeterminismError("The journal holds a second start of the instance.")
         asked = self._open.get(entry.seq)
         command = asked.command if asked is not None else self._cancelled.get(entry.seq)
@@ -680,7 +704,7 @@ class Replay:
 
     def _withdrawn_command(self, entry: Entry) -> Command:
         """The cancelled command that ``entry`` speaks of; anything else is a disagreement."""
-        assert not isinstance(entry, Start | RollingBack)
+        assert not isinstance(entry, NoAnswer)
         command = self._cancelled.get(entry.seq)
         if command is not None:
             return command
@@ -696,7 +720,7 @@ class Replay:
         )
 
     def _check_same(self, entry: Entry, command: Command) -> None:
-        assert not isinstance(entry, Start | RollingBack)
+        assert not isinstance(entry, NoAnswer)
         kind = entry.command if isinstance(entry, Withdrawn) else entry.kind
         if kind != command.kind or entry.name != command.name or entry.count != command.count:
             raise NonDeterminismError(
@@ -741,7 +765,9 @@ def _shown(command: Command) -> str:
 
 
 def _told(entry: Entry) -> str:
-    if isinstance(entry, Start | RollingBack):
+    if isinstance(entry, NoAnswer):
+        if isinstance(entry, CancelRequested):
+            return "a request to end"
         return "the start" if isinstance(entry, Start) else "the begin of a rollback"
     if isinstance(entry, Withdrawn):
         return f"the withdrawal of {describe(entry.command, entry.name, entry.count)}"

@@ -19,11 +19,12 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from itertools import count
 from types import FrameType, FunctionType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
-from workflows.errors import ForbiddenInRun, Suspended
+from workflows.errors import ForbiddenInRun, Suspended, WorkflowCancelled
 
 T = TypeVar("T")
 
@@ -65,6 +66,14 @@ class ReplayFuture(asyncio.Future[T]):
         if removed:
             _forget_listener(self, fn)
         return removed
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled and isinstance(msg, WorkflowCancelled):
+            # What whoever awaits it is to see. Both are asked for by their name: by a task, and by gather().
+            self.result = partial(_raise, msg)  # type: ignore[method-assign]
+            self._make_cancelled_error = lambda: msg
+        return cancelled
 
 
 class ReplayTask(asyncio.Task[T]):
@@ -108,6 +117,10 @@ class ReplayTask(asyncio.Task[T]):
         if isinstance(self.wraps, ReplayFuture) and not self.wraps.heard and not self.done():
             self.wraps.cancel()
         return super().cancel(msg)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _forget_listener(future: ReplayFuture[Any] | ReplayTask[Any], fn: object) -> None:

@@ -28,6 +28,7 @@ from workflows.values.listening import type_of
 FORMAT = b"\x01"
 EVENT = b"E"
 ROLLING_BACK = b"R"
+CANCEL = b"K"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
@@ -97,6 +98,25 @@ class Undone(Settled):
     """The handler of a step ended, well or not; name and count are the step's."""
 
     kind: ClassVar[str] = "rb"
+
+
+@dataclass(slots=True)
+class CancelRequested:
+    """The instance is asked to end: ``run`` is told at whatever it waits for.
+
+    Attributes:
+        reason: why, as whoever asks says it.
+        is_late: nobody asks but its deadline.
+    """
+
+    at_ms: int
+    reason: str = ""
+    is_late: bool = False
+
+    @property
+    def type(self) -> str:
+        """As subscribers and observers are told."""
+        return "deadline_exceeded" if self.is_late else "cancel_requested"
 
 
 @dataclass(slots=True)
@@ -185,7 +205,8 @@ class Withdrawn(_Answer):
 
 
 Answer = Settled | Slept | TimedOut | EventReceived | ChildEnded | Withdrawn
-Entry = Start | RollingBack | Answer
+NoAnswer = Start | RollingBack | CancelRequested
+Entry = NoAnswer | Answer
 
 
 def encode_settled(
@@ -267,6 +288,8 @@ def decode(blob: bytes) -> Entry:
             return Start(int(body[b"t"]), body[b"p"], body.get(b"sc"), cuts_from(body.get(b"cu") or ()))
         if kind == ROLLING_BACK:
             return RollingBack(int(body[b"t"]), bool(body.get(b"te")))
+        if kind == CANCEL:
+            return CancelRequested(int(body[b"t"]), body[b"r"].decode(), bool(body.get(b"d")))
         key = (int(body[b"q"]), body[b"n"].decode(), int(body[b"c"]), int(body[b"t"]), int(body.get(b"s") or 0))
         match kind:
             case b"S" | b"B":

@@ -12,7 +12,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:c                     hash    command id -> answer (create: in I:h), pruned at 256  retired, deleted
     I:q                     zset    queues read by prefix: waits, mail, due (pump.lua)    ended, restarted, deleted
     I:x:<token>             hash    open records of a life of which nothing is kept       cleaned
-    T:timers                zset    due ms -> s|b|w timer of a record                     fired, settled, paused, ended
+    T:timers                zset    due ms -> s|b|w timer of a record, d of an instance    fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
     T:wake                  list    "there is something to hand out": one, rarely two     popped
     T:held                  zset    worker|kind|…|token, read by prefix                   settled, committed, reaped
@@ -262,7 +262,7 @@ _INTENT = re.compile(rf"([at])\|{_WHO}\|({_NAME})\|({_NAME})")
 _HELD = re.compile(rf"({_NAME})\|([at])\|{_WHO}\|({_NAME})")
 _WORD = re.compile(_NAME)
 _RELAYED = re.compile(rf"([cosg])\|{_WHO}")
-_TIMER = re.compile(rf"([sbw])\|{_WHO}")
+_TIMER = re.compile(rf"([sbwd])\|{_WHO}")
 _KEY = r"-|=[A-Za-z0-9_.~-]{0,100}"
 _KEYED = re.compile(rf"({_NAME}=[A-Za-z0-9_.~-]{{0,100}})\|{_WHO}")
 _HOLDER = re.compile(rf"({_NAME})\|({_KEY})\|({_NAME})\|({_NAME})\|({_NUMBER})")
@@ -324,7 +324,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One armed timer: ``s`` sleep, ``w`` wait timeout, ``b`` retry back-off."""
+    """One armed timer: ``s`` sleep, ``w`` wait timeout, ``b`` retry back-off, ``d`` when an instance is to end."""
 
     kind: str
     workflow: str

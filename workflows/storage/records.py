@@ -44,6 +44,8 @@ HEADER: Mapping[str, str] = {
     "reason": "why it is paused or was struck",
     "fault": "what kind of thing parked it: mismatch | params | corrupt | other",
     "ended": "ms",
+    "stop": "when it is asked to end, or ended (deadline.lua); no field: never",
+    "stop_for": "why it was asked to end",
     "rb": "it is rolled back: why, the failure blob of its error, or terminate",
     "declined": "how often a worker did not know its workflow",
 }
@@ -139,6 +141,40 @@ class Slot(NamedTuple):
     def text(self) -> str:
         """As the header has it."""
         return "|".join(map(str, self))
+
+
+_STOP = re.compile(r"([tcxCX])\|([0-9]{0,15})\|[0-9]{0,9}")
+
+
+class Deadline(NamedTuple):
+    """When an instance is asked to end, or ended; see ``parts/deadline.lua``.
+
+    Attributes:
+        is_asked: it was asked by now.
+        is_late: by its deadline, or is going to be.
+        due_ms: in ms of its own time; None: handlers run, however long they take.
+    """
+
+    is_asked: bool
+    is_late: bool
+    due_ms: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Deadline | None:
+        """None: there is nothing of the kind."""
+        match = _STOP.fullmatch(text)
+        if match is None:
+            return None
+        kind, due = match.groups()
+        return cls(kind != "t", kind in "txX", int(due) if due else None)
+
+    def moment_ms(self, stood_ms: int | None) -> int | None:
+        """The same by the server's clock.
+
+        Args:
+            stood_ms: for how long time stood still for the instance; None while it does.
+        """
+        return None if self.due_ms is None or stood_ms is None else self.due_ms + stood_ms
 
 
 def name_of(fields: Fields, field: bytes) -> str:

@@ -29,6 +29,7 @@ if ended then
 end
 redis.call('HDEL', I.h, 'vals')
 ending.renew(I, A.gen, not A.seq and start or nil)
+if start.dl then deadline.begin(I, start) end
 if A.seq then redis.call('LSET', I.j, 0, '\1' .. '0' .. journal.nonce() .. cmsgpack.pack(start)) end
 pump(I)
 command.remember(I, A.cid, 'queued')

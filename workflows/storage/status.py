@@ -52,6 +52,13 @@ TRANSITIONS: Final[dict[tuple[Status, str], frozenset[Status]]] = {
     (_Q, "terminate"): frozenset({Status.TERMINATED}),  # terminate.lua
     **{(status, "terminate"): frozenset({Status.TERMINATED, _Q, _R}) for status in (_R, _W, _P)},  # rolled back first
     (_S, "terminate"): frozenset({Status.TERMINATED, _Q, _R, _W}),  # also a rollback that was paused
+    # cancel.lua; queued: never begun with, or in want of a slot
+    (_Q, "cancel"): frozenset({Status.TERMINATED, _Q, _R}),
+    **{(status, "cancel"): frozenset({_Q, _R}) for status in (_R, _W, _P)},
+    (_S, "cancel"): frozenset({Status.TERMINATED, _Q, _R, _W}),
+    # fire.lua: its deadline is over, or its time to clean up
+    (_Q, "expire"): frozenset({Status.ERRORED, _Q, _R}),
+    (_W, "expire"): frozenset({_Q, _R}),
     **{(status, "restart"): frozenset({_Q}) for status in Status},  # restart.lua
     (_Q, "grant"): frozenset({_Q, _R, _W}),  # grant.lua; continue.lua, where mail was for nobody
     (_Q, "limit"): frozenset({_Q, _R, _W}),  # limit.lua: there is none any more

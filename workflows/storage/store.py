@@ -56,7 +56,7 @@ class Script:
 PARTS: Final = (
     *("prelude", "shard", "aside", "room", "waking", "notices", "journal"),
     *("instance", "published", "queue", "record", "turn", "slot", "mailbox"),
-    *("ending", "undoing", "pausing", "pump", "decision", "command", "creation"),
+    *("deadline", "ending", "undoing", "stopping", "pausing", "pump", "decision", "command", "creation"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # These run all the time; they count where they found something, so nothing can be put before them.
 _LOOKS: Final = frozenset({"pop", "dispatch"})
 # A client inside a callback sends a call again by itself when the reply is lost.
-_RESENT: Final = frozenset({"create", "send_event", "pause", "resume", "terminate", "restart", "delete"})
+_RESENT: Final = frozenset({"create", "send_event", "pause", "resume", "terminate", "cancel", "restart", "delete"})
 _WHENS: Final[tuple[When, ...]] = ("before", "after", "lost")
 _ROLES: Final[tuple[Role, ...]] = ("worker", "orchestrator")
 # No id that is made up here is shorter; those a test gives are the same in every run.

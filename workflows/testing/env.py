@@ -158,6 +158,9 @@ class TestInstance(AwaitsItself):
     def resume(self) -> Any:
         return at_once(self._instance.resume)
 
+    def cancel(self, *arguments: Any, **options: Any) -> Any:
+        return at_once(lambda: self._instance.cancel(*arguments, **options))
+
     def terminate(self, **options: Any) -> Any:
         return at_once(lambda: self._instance.terminate(**options))
 

@@ -39,7 +39,7 @@ IDLE = frozenset(
 )
 """Scripts that change no instance, or are called all the time, whether there is something to do or not."""
 
-ENDING = frozenset({"terminate", "delete"})
+ENDING = frozenset({"terminate", "cancel", "delete"})
 _DECIDE = frozenset({"commit", "settle"})
 
 Key = tuple[str, str]

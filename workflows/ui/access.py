@@ -16,6 +16,7 @@ ACTIONS: Final = (
     "send_event",
     "pause",
     "resume",
+    "cancel",
     "terminate",
     "restart",
     "delete",

@@ -13,6 +13,7 @@ from typing import Any
 from workflows.client.blocking import WorkflowInstance
 from workflows.client.restarting import FromStep
 from workflows.ui.context import Context
+from workflows.values.durations import Duration
 
 
 def create(
@@ -41,6 +42,14 @@ def pause(context: Context, instance: WorkflowInstance) -> None:
 def resume(context: Context, instance: WorkflowInstance) -> None:
     with context.acting("resume", instance.workflow, instance.id):
         instance.resume()
+
+
+def cancel(
+    context: Context, instance: WorkflowInstance, reason: str | None = None, *, grace: Duration | None = None
+) -> bool:
+    """Returns: whether it was not asked before."""
+    with context.acting("cancel", instance.workflow, instance.id):
+        return instance.cancel(reason, grace=grace)
 
 
 def terminate(context: Context, instance: WorkflowInstance, *, rollback: bool = False) -> None:

@@ -67,6 +67,7 @@ class Action:
 ACTIONS: Final[Mapping[str, Action]] = {
     "pause": Action(bulk.PAUSE, "pause"),
     "resume": Action(bulk.RESUME, "resume"),
+    "cancel": Action(bulk.CANCEL, "cancel", destroys=True),
     "terminate": Action(bulk.TERMINATE, "terminate", destroys=True),
     "roll_back": Action(bulk.ROLL_BACK, "terminate", destroys=True),
     "restart": Action(bulk.RESTART, "restart"),

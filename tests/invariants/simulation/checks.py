@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from tests.invariants.programs import ENTITIES, POLLS
 from tests.invariants.simulation import reading, scheduling
+from tests.invariants.simulation.cancelled import (
+    check_a_request_stands_in_the_journal,
+    check_i5_a_timer_says_when_it_is_to_end,
+    check_it_is_ended_in_its_time,
+    check_the_end_of_one_that_was_asked,
+)
 from tests.invariants.simulation.explained import check_why_it_stands_where_it_stands
 from tests.invariants.simulation.mail import (
     check_i6_an_event_is_kept_or_delivered_once,
@@ -31,7 +38,7 @@ HAPPENINGS = {
     "claim": ("begin",),
     "work": ("decide", "settle", "pause", "stall", "continue_as"),
     "drain": ("decide", "settle", "pause", "stall", "continue_as"),
-    "fire": ("wake",),
+    "fire": ("wake", "expire"),
     "relay": ("wake", "begin", "grant"),
     "event": ("wake",),
     "alone": ("decide", "settle", "pause", "stall", "continue_as"),
@@ -42,6 +49,7 @@ HAPPENINGS = {
     "resume": ("resume",),
     "terminate": ("terminate",),
     "rollback": ("terminate",),
+    "cancel": ("cancel",),
     "restart": ("restart",),
     "cut": ("restart",),
     "continue": ("wake", "settle", "pause", "grant"),
@@ -97,6 +105,7 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
     else:
         check_i3_a_restart_keeps_what_it_says(before, seen)
         demand(not seen.values, f"{seen.values} of a former life after a restart")
+    check_it_is_ended_in_its_time(world, kind, before, seen)
     check_i2_the_status_moves_along_the_table(kind, before, seen)
 
 
@@ -110,12 +119,15 @@ def check_i3_a_restart_keeps_what_it_says(before: Seen, seen: Seen) -> None:
     """All or nothing of the journal, and of its answers those to what was asked for before the step."""
     demand(seen.position == 0, "a new life begins with a decision behind it")
     if not seen.cuts:
-        demand(len(seen.journal) == 1, "something of a former life counts after a restart")
+        # A life that goes on as another leaves it that it is to end.
+        former = [blob for blob in seen.journal[1:] if blob[1:2] != b"K"]
+        demand(not former, "something of a former life counts after a restart")
         return
     cut = seen.cuts[-1]
     demand(seen.journal[1:] == before.journal[1:], "the journal was rewritten")
     demand(cut.upto == len(seen.journal), "a cut ends elsewhere than the journal")
-    last = {entry.seq: entry for entry in before.counting if isinstance(entry, Answer) and entry.seq < cut.seq}
+    counting = list(takewhile(lambda entry: not isinstance(entry, journal.CancelRequested), before.counting))
+    last = {entry.seq: entry for entry in counting if isinstance(entry, Answer) and entry.seq < cut.seq}
     events = {entry.name_of_event: entry.seq for entry in last.values() if isinstance(entry, journal.EventReceived)}
     kept = {entry.seq: entry for entry in seen.counting if isinstance(entry, Answer)}
     for seq, entry in last.items():
@@ -182,6 +194,9 @@ def check_instance(world: World, state: State, seen: Seen) -> None:
     if not seen.is_rolling_back:
         check_i6_an_event_is_kept_or_delivered_once(world, seen, oracle)
     check_what_was_begun_is_undone_in_reverse(seen, oracle)
+    check_a_request_stands_in_the_journal(seen)
+    check_i5_a_timer_says_when_it_is_to_end(state, seen)
+    check_the_end_of_one_that_was_asked(seen, oracle)
     prefix = oracle.prefixes[seen.position]
     check_i7_what_is_shown_was_published_by_what_is_decided(seen, oracle)
     if seen.ended:
@@ -245,7 +260,7 @@ def check_i7_open_is_what_run_waits_for(seen: Seen, oracle: Oracle) -> set[int]:
         {
             journal.decode(blob).seq  # type: ignore[union-attr]
             for at, blob in enumerate(seen.journal)
-            if at >= seen.position and blob[1:2] not in (b"0", b"W", b"R")
+            if at >= seen.position and blob[1:2] not in (b"0", b"W", b"R", b"K")
         }
         - {seq for seq in oracle.void_steps(seen.position) if seq in records}
     )
@@ -371,8 +386,8 @@ def check_i7_the_end_is_that_of_run(seen: Seen, prefix: Prefix) -> None:
         stored = codec.decode(seen.outcome[b"v"])
         demand(stored == codec.decode(codec.encode(prefix.end.value, what="")), f"the output is {stored}")
     elif seen.status is Status.ERRORED:
-        stalled = failure.Failure.from_blob(seen.outcome[b"x"]).name == "StalledError"
-        demand(isinstance(prefix.end, Raised) or stalled, "errored, but run() has not raised")
+        from_outside = failure.Failure.from_blob(seen.outcome[b"x"]).name in ("StalledError", "InstanceTimeout")
+        demand(isinstance(prefix.end, Raised) or from_outside, "errored, but run() has not raised")
 
 
 def oracle_of(world: World, seen: Seen) -> Oracle:

@@ -13,6 +13,7 @@ import workflows.client
 from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, KEY, KEYED, fault_of
 from tests.invariants.simulation import reading, undone
+from tests.invariants.simulation.cancelled import is_asked
 from tests.invariants.simulation.seen import Answer, events_of, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -37,6 +38,7 @@ _CLIENT = Path(workflows.client.__file__).parent
 PAUSE = script(_CLIENT / "pause.lua")
 RESUME = script(_CLIENT / "resume.lua")
 TERMINATE = script(_CLIENT / "terminate.lua")
+CANCEL = script(_CLIENT / "cancel.lua")
 STOPPED = failure.make("InstanceTerminated", "stopped")
 
 
@@ -194,6 +196,8 @@ def next_control(world: World) -> str:
     if kind == "pause":
         return control(world, kind, instance, PAUSE, {})
     cid = f"{kind}{len(world.controls)}"
+    if kind == "cancel":
+        return cancel(world, instance, cid)
     if kind == "rollback":
         return roll_back(world, instance, cid)
     if kind == "terminate":
@@ -212,6 +216,28 @@ def cut_of(world: World, instance: Instance) -> dict[str, Any]:
     kinds |= {record.seq: record.kind for record in seen.records.values()}
     asked = sorted(seq for seq, kind in kinds.items() if kind != OpenUndo.kind)
     return {"seq": world.rng.choice(asked), "of": seen.generation} if asked else {}
+
+
+def cancel(world: World, instance: Instance, cid: str) -> str:
+    before = world.state.instances[instance.workflow, instance.id]
+    is_first = True
+
+    def answered(answer: Any) -> None:
+        seen = None if world.is_spoilt(instance.workflow, instance.id) else reading.look_one(world, instance)
+        if seen is None or seen.generation != before.generation:
+            return
+        demand(answer in (b"cancelling", b"terminated", b"already", b"cannot"), f"cancel said {answer!r}")
+        if answer == b"cancelling":
+            demand(seen.ended or is_asked(seen) or seen.is_rolling_back, "it is said to be cancelled, and is not")
+            demand(not is_first or not seen.text("want"), "it is to end, and its time stands still")
+        if answer in (b"terminated", b"cannot"):
+            demand(seen.ended, f"cancel said {answer!r}")
+
+    ms = world.rng.choice((0, 15_000, 60_000))
+    call = call_one(world.keys, CANCEL, instance, {"cid": cid, "why": "why", "ms": ms})
+    said = send(world, "cancel", call, answered)
+    is_first = False
+    return f"{instance.id} {said}"
 
 
 def roll_back(world: World, instance: Instance, cid: str) -> str:

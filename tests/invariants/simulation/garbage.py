@@ -54,7 +54,7 @@ def spoil(world: World) -> str:
         world.client.hset(keys["o"], seq, blob)
         return f"record {seq} of {seen.instance.id} is {blob[:8]!r}"
     if how == "header":
-        name = world.rng.choice(("st", "gen", "pos", "turn", "act", "queue", "created", "rest", "meta"))
+        name = world.rng.choice(("st", "gen", "pos", "turn", "act", "queue", "created", "rest", "meta", "stop"))
         world.client.hset(keys["h"], name, b"\xff|")
         return f"{name} of {seen.instance.id}"
     name = world.rng.choice(("h", "j", "o", "m", "q"))

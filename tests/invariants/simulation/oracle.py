@@ -71,7 +71,7 @@ class Oracle:
     def void_steps(self, start: int) -> set[int]:
         """Steps with an answer in vain, from entry ``start`` on."""
         entries = [journal.decode(self.blobs[at]) for at in self.void_entries if at >= start]
-        return {entry.seq for entry in entries if not isinstance(entry, journal.Start | journal.RollingBack)}
+        return {entry.seq for entry in entries if not isinstance(entry, journal.NoAnswer)}
 
     def close(self) -> None:
         self._replay.close()

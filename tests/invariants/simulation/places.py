@@ -40,6 +40,10 @@ def check_i5_timers_belong_to_open_records(world: World, state: State) -> None:
         if world.of_spoilt(member):
             continue
         timer = Timer.parse(member)
+        if timer.kind == "d":
+            whose = state.instances.get((timer.workflow, timer.id))
+            demand(whose and whose.generation == timer.generation, f"timer without its instance: {member}")
+            continue
         record = state.record(timer.workflow, timer.id, timer.generation, timer.seq)
         demand(record, f"timer without its record: {member}")
         assert record

@@ -106,6 +106,12 @@ class World:
             if mutant is not None and mutant.scheduled:
                 self.schedule.holds = 6
                 self.setup = dataclasses.replace(self.setup, faults=12)
+        # By another choice of its own, which changes nothing in the runs without.
+        chance = random.Random(f"cancel {seed}")
+        if not (mutant is not None and mutant.controls) and chance.random() < 0.3:
+            controls = [*self.setup.controls, *["cancel"] * chance.choice((1, 1, 2, 3))]
+            chance.shuffle(controls)
+            self.setup = dataclasses.replace(self.setup, controls=tuple(controls))
         self.clock = HandClock()
         self.keys = Keyspace("sim", self.setup.shards)
         self.mutant = mutant

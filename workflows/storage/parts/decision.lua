@@ -66,7 +66,11 @@ function decision.begin_next(I, D, f)
   start.p, start.t, start.cu = D.e.v, NOW, nil
   published.hand_on(I)
   I.rest = {mail = I.rest.mail}
+  local why = I.stop ~= '' and redis.call('HGET', I.h, 'stop_for')
+  local carry = I.stop ~= '' and deadline.carry(I)
   ending.renew(I, D.e.gen, start)
+  if why then redis.call('HSET', I.h, 'stop_for', why) end
+  if carry then carry() end
 end
 
 -- Applies a decision taken over the journal's first `f` entries, relative to the position decided before: `w` is given
@@ -134,7 +138,10 @@ function decision.unasked(I, e, f)
   if #entries < I.len - f then return LOOK end
   for _, blob in ipairs(entries) do
     local entry = journal.body(blob)
-    look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
+    -- A request to end answers nothing.
+    if string.sub(blob, 2, 2) ~= 'K' then
+      look(entry.q, ENTRY_KIND[string.sub(blob, 2, 2)] or entry.k or '', entry.c, entry.n or '')
+    end
   end
   return found[1] and found
 end

@@ -1,4 +1,4 @@
--- uses: turn slot
+-- uses: turn slot deadline
 -- How a life ends, and who hears of it. Who waits, and the messages between shards, as records.py and messages.py have
 -- them: [ ] may be absent; p… is who asks.
 --
@@ -56,6 +56,7 @@ end
 -- What makes a life end at once, however much of it is open: no turn, no mail, and no token counts any more.
 local function stop(I)
   if I.turn ~= '' then turn.close(I) end
+  if I.stop ~= '' then deadline.drop(I) end
   if I.slot ~= '' then slot.free(I) end
   I.due, I.rest, I.bad = {}, {}, nil
   instance.set(I, 'act', 0)
@@ -105,7 +106,7 @@ function ending.renew(I, gen, start)
     redis.call('UNLINK', I.j)
     I.len = 0
   end
-  redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood', 'rb')
+  redis.call('HDEL', I.h, 'reason', 'ended', 'paused_at', 'started', 'lost', 'stood', 'rb', 'stop_for')
   instance.set(I, 'gen', gen)
   instance.set(I, 'pos', 0)
   instance.set(I, 'strikes', 0)
@@ -140,11 +141,11 @@ function ending.tell_all(I, outcome)
   ending.tell({unpack(parents, (I.rest.told or 0) + 1)}, I.wf, I.id, outcome)
 end
 
--- What those are told who wait for one that has ended: the first of these failure blobs for one that was terminated, the
--- second where how it ended cannot be read.
+-- What those are told who wait for one that has ended: the first of these failure blobs for one that was terminated and
+-- does not say why, the second where how it ended cannot be read.
 function ending.outcome(I, stopped, unreadable)
-  if I.st == 'terminated' then return {x = stopped, st = I.st} end
   local e = journal.ending_of(I.j)
+  if I.st == 'terminated' then return {x = e and e.x or stopped, st = I.st} end
   if not e then
     aside.note(I.j, '', 'does not end with how its instance ended')
     e = {x = unreadable}

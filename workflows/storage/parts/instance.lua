@@ -4,11 +4,12 @@
 -- A field that is not there has its default: text '' or number 0, `queue` 'default', retentions of limits.RETENTION_MS.
 -- HEADER in records.py says the same.
 local HEADER = {'st', 'gen', 'created', 'want', 'pos', 'turn', 'act', 'queue', 'strikes', 'lost', 'started', 'keep_ok',
-  'keep_err', 'stood', 'parents', 'rest', 'slot', 'meta', 'tell'}
+  'keep_err', 'stood', 'parents', 'rest', 'slot', 'meta', 'tell', 'stop'}
 -- What the first of them look like, one line each.
 local SHAPED = 14
 local SHAPE = '^%a+\n[%w_-]+\n%d+\n%a*\n%d*\n[%w|_-]*\n%-?%d*\n[%w_-]*\n%d*\n%d*\n%d*\n%d*\n%d*\n%d*$'
 local STATUSES = ' queued running waiting waitingForPause paused complete errored terminated '
+local STOP = '^[tcxCX]|%d*|%d*$'
 local SLOT = '^([-ahu])|(%d+)|(%d*)|(%x+)|([-=%w_.~]+)$'
 local FINAL = {complete = true, errored = true, terminated = true}
 
@@ -39,7 +40,7 @@ function instance.load(n)
     act = tonumber(v[7]) or 0, queue = v[8] ~= '' and v[8] or 'default', strikes = tonumber(v[9]) or 0,
     lost = tonumber(v[10]) or 0, started = v[11], keep_ok = v[12], keep_err = v[13], stood = tonumber(v[14]) or 0,
     parents = v[15], left = v[16], rest = v[16] == '' and {} or instance.rest_of(v[16]), slot = v[17],
-    meta = v[18], tell = v[19]}
+    meta = v[18], tell = v[19], stop = v[20]}
   if I.pos > len then aside.spoil(I, list, '', 'its journal ends at ' .. len .. ', and ' .. I.pos .. ' entries were decided') end
   if not I.rest then
     I.rest = {}
@@ -48,6 +49,10 @@ function instance.load(n)
   if v[17] ~= '' and not string.match(v[17], SLOT) then
     I.slot = ''
     aside.spoil(I, header, 'slot', 'whether it has a slot cannot be read')
+  end
+  if v[20] ~= '' and not (#v[20] <= 28 and string.match(v[20], STOP)) then
+    I.stop = ''
+    aside.spoil(I, header, 'stop', 'when it is to end cannot be read')
   end
   loaded[n] = I
   return I

@@ -1,4 +1,4 @@
--- uses: record turn
+-- uses: record turn deadline
 -- An instance's time stands still, and goes on again.
 local pausing = {}
 
@@ -29,6 +29,7 @@ function pausing.hold(I, want)
   instance.set(I, 'want', want)
   instance.set(I, 'paused_at', NOW)
   if I.turn ~= '' then turn.close(I) end
+  if I.stop ~= '' then deadline.disarm(I) end
   I.rest.walk = '0'
   local held = pausing.walk(I)
   return not I.rest.walk and held or nil
@@ -40,6 +41,7 @@ function pausing.go_on(I)
   instance.set(I, 'stood', I.stood + math.max(0, NOW - paused_at))
   instance.set(I, 'want', '')
   instance.set(I, 'reason', '')
+  if I.stop ~= '' then deadline.arm(I) end
 end
 
 -- Lets time go on.

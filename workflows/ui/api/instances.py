@@ -136,13 +136,16 @@ def delete_instance(context: Context) -> dict[str, Any]:
 def change_status(context: Context) -> dict[str, Any]:
     """Steer an instance.
 
-    Body: ``status`` or ``action`` (``pause``, ``resume``, ``restart``, ``terminate``); ``from`` of a restart: a step's
-    name, or ``{"name": …, "count": …, "type": …}``; ``rollback`` of a terminate.
+    Body: ``status`` or ``action`` (``pause``, ``resume``, ``restart``, ``cancel``, ``terminate``); ``from`` of a
+    restart: a step's name, or ``{"name": …, "count": …, "type": …}``; ``reason`` and ``grace`` of a cancel, which
+    is a duration; ``rollback`` of a terminate.
     """
-    given = parameters.body(context, ("status", "action", "from", "rollback"))
+    given = parameters.body(context, ("status", "action", "from", "rollback", "reason", "grace"))
     action = given.get("action", given.get("status"))
-    if action not in ("pause", "resume", "restart", "terminate"):
-        raise ConfigError(f"the action is {action!r:.100}; there are: pause, resume, restart, terminate")
+    if action not in ("pause", "resume", "restart", "cancel", "terminate"):
+        raise ConfigError(f"the action is {action!r:.100}; there are: pause, resume, restart, cancel, terminate")
+    if given.keys() & {"reason", "grace"} and action != "cancel":
+        raise ConfigError("reason and grace belong to cancel")
     if "from" in given and action != "restart":
         raise ConfigError("from belongs to restart")
     if "rollback" in given and (action != "terminate" or not isinstance(given["rollback"], bool)):
@@ -156,6 +159,8 @@ def change_status(context: Context) -> dict[str, Any]:
             actions.restart(context, instance, origin)
         case "terminate":
             actions.terminate(context, instance, rollback=given.get("rollback", False))
+        case "cancel":
+            actions.cancel(context, instance, given.get("reason"), grace=given.get("grace"))
         case "pause":
             actions.pause(context, instance)
         case _:

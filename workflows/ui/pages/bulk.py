@@ -22,6 +22,7 @@ LABELS: Final[Mapping[str, str]] = {
     "resume": "Resume",
     "pause": "Pause",
     "restart": "Restart from the beginning",
+    "cancel": "Cancel",
     "terminate": "Terminate",
     "roll_back": "Roll back",
     "delete": "Delete",
@@ -32,12 +33,13 @@ EFFECTS: Final[Mapping[str, str]] = {
     "resume": "Each goes on where it stands, with the code that runs now.",
     "pause": "Attempts that run may finish; nothing else begins.",
     "restart": "Each starts over with the same id and params; what it has done is forgotten, and its steps run again.",
+    "cancel": "Each is asked to end, and may clean up first.",
     "terminate": "Each ends now, and its running attempts are given up.",
     "roll_back": "The handlers of its steps undo what each has done; then it ends.",
     "delete": "Each is removed with everything it stored, whatever it is doing. There is no way back.",
 }
 _FOR_FAILED: Final = ("restart_failed_step", "restart", "delete")
-_FOR_PARKED: Final = ("resume", "restart", "terminate", "delete")
+_FOR_PARKED: Final = ("resume", "restart", "cancel", "terminate", "delete")
 
 
 def possible(context: Context, *actions: str) -> list[tuple[str, str]]:

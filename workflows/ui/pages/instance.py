@@ -135,6 +135,9 @@ def act(context: Context) -> Response:
         case "resume":
             actions.resume(context, one)
             said = "resumed"
+        case "cancel":
+            is_first = actions.cancel(context, one, form.get("reason") or None, grace=form.get("grace") or None)
+            said = "cancelled" if is_first else "cancelled-before"
         case "terminate":
             rollback = form.get("rollback") == "true"
             actions.terminate(context, one, rollback=rollback)
@@ -175,6 +178,7 @@ def _possible(context: Context, status: InstanceStatus[LazySteps]) -> dict[str, 
     sensible = {
         "pause": not is_over and not stands,
         "resume": stands,
+        "cancel": not is_over and status.cancelling is None and not status.is_rolling_back,
         "terminate": not is_over,
         "restart": True,
         "delete": True,
