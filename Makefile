@@ -9,7 +9,7 @@ installed := .venv/.installed
 typed := .venv/.typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks test test-cold test-docs test-outages test-browser screenshots check types format changelog dist demo bench torture matrix clean
+.PHONY: help install hooks test test-cold test-docs test-outages test-browser screenshots check types format changelog dist demo bench bench-peers torture matrix clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,8 +77,11 @@ demo: $(installed)  ## a guided tour in this terminal
 screenshots: $(installed)  ## pictures of the dashboard for its page, made from the demo
 	$(python) -m tests.browser.screenshots
 
-bench: $(installed)  ## measure speed against the limits of this machine
+bench: $(installed)  ## measure speed against the limit of this machine (ARGS='--quick' to see that it works)
 	$(python) -m benchmarks $(ARGS)
+
+bench-peers: $(installed)  ## the same against other libraries, each in an environment of its own below .peers/
+	$(python) -m benchmarks --peers $(ARGS)
 
 torture: $(installed)  ## kill, freeze and restart everything under load (ARGS='--short' for a minute)
 	$(python) -m tests.torture $(ARGS)
@@ -87,4 +90,4 @@ matrix: $(installed)  ## every Python with every Redis and Valkey found here (AR
 	$(python) -m tests.matrix $(ARGS)
 
 clean:  ## remove what the other targets made
-	rm -rf .venv .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix .peers build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

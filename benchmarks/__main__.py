@@ -4,86 +4,89 @@ from __future__ import annotations
 
 import signal
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
+import redis
 
-from benchmarks import report, yardsticks
-from benchmarks.cases import CASES, QUICK, Size
-from benchmarks.figures import Figures
+from benchmarks import report
+from benchmarks.harness import DriverBroken, play_round
 from benchmarks.machine import Theft, description
-from benchmarks.stage import StageBroken, open_stage, quiet_redis
+from benchmarks.subjects import OURS, PEERS, Missing, Subject, peer, versions
+from benchmarks.workloads import WORKLOADS
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.errors import ServerUnavailable
 
-QUICK_ROUNDS = 1
+PEERS_ROUNDS = 3
+ROUNDS = 5
 
 
 @click.command()
-@click.option(
-    "--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Yardstick and ours, so often."
-)
-@click.option("--only", type=click.Choice(list(CASES)), multiple=True, help="Only these cases; repeatable.")
-@click.option("--quick", is_flag=True, help="One small round, to see that it works: the figures mean little.")
-@click.option("--write", is_flag=True, help="Replace the generated part of benchmarks/README.md.")
-def main(rounds: int, only: tuple[str, ...], quick: bool, write: bool) -> None:
-    """Measure the speed of workflows against RQ's own jobs and a bare ping-pong through Redis."""
-    if write and (quick or only):
-        raise click.UsageError("--write needs a whole run: leave --quick and --only out.")
+@click.option("--peers", is_flag=True, help="Against the peers, which are installed under .peers/.")
+@click.option("--only", type=click.Choice(list(WORKLOADS)), multiple=True, help="Only these workloads; repeatable.")
+@click.option("--subject", type=click.Choice([*OURS, *PEERS]), multiple=True, help="Only these subjects; repeatable.")
+@click.option("--rounds", type=click.IntRange(1, 100), help=f"How many; {ROUNDS} is usual, {PEERS_ROUNDS} with peers.")
+@click.option("--quick", is_flag=True, help="One small round, to see that it works: the figures mean nothing.")
+@click.option("--write", is_flag=True, help="Replace the figures in benchmarks/README.md and benchmarks/results/.")
+def main(
+    peers: bool, only: tuple[str, ...], subject: tuple[str, ...], rounds: int | None, quick: bool, write: bool
+) -> None:
+    """Measure the speed of workflows against the limit of this machine, and against its peers."""
+    if write and (quick or only or subject):
+        raise click.UsageError("--write needs a whole run: leave --quick, --only and --subject out.")
     # Without this a polite request to stop would leave the processes behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    size = QUICK if quick else Size()
     begun, theft = time.perf_counter(), Theft()
-    measured: list[Figures] = []
+
+    def say(what: str) -> None:
+        click.echo(f"{time.perf_counter() - begun:6.1f} s  {what}", err=True)
+
+    # Their column is about ours alone, so peers are spared the second one.
+    chosen = subject or (("limit", "ours", *PEERS) if peers else tuple(OURS))
+    subjects, missing = _found(chosen)
+    for title, why in missing.items():
+        say(f"without {title}: {why}")
+    names = [name for name in WORKLOADS if name in only or not only]
+    if peers:
+        names = [name for name in names if name in only or not WORKLOADS[name].our_own]
+    results = report.Results.of(subjects, missing)
+    over: set[tuple[str, str]] = set()
     try:
-        for number in range(1, (QUICK_ROUNDS if quick else rounds) + 1):
-            measured.append(play_round(number, only or tuple(CASES), size, begun))
-        with quiet_redis() as (_, line):
-            machine = description(line.info("server")["redis_version"])
-    except (StageBroken, ServerUnavailable) as error:
+        for number in range(1, (1 if quick else rounds or (PEERS_ROUNDS if peers else ROUNDS)) + 1):
+            results.add(
+                play_round(
+                    subjects, names, quick=quick, over=over, say=lambda what, n=number: say(f"round {n}: {what}")
+                )
+            )
+        with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as line:
+            redis_version = line.info("server")["redis_version"]
+    except (DriverBroken, ServerUnavailable) as error:
         raise click.ClickException(str(error)) from error
-    head = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": str(len(measured)), **machine}
+    results.head = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        **description(),
+        "Redis": f"{redis_version}, append-only file synced every second unless said otherwise, unix socket",
+        **versions(),
+        "rounds": f"{results.rounds}, {time.perf_counter() - begun:,.0f} s",
+    }
     if (share := theft.share()) is not None:
-        head["taken by other guests of the host"] = f"{share:.1%} of all CPU time"
-    _print(head, measured)
+        results.head["taken by other guests of the host"] = f"{share:.1%} of all CPU time"
+    click.echo("\n" + report.in_text(results))
     if write:
-        report.write(head, measured)
+        report.write("peers" if peers else "ours", results)
         click.echo(f"written to {report.README}")
 
 
-def play_round(number: int, cases: tuple[str, ...], size: Size, begun: float) -> Figures:
-    """The yardsticks, then our cases on fresh processes: a round owes nothing to the one before.
-
-    Raises:
-        StageBroken, ServerUnavailable.
-    """
-
-    def say(what: str) -> None:
-        click.echo(f"{time.perf_counter() - begun:6.1f} s  round {number}: {what}", err=True)
-
-    say("yardsticks")
-    figures = yardsticks.measure(size.jobs, size.single_jobs, size.loops)
-    with tempfile.TemporaryDirectory(prefix="workflows-benchmark-") as folder, quiet_redis() as (server, _):
-        say("starting an orchestrator and two workers")
-        with open_stage(server, Path(folder)) as stage:
-            for case in cases:
-                say(case)
-                figures |= CASES[case](stage, size)
-    return figures
-
-
-def _print(machine: dict[str, str], measured: list[Figures]) -> None:
-    click.echo("")
-    for name, value in machine.items():
-        click.echo(f"{name}: {value}")
-    for table in (report.result_table(measured), report.cpu_table(measured)):
-        if table:
-            click.echo("\n" + report.in_columns(table))
-    click.echo("")
-    for sentence in report.where_the_time_goes(measured):
-        click.echo(sentence)
+def _found(names: tuple[str, ...]) -> tuple[dict[str, Subject], dict[str, str]]:
+    """The subjects, and the reason for each that cannot be had."""
+    subjects, missing = {}, {}
+    for name in names:
+        try:
+            subjects[name] = OURS[name] if name in OURS else peer(name)
+        except Missing as error:
+            missing[PEERS[name]["title"]] = str(error)
+    return subjects, missing
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ class OneStep(WorkflowEntrypoint):
 
 
 @app.workflow
-class Sleeper(WorkflowEntrypoint):
-    """Sleeps until long after the measurement."""
+class Listener(WorkflowEntrypoint):
+    """Ends with the event it waits for."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> None:
-        await step.sleep("a day", "1 day")
+        await step.wait_for_event("go", type="go")
 
 
 @app.workflow

@@ -11,7 +11,6 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -19,8 +18,6 @@ _PROC = Path("/proc")
 
 def cpu_seconds(pid: int) -> float | None:
     """CPU time of all threads a process has now; None where the kernel does not tell."""
-    if pid == os.getpid():
-        return time.process_time()
     try:
         tasks = list((_PROC / str(pid) / "task").iterdir())
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
@@ -28,18 +25,20 @@ def cpu_seconds(pid: int) -> float | None:
         return None
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found = []
+def families(pids: Iterable[int]) -> list[int]:
+    """Processes with all that they have started, and those have."""
+    parents: dict[int, int] = {}
     for stat in _PROC.glob("[0-9]*/stat"):
         try:
             # The name in parentheses may hold spaces; what follows it is the state and the parent.
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError, ValueError):
             continue
-        if parent == pid:
-            found.append(int(stat.parent.name))
-    return found
+    found = generation = set(pids)
+    while generation:
+        generation = {pid for pid, parent in parents.items() if parent in generation} - found
+        found = found | generation
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,11 @@ class Meter:
     """Reads CPU time by role, from its making until it is read.
 
     Args:
-        roles: role -> process ids.
+        roles: role -> process ids; what those have started counts with them, but for the client, who starts them all.
     """
 
     def __init__(self, roles: Mapping[str, Iterable[int]]) -> None:
-        self._roles = {role: list(pids) for role, pids in roles.items()}
+        self._roles = {role: list(pids) if role == "client" else families(pids) for role, pids in roles.items()}
         self._cpu = self._look()
         self._machine = _jiffies()
         self._at = time.perf_counter()
@@ -129,15 +128,12 @@ class Theft:
         return (now.stolen - self._before.stolen) / (now.total - self._before.total)
 
 
-def description(redis_version: str) -> dict[str, str]:
-    """The machine and the versions of everything that matters."""
+def description() -> dict[str, str]:
+    """The machine."""
     return {
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "Redis": f"{redis_version}, append-only file synced every second, unix socket",
-        "redis-py": f"{version('redis')} with hiredis {version('hiredis')}",
-        "RQ": version("rq"),
     }
 
 

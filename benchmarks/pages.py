@@ -19,9 +19,9 @@ from typing import Any
 import redis
 from starlette.testclient import TestClient
 
-from benchmarks.stage import quiet_redis
 from tests.driving import HandWorker, PublishedApp, sleep, step
 from workflows.client import Client
+from workflows.dev.embedded import EmbeddedRedis
 from workflows.health.glance import glance
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
@@ -170,7 +170,7 @@ def main() -> None:
     """Measure and print."""
     total = int(sys.argv[1]) if len(sys.argv) > 1 else INSTANCES
     setattr(state, "KEPT_SECONDS", 0.0)  # noqa: B010  # each time anew
-    with quiet_redis() as (server, line), Client("shop", server.url) as client:
+    with EmbeddedRedis() as server, Client("shop", server.url) as client:
         publish_manifest(client.store, PublishedApp())
         stage = Stage(client)
         stage.grow(FEW)
@@ -178,7 +178,7 @@ def main() -> None:
         print(f"{FEW:,} measured; making {total:,}", file=sys.stderr)
         stage.grow(total)
         many = measure(client)
-        used = line.info("memory")["used_memory"] / 2**20
+        memory: Any = client.store.redis.info("memory")
     print(f"| page | {FEW:,}: ms | {total:,}: ms | round trips | commands |")
     print("|---|---:|---:|---:|---:|")
     for path, (ms, round_trips, commands) in many.items():
@@ -187,7 +187,7 @@ def main() -> None:
             f" ({old:,} with {FEW:,})" * (old != new) for old, new in zip(cost, (round_trips, commands), strict=True)
         ]
         print(f"| `{path}` | {before:.0f} | {ms:.0f} | {round_trips}{was[0]} | {commands:,}{was[1]} |")
-    print(f"\nRedis held {used:,.0f} MiB.")
+    print(f"\nRedis held {memory['used_memory'] / 2**20:,.0f} MiB.")
 
 
 if __name__ == "__main__":
