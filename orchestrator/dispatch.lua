@@ -1,13 +1,13 @@
--- uses: aside room
+-- uses: aside room bell
 -- What there is to do in one shard: one look for everything.
--- ARGV   t owner token, n = most intents to hand out, again = ms until an unclaimed intent is looked at again, of a
---        backlog longer: `rate` of them a second, up to `again_max` ms;
---        u = most unfinished ones, [mended] what `mend` was when the shard was mended
+-- ARGV   t owner token, n = most intents to hand out, u = most unfinished ones, [mended] what `mend` was when the shard
+--        was mended
 -- Reply  {'lost'} or {now, intent members to ring, members of due timers, score of the next timer or '',
 --         expired workers, relay ids, members due for retirement, ms until the next intent is due or '',
 --         mend = when a key of the shard was lost, so that it has to be derived anew, or '',
 --         members that are unfinished}
--- Nothing is popped: what is handed out stays until it is claimed (M4), so a crash here costs `again` ms.
+-- Nothing is popped: what is handed out stays until it is claimed (M4), so a crash here costs the time until
+-- its next look.
 if redis.call('HGET', shard.owner, 'token') ~= A.t then return reply({'lost'}) end
 if redis.call('LLEN', shard.wake) > 0 then redis.call('DEL', shard.wake) end
 if A.mended and redis.call('HGET', shard.owner, 'mend') == A.mended then redis.call('HDEL', shard.owner, 'mend') end
@@ -23,8 +23,8 @@ for _, key in ipairs({shard.index, shard.held}) do
   end
 end
 local intents = redis.call('ZRANGEBYSCORE', shard.intents, '-inf', REAL, 'LIMIT', 0, A.n)
-local again = math.min(A.again_max or A.again, math.max(A.again, redis.call('ZCARD', shard.intents) * 1000 / (A.rate or 1000)))
-for _, member in ipairs(intents) do redis.call('ZADD', shard.intents, math.floor(REAL + again), member) end
+local again = bell.next_look(redis.call('ZCARD', shard.intents))
+for _, member in ipairs(intents) do redis.call('ZADD', shard.intents, again, member) end
 local timers = redis.call('ZRANGEBYSCORE', shard.timers, '-inf', NOW, 'LIMIT', 0, A.n)
 local following = redis.call('ZRANGEBYSCORE', shard.timers, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local later = redis.call('ZRANGE', shard.intents, 0, 0, 'WITHSCORES')

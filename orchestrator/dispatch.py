@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC
 from pathlib import Path
 
-from workflows.clock import here
 from workflows.storage import doorbell, keys
 from workflows.storage.aside import displace, is_about_data, readable
 from workflows.storage.keys import Intent
@@ -31,7 +29,6 @@ def ring(store: Store, shard: int, members: Iterable[bytes]) -> int:
     by_queue: dict[str, list[Intent]] = defaultdict(list)
     for _, intent in readable(store, shard, "intents", Intent.parse, members):
         by_queue[intent.queue].append(intent)
-    created = here().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     calls = []
     for queue, intents in by_queue.items():
         name = store.keys.queue(queue)
@@ -48,8 +45,6 @@ def ring(store: Store, shard: int, members: Iterable[bytes]) -> int:
         arguments = {
             "items": items,
             "queue": name,
-            "created": created,
-            "ttl": doorbell.JOB_TTL_SECONDS,
             "old": SEARCH_AFTER_MS,
         }
         calls.append(Call(_RING, declared, arguments))

@@ -27,7 +27,7 @@ from workflows.clock import monotonic
 from workflows.errors import WorkflowError
 from workflows.process.sign_of_life import Health
 from workflows.process.stop import Stop
-from workflows.storage import aside
+from workflows.storage import aside, doorbell
 from workflows.storage.outage import is_full
 from workflows.storage.store import Store, call_on, script
 from workflows.telemetry import metrics
@@ -45,11 +45,6 @@ SWEEP_BURST_SECONDS = 1.0
 # What stands in the keys of the whole namespace is looked at again after this long.
 CHECK_SECONDS = 10.0
 BATCH = 500
-# An unclaimed intent is looked at again after this long: its doorbell may be lost. Of a backlog, in which it most
-# likely just waits, only so many a second and shard, but each once a minute.
-RING_AGAIN_MS = 2_000
-RING_AGAIN_MS_MAX = 60_000
-RINGS_PER_SECOND = 50
 # A full Redis is told of once in so long, and not at every poll.
 SAY_FULL_SECONDS = 60.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -65,9 +60,10 @@ class Orchestrator:
     Args:
         store: its connection must not repeat commands by itself.
         bridge: False to leave the pub/sub channel to others.
+        permits: whether those who make intents may ring by themselves; False: all that is handed out passes here.
     """
 
-    def __init__(self, store: Store, *, name: str | None = None, bridge: bool = True) -> None:
+    def __init__(self, store: Store, *, name: str | None = None, bridge: bool = True, permits: bool = True) -> None:
         self.store = store
         self.name = name or default_name()
         self.shards = Shards(store, self.name)
@@ -81,6 +77,7 @@ class Orchestrator:
         self._inbox = inbox.Inbox(store)
         self._has_requests = False
         self._limits = slots.LimitsInForce()
+        self._permits = permits
         self._renew_at = self._poll_at = self._check_at = self._sweep_at = self._page_at = 0.0
         # What is being swept, the last first: a shard, when it lost a key if it has, and the pages still to come.
         self._sweeps: list[tuple[int, Any, Iterator[int]]] = []
@@ -185,8 +182,7 @@ class Orchestrator:
             # Given up: a timer remembered here would make the loop spin.
             self._next_timer.pop(shard, None)
             return
-        arguments = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH, "again": RING_AGAIN_MS}
-        arguments |= {"rate": RINGS_PER_SECOND, "again_max": RING_AGAIN_MS_MAX}
+        arguments: dict[str, Any] = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH}
         if shard in self._mended:
             arguments["mended"] = self._mended.pop(shard)
         answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
@@ -301,7 +297,14 @@ class Orchestrator:
 
     def _look_at_limits(self) -> None:
         """A limit that has changed counts from now on: for those who wait, and for those who run already."""
-        if not self._limits.look(self.store):
+        has_changed = self._limits.look(self.store)
+        if self._permits and self._limits.now is not None:
+            limited = [workflow for workflow, limit in self._limits.now.items() if limit is not None]
+            permit = doorbell.permit(self.store.keys.namespace, limited)
+            if permit != self.shards.permit:
+                self.shards.permit = permit
+                self._renew(monotonic())
+        if not has_changed:
             return
         for shard in self.shards.in_hand:
             slots.grant(self.store, shard, self._limits.now or {})

@@ -1,6 +1,7 @@
+-- uses: bell
 -- Rings doorbells: puts RQ jobs on a queue. A ring is a hint; ringing twice is harmless (F7).
 -- KEYS   queue, set of queues, then the job keys
--- ARGV   items: list of {id, data}, queue = queue name, created = RQ's timestamp text, ttl = seconds, old = ms
+-- ARGV   items: list of {id, data, what = for people}, queue = queue name, old = ms
 -- A job that is still there is in the queue, or the queue lost it: pushed again when the queue is empty, or,
 -- after `old` ms, when it is really not in it. `rung`: since when it rings; `looked`: when it was last looked for.
 -- Reply  how many were pushed
@@ -15,16 +16,12 @@ for at, item in ipairs(A.items) do
   local push = not rung or length == 0
   if is_old and not push then push = not redis.call('LPOS', waiting, item.id) end
   if push then
-    redis.call('HSET', job, 'data', item.data, 'status', 'queued', 'origin', A.queue, 'description', item.what,
-      'created_at', A.created, 'enqueued_at', A.created, 'timeout', 180, 'rung', REAL)
-    redis.call('EXPIRE', job, A.ttl)
-    redis.call('RPUSH', waiting, item.id)
+    local err = bell.hang(job, waiting, known, item.id, A.queue, item.data, item.what)
+    if err then return err end
     pushed = pushed + 1
   elseif is_old then
     redis.call('HSET', job, 'looked', REAL)
-    redis.call('EXPIRE', job, A.ttl)
+    redis.call('EXPIRE', job, limits.DOORBELL_SECONDS)
   end
 end
--- RQ's tools read the names of queues from their keys.
-if pushed > 0 then redis.call('SADD', known, waiting) end
 return reply(pushed)

@@ -10,6 +10,7 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from workflows.storage.store import Call, Store, call_on, script
 
@@ -29,6 +30,7 @@ class Shards:
         token: this orchestrator's fence; new after every reconnect, so a forgotten twin is refused (F8).
         in_hand: shard -> server ms since when it is owned without a gap.
         former: the token before the last reconnect, which leases in Redis may still name.
+        permit: with which whoever makes an intent rings by itself (``doorbell.permit``); None: only the owner rings.
     """
 
     store: Store
@@ -36,6 +38,7 @@ class Shards:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     in_hand: dict[int, int] = field(default_factory=dict)
     former: str = ""
+    permit: bytes | None = None
 
     def maintain(self) -> list[int]:
         """Renew, take what is free up to a fair share, give up what is more. Returns: shards newly in hand."""
@@ -64,7 +67,9 @@ class Shards:
         """Renew or acquire leases, in one round trip. Returns: shards newly in hand."""
         keys = self.store.keys
         new: list[int] = []
-        arguments = {"t": self.token, "ttl": LEASE_MS, "p": self.former}
+        arguments: dict[str, Any] = {"t": self.token, "ttl": LEASE_MS, "p": self.former}
+        if self.permit is not None:
+            arguments["permit"] = self.permit
         calls = [call_on(keys, _OWN, shard, [], arguments) for shard in wanted]
         for shard, answer in zip(wanted, self.store.call_all(calls), strict=True):
             if answer[0] == 0:

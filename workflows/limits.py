@@ -120,6 +120,13 @@ GRACE_SECONDS_MAX: Final = 24 * 3600  # longest drain of a worker: a step that t
 LEASE_SECONDS_MIN: Final = 3  # a lease is renewed about three times; shorter ones would be lost to a pause
 LEASE_SECONDS_MAX: Final = 3600  # work of a dead machine waits for as long
 
+# Doorbells: an unclaimed intent is looked at again after so long, because its doorbell may be lost. Of a backlog, in
+# which it most likely just waits, only so many a second and shard, but each once a minute
+RING_AGAIN_MS: Final = 2 * SECOND_MS
+RING_AGAIN_MS_MAX: Final = 1 * MINUTE_MS
+RINGS_PER_SECOND: Final = 50
+DOORBELL_SECONDS: Final = 24 * 3600  # then RQ's job is gone, whatever has become of it
+
 # Clients
 CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)

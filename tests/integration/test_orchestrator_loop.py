@@ -244,7 +244,7 @@ def test_every_shard_gets_its_turn_beside_one_with_an_endless_backlog(
     monkeypatch.setattr("orchestrator.loop.BATCH", 1)
     backlog = EndlessBacklog(redis, hand, {0})
     monkeypatch.setattr(dispatch, "ring", backlog.ring)
-    orchestrator = Orchestrator(backlog.store, bridge=False)
+    orchestrator = Orchestrator(backlog.store, bridge=False, permits=False)
     for shard in (0, 5, 5, 5, 5, 7, 7, 7, 7):
         backlog.create(shard)
     for _ in range(4):
@@ -261,7 +261,7 @@ def test_leases_are_renewed_in_time_while_every_shard_has_an_endless_backlog(
     monkeypatch.setattr("orchestrator.loop.BATCH", 1)
     backlog = EndlessBacklog(redis, hand, set(range(8)))
     monkeypatch.setattr(dispatch, "ring", backlog.ring)
-    orchestrator = Orchestrator(backlog.store, bridge=False)
+    orchestrator = Orchestrator(backlog.store, bridge=False, permits=False)
     for shard in range(8):
         backlog.create(shard)
     for _ in range(5):

@@ -993,6 +993,18 @@ def mutants() -> list[Mutant]:
             lambda self, number: {} if number else _since(self, 0),
             program="crowd",
         ),
+        Mutant(
+            "whoever makes an intent rings, whether there is a limit to be looked at or not",
+            "",
+            "if not p or p.limited[wf] then return false end",
+            "if not p then return false end",
+            limited=True,
+        ),
+        Mutant(
+            "a permit outlives the lease of who gave it", "", "o[1] and (tonumber(o[2]) or 0) > REAL and", "o[1] and"
+        ),
+        Mutant("an intent that nobody has rung for wakes nobody", "", "  wake()\n  return REAL", "  return REAL"),
+        Mutant("a ring that failed is taken for one", "", "return not bell.hang(", "return true or bell.hang("),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

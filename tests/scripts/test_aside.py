@@ -154,7 +154,7 @@ def test_a_key_of_another_type_is_noticed_in_a_shard_in_which_nothing_moves(worl
     world.client.delete(world.key(name))
     world.client.set(world.key(name), "garbage")
     world.call("own", t="one", ttl=LEASE_MS)
-    answer = world.call("dispatch", t="one", n=100, u=10, again=2_000)
+    answer = world.call("dispatch", t="one", n=100, u=10)
     assert answer[8] == world.client.hget(world.key("owner"), "mend")
     assert (name, "", "was a string and has been removed") in notes(world)
 
@@ -171,7 +171,7 @@ def test_a_key_of_a_shard_of_another_type_is_removed_by_the_script_that_meets_it
     assert world.call("claim", [b], w="w1", items=[world.claim_item(turn)], **PAGE)[0] != 0
     world.call("set_aside", items=[], notes=[["somewhere", "", "bad"]])
     world.call("own", t="one", ttl=LEASE_MS)
-    world.call("dispatch", t="one", n=100, u=10, again=2_000)
+    world.call("dispatch", t="one", n=100, u=10)
     world.control("pause")
     world.control("resume")
     world.control("terminate", cid="t", x=b"")

@@ -8,6 +8,7 @@ import pytest
 import redis as redis_py
 
 from tests.scripts.world import BROKEN, FAR, LEASE_MS, STOPPED, World, child, do, sleep, wait
+from workflows import limits
 from workflows.storage import keys
 from workflows.values import codec
 
@@ -60,7 +61,7 @@ def test_an_orchestrator_counts_those_alive(world: World) -> None:
 
 
 def dispatch(world: World, token: str = "one") -> Any:
-    return world.call("dispatch", t=token, n=100, u=10, again=2_000)
+    return world.call("dispatch", t=token, n=100, u=10)
 
 
 def test_nobody_but_the_owner_is_told_what_to_do(world: World) -> None:
@@ -98,7 +99,7 @@ def test_one_look_shows_timers_dead_workers_messages_and_retention(world: World)
 def ring(world: World, *ids: str) -> int:
     declared = [keys.rq_queue("q"), keys.rq_queues(), *(keys.rq_job_prefix() + id for id in ids)]
     items = [{"id": id, "data": "[]", "what": "a turn"} for id in ids]
-    pushed: int = world.plain("ring", declared, items=items, queue="q", created="now", ttl=60, old=60_000)
+    pushed: int = world.plain("ring", declared, items=items, queue="q", old=60_000)
     return pushed
 
 
@@ -111,7 +112,7 @@ def test_a_doorbell_is_an_rq_job_that_expires(world: World) -> None:
     assert ring(world, "j1", "j2") == 2
     assert queued(world) == [b"j1", b"j2"]
     assert world.client.scard(keys.rq_queues()) == 1
-    assert 0 < world.client.ttl(keys.rq_job_prefix() + "j1") <= 60
+    assert 0 < world.client.ttl(keys.rq_job_prefix() + "j1") <= limits.DOORBELL_SECONDS
 
 
 def test_a_standing_doorbell_is_not_rung_twice(world: World) -> None:
@@ -490,7 +491,7 @@ def test_a_backlog_is_looked_over_again_at_a_bounded_rate(world: World) -> None:
     world.call("own", t="one", ttl=LEASE_MS)
     backlog = {f"a|job|i{n}|g|1|n|default": 1.0 for n in range(1_000)}
     world.client.zadd(world.key("intents"), backlog)
-    arguments = {"t": "one", "n": 500, "u": 10, "again": 2_000, "again_max": 60_000, "rate": 50}
+    arguments = {"t": "one", "n": 500, "u": 10}
     begin = int(world.client.time()[0]) * 1_000
     assert len(world.call("dispatch", **arguments)[1]) == 500
     again = world.client.zscore(world.key("intents"), "a|job|i1|g|1|n|default")

@@ -17,7 +17,7 @@ import worker
 import workflows
 from workflows import limits
 from workflows.errors import CorruptPayload
-from workflows.storage import store
+from workflows.storage import doorbell, store
 from workflows.storage.intake import CreateItem, EventItem
 from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES, Holder
 from workflows.storage.messages import ChildOutcome, InvokeChild, SlotGranted, SlotMessage, WatchChild, message
@@ -142,6 +142,12 @@ MESSAGES = [name for name in STORED if name != "PARENT"]
 def test_who_waits_and_what_is_sent_between_shards_has_the_same_fields_on_both_sides(name: str) -> None:
     declared, _ = fields(part("slot" if name in ("SLOT", "GRANT") else "ending"), name)
     assert list(STORED[name][0]) == declared
+
+
+def test_a_permit_has_the_same_fields_on_both_sides() -> None:
+    declared, _ = fields(part("waking"), "PERMIT")
+    assert list(unpackb(doorbell.permit("shop", ["order"]))) == [name.encode() for name in declared]
+    assert set(re.findall(r"\bp\.(\w+)", part("waking"))) == set(declared)
 
 
 def test_who_waits_is_read_as_it_is_written() -> None:

@@ -7,12 +7,14 @@ stands in an RQ job, the function name included, is never imported or run (secur
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Final
 
+from workflows.storage import keys
 from workflows.storage.keys import Intent
+from workflows.storage.store import packb
 
 ENTRY_POINT: Final = "worker.entry.ring"
-JOB_TTL_SECONDS: Final = 24 * 3600
 
 
 def envelope(namespace: str) -> tuple[str, str]:
@@ -30,3 +32,23 @@ def data(namespace: str, member: str) -> str:
 def job_id(shard: int, intent: Intent) -> str:
     """RQ allows letters, digits, ``-`` and ``_``; the same intent always has the same job."""
     return f"{shard:02d}-{intent.nonce}"
+
+
+def permit(namespace: str, limited: Iterable[str]) -> bytes:
+    """What whoever makes an intent needs to ring by itself, for the script that does (``waking.lua``).
+
+    Args:
+        limited: workflows whose intents it is to leave to the shard's owner.
+    """
+    head, tail = envelope(namespace)
+    return packb(
+        {
+            "job": keys.rq_job_prefix(),
+            "waiting": keys.rq_queue(""),
+            "queues": keys.rq_queues(),
+            "name": f"{namespace}.",
+            "head": head,
+            "tail": tail,
+            "limited": dict.fromkeys(sorted(limited), True),
+        }
+    )

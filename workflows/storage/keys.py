@@ -21,7 +21,7 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     T:index                 zset    status|workflow|created|id, read by prefix; and       retired, deleted
                                     #|workflow|tag|created|id for each tag of metadata
     T:retire                zset    end of retention ms -> instance                       retired, restarted, deleted
-    T:owner                 hash    owner lease of the shard, and what is to be mended    permanent
+    T:owner                 hash    owner lease, its permit to ring, what is to be mended permanent
     T:aside                 zset    time ms -> what could not be read, at most 1,000      30 days after the last
     T:unfinished            zset    last slice ms -> instance, or what remains of a life   nothing is left over
     T:slots                 zset    instances that have a slot, read by prefix            freed

@@ -54,7 +54,7 @@ class Script:
 
 
 PARTS: Final = (
-    *("prelude", "shard", "aside", "room", "waking", "notices", "journal"),
+    *("prelude", "calendar", "bell", "shard", "aside", "room", "waking", "notices", "journal"),
     *("instance", "published", "queue", "record", "turn", "slot", "mailbox"),
     *("deadline", "ending", "undoing", "stopping", "pausing", "pump", "decision", "command", "creation"),
 )

@@ -24,6 +24,7 @@ form on the server as well, which begins each life with an order of its own for 
     reading.py        everything in Redis, as ``seen.py`` describes it
     checks.py         what must hold after every step, by the numbers of docs/invariants.md;
     places.py         of the keys of shards,
+    bells.py          of who rings for new intents,
     mail.py           of events,
     undone.py         of handlers,
     explained.py      of what is said about why an instance does not move,

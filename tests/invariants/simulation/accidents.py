@@ -10,7 +10,7 @@ from unittest import mock
 import redis as redis_py
 
 from tests.invariants import programs
-from tests.invariants.simulation import checks, orchestrators, reading, workers
+from tests.invariants.simulation import bells, checks, orchestrators, reading, workers
 from tests.invariants.simulation.clients import RESUME
 from tests.invariants.simulation.node import Node, items_of
 from tests.invariants.simulation.orchestrators import FOUND_GONE, LAPSED
@@ -84,7 +84,7 @@ def short_code(world: World) -> Iterator[None]:
 def lose_rq(world: World) -> str:
     world.fault("rq")
     world.doorbells.clear()
-    return ""
+    return bells.spoil(world) if world.rng.random() < 0.3 else bells.lose(world)
 
 
 def take_snapshot(world: World) -> str:

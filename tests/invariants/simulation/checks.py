@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from tests.invariants.programs import ENTITIES, POLLS
-from tests.invariants.simulation import reading, scheduling
+from tests.invariants.simulation import bells, reading, scheduling
 from tests.invariants.simulation.cancelled import (
     check_a_request_stands_in_the_journal,
     check_i5_a_timer_says_when_it_is_to_end,
@@ -70,6 +70,7 @@ def look(world: World, kind: str) -> State:
     """Read everything, and check everything."""
     state = reading.read(world)
     check_places(world, state)
+    bells.check(world, kind, state)
     check_i13_slots(world, kind, state)
     scheduling.check(world, state)
     for key, seen in state.instances.items():

@@ -12,7 +12,7 @@ from unittest import mock
 
 import redis as redis_py
 
-from tests.invariants.simulation import accidents, checks, clients, garbage, orchestrators, workers
+from tests.invariants.simulation import accidents, bells, checks, clients, garbage, orchestrators, workers
 from tests.invariants.simulation import scheduling as schedule_moves
 from tests.invariants.simulation import slots as slot_moves
 from tests.invariants.simulation.clients import RESUME
@@ -87,6 +87,7 @@ def determined(world: World) -> Iterator[None]:
 def begin(world: World) -> None:
     world.client.flushall()
     world.trace.append(f"seed {world.seed}: {world.setup}")
+    bells.begin(world)
     for _ in range(2):
         world.new_node()
     for name in world.setup.programs:
@@ -183,8 +184,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
             )
             yield 0.6 if node.fetcher_failed else 0.6 * busy, "drain", partial(workers.drain, world, node)
             yield 0.5 * busy, "freeze", partial(accidents.freeze, world, node)
-        if world.doorbells:
-            yield 0.3, "rq lost", partial(accidents.lose_rq, world)
+        yield 0.3, "rq lost", partial(accidents.lose_rq, world)
     shortened = [seen for seen in live if seen.instance.workflow == "shortened"]
     if shortened and all(seen.position for seen in shortened):
         yield 3, "deploy", partial(accidents.cut_short, world)

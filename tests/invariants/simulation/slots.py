@@ -9,6 +9,7 @@ from unittest import mock
 import redis as redis_py
 
 from orchestrator import relay, slots
+from tests.invariants.simulation import bells
 from tests.invariants.simulation.seen import Seen, State, state_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -26,6 +27,7 @@ def change_limit(world: World) -> str:
     limit = world.rng.choice((None, 1, 1, 2, 3))
     new = None if limit is None else Concurrency(limit, world.rng.choice((None, "tenant")))
     world.limits = {**world.limits, name: new}
+    bells.permit(world)
     return f"{name} has {new}"
 
 

@@ -90,6 +90,7 @@ class World:
                 self.limits = {**self.limits, program: limit}
             self.limit_changes = chance.choice((0, 0, 1, 2)) if any(self.limits.values()) else 2
         self.is_limit_new = False
+        self.lease_ms: int | None = None  # of the owner that permits others to ring
         self.overheard: tuple[int, dict[bytes, bytes]] | None = None
         self.said_again: set[Holder] = set()
         self.garbage_done = False

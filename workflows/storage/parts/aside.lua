@@ -5,7 +5,6 @@
 -- So a key of the wrong type is taken out of the way by the command that meets it, which then goes on; a header that
 -- cannot be read makes its instance as good as absent, and anything else that cannot be read parks its instance. Each
 -- time a note says what it was, where a person finds it (`workflows doctor`).
-local server = redis
 -- The instances of this call by number: false when absent.
 local aside, loaded, noted = {insists = false}, {}, 0
 

@@ -14,3 +14,5 @@ local function nonce()
   return ARGV[2] .. string.format('%x', nonces)
 end
 local reply = cmsgpack.pack
+-- The server itself; what scripts call `redis` may be more careful (aside.lua).
+local server = redis

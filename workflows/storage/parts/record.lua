@@ -166,8 +166,8 @@ function record.save(I, r) redis.call('HSET', I.o, r.seq, record.encode(r)) end
 function record.intent_member(I, kind, seq, n, queue) return kind .. '|' .. instance.who(I) .. seq .. '|' .. n .. '|' .. queue end
 
 function record.add_intent(I, kind, seq, n, queue)
-  redis.call('ZADD', shard.intents, REAL, record.intent_member(I, kind, seq, n, queue))
-  wake()
+  local member = record.intent_member(I, kind, seq, n, queue)
+  redis.call('ZADD', shard.intents, waking.ring(I.wf, I.id, kind, n, member, queue), member)
 end
 
 -- Lets a step that is disarmed be handed out again, by the next `pump`, which also writes the record.
