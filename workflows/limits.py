@@ -130,6 +130,7 @@ DOORBELL_SECONDS: Final = 24 * 3600  # then RQ's job is gone, whatever has becom
 # Clients
 CONNECTIONS: Final = 100  # of one client at a time; calls beyond that wait (also ?max_connections= in the URL)
 CONNECTION_WAIT_SECONDS: Final = 30  # longest wait of a call for one of them (also ?timeout= in the URL)
+ANNOUNCED_BYTES: Final = 4 * 1024  # of an outcome that result() is told; a larger one is read by whoever waits
 SUBSCRIPTION_SECONDS: Final = 0.1  # longest pause of subscribe() between two looks at an instance
 
 # Observers

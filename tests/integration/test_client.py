@@ -7,11 +7,13 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pydantic
 import pydantic_core
@@ -20,8 +22,8 @@ import redis as redis_py
 
 from orchestrator import inbox, relay
 from tests.driving import HandClock, HandWorker, dump, sleep, step, wait
-from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
-from workflows.client import Client, WorkflowInstance
+from workflows import App, WorkflowEntrypoint, WorkflowEvent, WorkflowStep, limits
+from workflows.client import Client, WorkflowInstance, requests
 from workflows.client.aio import AsyncClient
 from workflows.client.creation import CreateOptions
 from workflows.client.status import InstanceStatus
@@ -45,7 +47,7 @@ from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.manifest import publish_manifest
 from workflows.storage.records import Asked
 from workflows.storage.status import Status
-from workflows.storage.store import Store
+from workflows.storage.store import Call, Store
 from workflows.values import codec
 
 
@@ -385,6 +387,77 @@ def test_a_waiting_result_is_woken_by_the_end(client: Client, worker: HandWorker
     worker.complete(of(instance), 7)
     waiter.join(10)
     assert results == [7]
+
+
+def ends(client: Client, redis: redis_py.Redis, finish: Callable[[Instance], object]) -> tuple[Any, int]:
+    """What a waiting ``result()`` comes to, and how often it has looked once it was about to listen."""
+    instance = client.workflow("order").create()
+    looked = Counter[str]()
+    execute = client.store.execute
+    results: list[Any] = []
+
+    def counting(calls: Sequence[Call], **more: Any) -> list[Any]:
+        looked.update(call.script.name for call in calls)
+        return execute(calls, **more)
+
+    def wait_for_it() -> None:
+        try:
+            results.append(instance.result("30 seconds"))
+        except Exception as error:
+            results.append(error)
+
+    with mock.patch.object(client.store, "execute", counting), mock.patch.object(requests, "POLL_SECONDS", 20.0):
+        waiter = threading.Thread(target=wait_for_it)
+        waiter.start()
+        channel = client.store.ended_channel(of(instance))
+        while dict(redis.pubsub_numsub(channel)).get(channel.encode()) != 1 or not looked["read"]:
+            pass
+        finish(of(instance))
+        waiter.join(10)
+    return results[0], looked["read"]
+
+
+def test_who_waits_is_told_how_it_ended(client: Client, worker: HandWorker, redis: redis_py.Redis) -> None:
+    """One look, because an end before the subscription would be missed, and none after the end."""
+    assert ends(client, redis, lambda instance: worker.complete(instance, {"n": 7})) == ({"n": 7}, 1)
+    assert ends(client, redis, lambda instance: worker.complete(instance, None)) == (None, 1)
+
+
+def test_who_waits_reads_what_is_too_large_to_be_told(
+    client: Client, worker: HandWorker, redis: redis_py.Redis
+) -> None:
+    large = "x" * limits.ANNOUNCED_BYTES
+    assert ends(client, redis, lambda instance: worker.complete(instance, large)) == (large, 2)
+
+
+def test_who_waits_is_told_of_a_termination(client: Client, redis: redis_py.Redis) -> None:
+    def terminate(instance: Instance) -> None:
+        client.workflow("order").get(instance.id).terminate()
+
+    found, _ = ends(client, redis, terminate)
+    assert isinstance(found, InstanceTerminated)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"",
+        b"complete",
+        b"complete|",
+        b"complete|x",
+        b"complete|\x01Z12345678\xc1",
+        b"complete|\x01Z12345678\x81\xa1v\x07",
+    ],
+)
+def test_what_is_not_an_end_only_makes_who_waits_look(
+    client: Client, worker: HandWorker, redis: redis_py.Redis, nonsense: bytes
+) -> None:
+    def finish(instance: Instance) -> None:
+        redis.publish(client.store.ended_channel(instance), nonsense)
+        worker.complete(instance, 7)
+
+    found, _ = ends(client, redis, finish)
+    assert found == 7
 
 
 def test_who_waits_in_one_database_is_not_woken_by_an_end_in_another(client: Client, redis_url: str) -> None:

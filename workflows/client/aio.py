@@ -247,7 +247,7 @@ class AsyncWorkflowHandle:
             metadata=metadata,
         )
         await send(store, request)
-        return self._instance(store, id)
+        return self._instance(store, id, is_new=True)
 
     @overload
     async def create_batch(self, entries: Mapping[str, Any]) -> CreatedBatch[AsyncWorkflowInstance]: ...
@@ -395,8 +395,9 @@ class AsyncWorkflowHandle:
         except UnknownWorkflow:
             return None
 
-    def _instance(self, store: AsyncStore, id: str) -> AsyncWorkflowInstance:
-        return AsyncWorkflowInstance(store, store.keys.instance(self.name, id), self._client.app)
+    def _instance(self, store: AsyncStore, id: str, *, is_new: bool = False) -> AsyncWorkflowInstance:
+        instance = store.keys.instance(self.name, id)
+        return AsyncWorkflowInstance(store, instance, self._client.app, is_new=is_new)
 
     def __repr__(self) -> str:
         return f"<AsyncWorkflowHandle {self.name}>"
@@ -405,10 +406,11 @@ class AsyncWorkflowHandle:
 class AsyncWorkflowInstance:
     """One instance; see ``WorkflowInstance``."""
 
-    def __init__(self, store: AsyncStore, instance: Instance, app: App | None = None) -> None:
+    def __init__(self, store: AsyncStore, instance: Instance, app: App | None = None, *, is_new: bool = False) -> None:
         self._store = store
         self._instance = instance
         self._app = app
+        self._is_new = is_new
 
     @property
     def id(self) -> str:
@@ -441,10 +443,12 @@ class AsyncWorkflowInstance:
         """
         timeout_ms = None if timeout is None else durations.parse_ms(timeout, what="the timeout of result()")
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
-        found = await self._outcome()
+        # Of one that has just been created it is known.
+        found = None if self._is_new else await self._outcome()
+        self._is_new = False
         down_since: float | None = None
         while not isinstance(found, Ended):
-            if deadline is not None and monotonic() >= deadline:
+            if found is not None and deadline is not None and monotonic() >= deadline:
                 assert timeout_ms is not None
                 raise ResultTimeout(
                     f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
@@ -534,7 +538,7 @@ class AsyncWorkflowInstance:
             await asyncio.sleep(subscription.pause_seconds)
 
     async def _wait(self, deadline: float | None) -> Any:
-        """Look again when told to, at least every second, until it has ended or the deadline has passed."""
+        """See ``WorkflowInstance._wait``."""
         channel = self._store.ended_channel(self._instance)
         with server_errors(self._store.redis):
             async with self._store.listening(channel) as heard:
@@ -545,7 +549,9 @@ class AsyncWorkflowInstance:
                         left = min(left, deadline - monotonic())
                     if isinstance(found, Ended) or left <= 0:
                         return found
-                    await heard(left)
+                    told = requests.announced(await heard(left))
+                    if told is not None:
+                        return told
 
 
 class AsyncSteps:

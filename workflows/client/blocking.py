@@ -289,7 +289,7 @@ class WorkflowHandle:
             metadata=metadata,
         )
         send(self._store, request)
-        return self._instance(id)
+        return self._instance(id, is_new=True)
 
     @overload
     def create_batch(self, entries: Mapping[str, Any]) -> CreatedBatch[WorkflowInstance]: ...
@@ -486,8 +486,8 @@ class WorkflowHandle:
         except UnknownWorkflow:
             return None
 
-    def _instance(self, id: str) -> WorkflowInstance:
-        return WorkflowInstance(self._store, self._store.keys.instance(self.name, id), self._app)
+    def _instance(self, id: str, *, is_new: bool = False) -> WorkflowInstance:
+        return WorkflowInstance(self._store, self._store.keys.instance(self.name, id), self._app, is_new=is_new)
 
     def __repr__(self) -> str:
         return f"<WorkflowHandle {self.name}>"
@@ -499,10 +499,11 @@ class WorkflowInstance:
     All commands raise InstanceNotFound when the instance is gone, and ServerUnavailable.
     """
 
-    def __init__(self, store: Store, instance: Instance, app: App | None = None) -> None:
+    def __init__(self, store: Store, instance: Instance, app: App | None = None, *, is_new: bool = False) -> None:
         self._store = store
         self._instance = instance
         self._app = app
+        self._is_new = is_new
 
     @property
     def id(self) -> str:
@@ -548,10 +549,12 @@ class WorkflowInstance:
         """
         timeout_ms = None if timeout is None else durations.parse_ms(timeout, what="the timeout of result()")
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
-        found = self._outcome()
+        # Of one that has just been created it is known.
+        found = None if self._is_new else self._outcome()
+        self._is_new = False
         down_since: float | None = None
         while not isinstance(found, Ended):
-            if deadline is not None and monotonic() >= deadline:
+            if found is not None and deadline is not None and monotonic() >= deadline:
                 assert timeout_ms is not None
                 raise ResultTimeout(
                     f'Instance "{self.id}" of workflow "{self.workflow}" did not end within '
@@ -696,7 +699,9 @@ class WorkflowInstance:
             time.sleep(subscription.pause_seconds)
 
     def _wait(self, deadline: float | None) -> Any:
-        """Look again when told to, at least every second, until it has ended or the deadline has passed."""
+        """Look when told that there is more to it, at least every second, until it has ended or the deadline has
+        passed.
+        """
         channel = self._store.ended_channel(self._instance)
         with server_errors(self._store.redis), self._store.listening(channel) as heard:
             # The look comes after Redis has confirmed the subscription: an end in between would be missed.
@@ -707,7 +712,9 @@ class WorkflowInstance:
                     left = min(left, deadline - monotonic())
                 if isinstance(found, Ended) or left <= 0:
                     return found
-                heard(left)
+                told = requests.announced(heard(left))
+                if told is not None:
+                    return told
 
 
 class LazySteps(Sequence[StepStatus]):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from workflows import limits
 from workflows.errors import (
     ConfigError,
+    CorruptPayload,
     InstanceEnded,
     InstanceError,
     InstanceNotFound,
@@ -23,7 +24,7 @@ from workflows.errors import (
     InvalidTransition,
     WaitOver,
 )
-from workflows.storage import nonces
+from workflows.storage import journal, nonces
 from workflows.storage.intake import CreateItem, EventItem, event_call, heartbeat_call, new_event
 from workflows.storage.keys import Instance, Keyspace
 from workflows.storage.removal import delete_call, restart_call
@@ -48,6 +49,8 @@ _RESUME = script(_HERE / "resume.lua")
 _TERMINATE = script(_HERE / "terminate.lua")
 _CANCEL = script(_HERE / "cancel.lua")
 READ = script(_HERE / "read.lua")
+
+_ENDS: Final = {status.encode(): status for status in FINAL}
 
 # Pub/sub loses messages while it reconnects, so those who wait also look once in a while.
 POLL_SECONDS: Final = 1.0
@@ -357,6 +360,20 @@ def end(keys: Keyspace, instance: Instance) -> Request[Ended | Status]:
         return Ended(now, output or None, error or None) if now in FINAL else now
 
     return Request(call_one(keys, READ, instance, {"fields": ["st", "out", "err"]}), parse)
+
+
+def announced(message: bytes | None) -> Ended | None:
+    """How an instance ended, by what is published about it; None: that has to be read.
+
+    Anything may be published by anybody, so what is none is only a hint to look (F30).
+    """
+    status, _, element = (message or b"").partition(b"|")
+    if status not in _ENDS or not element:
+        return None
+    try:
+        return Ended(_ENDS[status], *journal.outcome_of(element))
+    except CorruptPayload:
+        return None
 
 
 def not_found(instance: Instance) -> InstanceNotFound:

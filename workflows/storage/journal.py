@@ -29,6 +29,7 @@ FORMAT = b"\x01"
 EVENT = b"E"
 ROLLING_BACK = b"R"
 CANCEL = b"K"
+ENDED = b"Z"
 NONCE_BYTES = 8
 HEADER_BYTES = 2 + NONCE_BYTES
 
@@ -265,6 +266,23 @@ def decode_start(blob: bytes) -> Start:
     if not isinstance(entry, Start):
         raise CorruptPayload("the journal does not begin with the start of the instance")
     return entry
+
+
+def outcome_of(blob: bytes) -> tuple[bytes | None, bytes | None]:
+    """Output and error of the element behind the last entry, which says how the instance ended.
+
+    Raises:
+        CorruptPayload: it is none.
+    """
+    if blob[:1] != FORMAT or kind_of(blob) != ENDED:
+        raise CorruptPayload("how the instance ended does not stand here")
+    try:
+        body = unpack_plain(blob[HEADER_BYTES:], raw=True)
+    except Exception as error:
+        raise CorruptPayload(f"how the instance ended cannot be read: {error}") from error
+    if not isinstance(body, dict) or not all(isinstance(body.get(name, b""), bytes) for name in (b"v", b"x")):
+        raise CorruptPayload("how the instance ended cannot be read")
+    return body.get(b"v"), body.get(b"x")
 
 
 def _failures(values: list[Any]) -> tuple[tuple[int, int, int, bytes], ...]:

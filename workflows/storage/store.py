@@ -422,9 +422,9 @@ class Store:
         return cast("dict[bytes, bytes]", self.command("HGETALL", key))
 
     @contextmanager
-    def listening(self, channel: str) -> Iterator[Callable[[float], bool]]:
+    def listening(self, channel: str) -> Iterator[Callable[[float], bytes | None]]:
         """Subscribed to a channel for the length of the block. Gives a function that waits up to so many seconds for
-        a message, and says whether one came.
+        a message and returns it, or None when none came.
 
         Connections that listen are kept: making one costs more than a look. They take half of the pool at most, so
         that those who wait leave room for calls; who gets none hears nothing and looks when the time is over.
@@ -441,9 +441,8 @@ class Store:
                 if message and message["type"] == "subscribe" and message["channel"] == channel.encode():
                     break
 
-            def heard(seconds: float) -> bool:
-                message = line.get_message(timeout=seconds)
-                return message is not None and message["type"] == "message"
+            def heard(seconds: float) -> bytes | None:
+                return _said(line.get_message(timeout=seconds))
 
             yield heard
             line.unsubscribe(channel)
@@ -505,9 +504,12 @@ def most_listeners(client: redis.Redis | redis.asyncio.Redis) -> int:
     return int(client.connection_pool.max_connections) // 2
 
 
-def _deaf(seconds: float) -> bool:
+def _deaf(seconds: float) -> None:
     time.sleep(seconds)
-    return False
+
+
+def _said(message: Any) -> bytes | None:
+    return message["data"] if message is not None and message["type"] == "message" else None
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -609,7 +611,7 @@ class AsyncStore:
             return await pipeline.execute(raise_on_error=False)
 
     @asynccontextmanager
-    async def listening(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[Any]]]:
+    async def listening(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[bytes | None]]]:
         """See ``Store.listening``."""
         if self._listeners >= most_listeners(self.redis):
             yield asyncio.sleep
@@ -620,7 +622,11 @@ class AsyncStore:
                 await line.subscribe(channel)
                 # The first look comes after Redis has confirmed: an end in between would be missed.
                 await line.get_message(timeout=limits.SOCKET_TIMEOUT_SECONDS)
-                yield lambda seconds: line.get_message(timeout=seconds)
+
+                async def heard(seconds: float) -> bytes | None:
+                    return _said(await line.get_message(timeout=seconds))
+
+                yield heard
         finally:
             self._listeners -= 1
 

@@ -39,8 +39,12 @@ function ending.tell_some(I, outcome)
   I.rest.told = upto < #parents and upto or nil
 end
 
--- Tells those who wait for the end to look; channels are shared by all databases (Keyspace.ended_channel).
-function ending.announce(I, status) redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status) end
+-- Tells those who wait for the end: how it ended, where that is small, else that they are to look (F30). Channels are
+-- shared by all databases (Keyspace.ended_channel).
+function ending.announce(I, status, element)
+  local told = element and #element <= limits.ANNOUNCED_BYTES and element or ''
+  redis.call('PUBLISH', I.h .. ':' .. ARGV[4], status .. '|' .. told)
+end
 
 -- Takes back open records of a life that has ended, or of one that is going to be rolled back, and says so in its journal.
 function ending.withdraw_some(I, live)
@@ -91,10 +95,10 @@ function ending.finish(I, status, outcome, x)
   instance.set_status(I, status)
   instance.set(I, 'ended', NOW)
   instance.set(I, 'want', '')
-  journal.append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, rb = outcome.rb, t = NOW})
+  local element = journal.append(I, 'Z', {v = outcome.v, x = outcome.x, w = outcome.w, rb = outcome.rb, t = NOW})
   redis.call('ZADD', shard.retire, NOW + instance.retention(I, status), instance.retire_member(I))
   ending.tell_some(I, {v = outcome.v, x = x or outcome.x, st = status})
-  ending.announce(I, status)
+  ending.announce(I, status, element)
 end
 
 -- Rarely:

@@ -9,9 +9,12 @@ function journal.nonce()
   return string.sub(ARGV[2], 1, 5) .. string.format('%03x', nonces % 4096)
 end
 
+-- Returns the element.
 function journal.append(I, kind, body, n)
-  redis.call('RPUSH', I.j, '\1' .. kind .. (n or journal.nonce()) .. cmsgpack.pack(body))
+  local element = '\1' .. kind .. (n or journal.nonce()) .. cmsgpack.pack(body)
+  redis.call('RPUSH', I.j, element)
   I.len = I.len + 1
+  return element
 end
 
 -- Rarely:
