@@ -13,7 +13,7 @@ from worker.slots import Slots
 from worker.warm import WarmReplay
 from workflows.authoring import retries
 from workflows.authoring.commands import Do, Undo
-from workflows.authoring.context import StepContext, StepName, idempotency_key
+from workflows.authoring.context import StepContext, StepName
 from workflows.errors import NonDeterminismError
 from workflows.replay.decision import only_step
 from workflows.storage.keys import Instance
@@ -125,10 +125,10 @@ def _context(instance: Instance, generation: str, command: Do, config: retries.S
         name,
         number,
         config,
-        idempotency_key(instance.workflow, instance.id, generation, name, command.kind),
         workflow_name=instance.workflow,
         instance_id=instance.id,
         generation=generation,
+        kind=command.kind,
         forward=forward,
     )
 

@@ -96,11 +96,12 @@ class StepContext:
     __slots__ = (
         "_commands",
         "_generation",
+        "_key",
+        "_kind",
         "_settings",
         "attempt",
         "cancelled",
         "forward",
-        "idempotency_key",
         "instance_id",
         "step",
         "workflow_name",
@@ -111,16 +112,18 @@ class StepContext:
         step: StepName,
         attempt: int,
         settings: StepConfig,
-        idempotency_key: str,
+        idempotency_key: str | None = None,
         *,
         workflow_name: str = "",
         instance_id: str = "",
         generation: str = "",
+        kind: str = "do",
         forward: StepContext | None = None,
     ) -> None:
         self.step = step
         self.attempt = attempt
-        self.idempotency_key = idempotency_key
+        self._key = idempotency_key
+        self._kind = kind
         self.workflow_name = workflow_name
         self.instance_id = instance_id
         self._generation = generation
@@ -128,6 +131,13 @@ class StepContext:
         self.forward = forward
         self._settings = settings
         self._commands = itertools.count()
+
+    @property
+    def idempotency_key(self) -> str:
+        """See above. Made when somebody asks for it, which most callbacks do not."""
+        if self._key is None:
+            self._key = idempotency_key(self.workflow_name, self.instance_id, self._generation, self.step, self._kind)
+        return self._key
 
     @property
     def config(self) -> dict[str, Any]:
