@@ -45,7 +45,7 @@ class Lead:
     def join(self) -> None:
         """Lead for as long as there is something to do and this thread is not wanted elsewhere; nothing when another
         thread leads, which takes up what this one has brought."""
-        if self._shared:
+        if self._shared and not self._is_wanted():
             self._lead()
         elif self._arrivals:
             self._arrivals.ring()

@@ -91,12 +91,25 @@ def test_what_is_brought_as_the_lead_is_given_up_is_not_left_lying(monkeypatch: 
 
 def test_who_has_a_callback_to_run_leaves_the_rest_to_the_engines_own_thread() -> None:
     work = Work()
-    work.is_wanted = True
-    work.meanwhile = lambda: work.arrivals.add(TWO)
+
+    def meanwhile() -> None:
+        work.arrivals.add(TWO)
+        work.is_wanted = True
+
+    work.meanwhile = meanwhile
     work.bring(ONE)
     assert work.done == [[ONE]]
     assert work.arrivals.wait(0), "it is rung for"
     assert work.arrivals.waiting() == [TWO]
+
+
+def test_who_has_a_callback_to_run_already_does_not_begin_to_lead() -> None:
+    """It may block, and what came of the one before must not wait for it."""
+    work = Work()
+    work.is_wanted = True
+    work.bring(ONE)
+    assert work.done == []
+    assert work.arrivals.wait(0), "it is rung for"
 
 
 @pytest.mark.parametrize("shared", [True, False])
