@@ -22,11 +22,16 @@ from workflows.values.durations import format_ms
 @dataclass(slots=True)
 class Outcome:
     """How an attempt ended: a value, or an error with the wait before the next attempt (None: it was the last), or
-    neither: a poll looks again."""
+    neither: a poll looks again.
+
+    Attributes:
+        stream: of a value that is a stream: how many chunks and bytes were written.
+    """
 
     value: bytes | None = None
     error: bytes | None = None
     retry_delay_ms: int | None = None
+    stream: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +131,7 @@ class Attempt:
             kind=self.kind,
             rollback=self.has_rollback,
         )
-        return Settlement(self.generation, self.seq, self.token, entry)
+        return Settlement(self.generation, self.seq, self.token, entry, stream=outcome.stream)
 
 
 @lru_cache

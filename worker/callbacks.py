@@ -14,13 +14,14 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from worker.attempt import Attempt, Outcome, is_first
 from worker.loop_watch import LoopWatch, place_of
+from worker.streams import Streams
 from worker.threads import Threads
 from worker.vital import vital
 from workflows import limits
@@ -30,11 +31,12 @@ from workflows.authoring.callback import Poll
 from workflows.authoring.context import StepContext, running
 from workflows.authoring.env import names_of
 from workflows.clock import monotonic
-from workflows.errors import NonRetryableDelayError, StepTimeout
+from workflows.errors import NonRetryableDelayError, StepTimeout, StreamLost
 from workflows.replay.overrides import Occurrence, Overrides
 from workflows.telemetry import metrics
 from workflows.telemetry.figures import figures
 from workflows.values import failure
+from workflows.values.byte_stream import is_stream, source
 from workflows.values.durations import parse_ms
 from workflows.values.failure import Failure
 
@@ -79,6 +81,7 @@ class Callbacks:
         freed: called whenever an attempt's code has really ended, even if its outcome came earlier.
         begun: called when an attempt's callback is about to be called, where it is.
         overrides: what a test puts in the place of callbacks and delays.
+        streams: where results go that are streams, and where callbacks read them.
         on_death: called with the reason when the loop or a thread has ended that should not.
         lead: called on a thread that has just run a plain callback.
     """
@@ -90,6 +93,7 @@ class Callbacks:
         freed: Callable[[Attempt], None],
         begun: Callable[[Attempt], None],
         overrides: Overrides | None,
+        streams: Streams,
         on_death: Callable[[str], None],
         lead: Callable[[], None],
     ) -> None:
@@ -97,12 +101,14 @@ class Callbacks:
         self._freed = freed
         self._begun = begun
         self._overrides = overrides
+        self._streams = streams
         self._on_death = on_death
         self._loop = asyncio.new_event_loop()
         self.threads = Threads(concurrency, lead, on_death)
         work = vital("callbacks", self._run_loop, on_death)
         self._thread = threading.Thread(target=work, name="callbacks", daemon=True)
         self._scope = contextvars.Context()
+        self._scope.run(source.set, streams)
         self._questions: set[_Question] = set()
         self._watch = LoopWatch(self._loop)
         self._is_named = False
@@ -266,11 +272,11 @@ class Callbacks:
         handed_on = False
         try:
             found = attempt.scope.run(self._call_plain, attempt)
-            if not isinstance(found, bytes):
+            if not isinstance(found, Outcome):
                 handed_on = True
                 self._loop.call_soon_threadsafe(self._start_async, attempt, found)
             elif attempt.take_outcome():
-                self._deliver(attempt, Outcome(value=found))
+                self._deliver(attempt, found)
         except BaseException as error:
             # User code: whatever comes out of it is the step's failure, SystemExit included.
             self._leave_if_forked(FORKED_FAILED)
@@ -281,11 +287,16 @@ class Callbacks:
                 self._overdue.discard(attempt.context)
                 self._freed(attempt)
 
-    def _call_plain(self, attempt: Attempt) -> bytes | Awaitable[Any]:
+    def _call_plain(self, attempt: Attempt) -> Outcome | Awaitable[Any]:
         result = attempt.callback.call(attempt.context)
         self._leave_if_forked(FORKED_RETURNED)
-        is_plain = type(result) in _PLAIN or not inspect.isawaitable(result)
-        return _encode(attempt, result) if is_plain else result
+        if type(result) not in _PLAIN:
+            if inspect.isawaitable(result):
+                return result
+            if _is_stream(attempt, result):
+                is_async = isinstance(result, AsyncIterable)
+                return _itself(result) if is_async else self._streams.store_plainly(attempt, result)
+        return Outcome(value=_encode(attempt, result))
 
     async def _run_async(self, attempt: Attempt, awaitable: Awaitable[Any] | None) -> None:
         task = asyncio.current_task()
@@ -304,14 +315,17 @@ class Callbacks:
                 awaitable = attempt.callback.call(attempt.context)
             result = await awaitable
             self._leave_if_forked(FORKED_RETURNED)
-            blob = _encode(attempt, result)
+            if type(result) not in _PLAIN and _is_stream(attempt, result):
+                outcome = await self._streams.store(attempt, result)
+            else:
+                outcome = Outcome(value=_encode(attempt, result))
         except BaseException as error:
             self._leave_if_forked(FORKED_FAILED)
             if attempt.take_outcome():
                 self._fail(attempt, error)
         else:
             if attempt.take_outcome():
-                self._deliver(attempt, Outcome(value=blob))
+                self._deliver(attempt, outcome)
         finally:
             attempt.handle = None
             self._overdue.discard(attempt.context)
@@ -335,6 +349,10 @@ class Callbacks:
             self._loop.call_soon(self._leave_if_forked, FORKED_FAILED)
 
     # Failures ---------------------------------------------------------------------------------------------------------
+
+    def lose(self, attempt: Attempt) -> None:
+        """What an attempt has written was lost before it was its result: it has failed."""
+        self._fail(attempt, StreamLost(f'The stream of step "{attempt.name}-{attempt.count}" was lost at its end.'))
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """Deliver a failure. Not through the loop, which user code may be blocking."""
@@ -434,6 +452,15 @@ def _fields(context: StepContext | None) -> dict[str, Any]:
 
 def _message(error: BaseException) -> str:
     return Failure.from_blob(failure.capture(error)).message
+
+
+def _is_stream(attempt: Attempt, result: Any) -> bool:
+    """Not of a look, and not of what undoes a step: nobody reads that."""
+    return attempt.kind == "do" and not isinstance(attempt.callback, Poll) and is_stream(result)
+
+
+async def _itself(value: Any) -> Any:
+    return value
 
 
 def _encode(attempt: Attempt, value: Any) -> bytes:

@@ -54,6 +54,7 @@ from worker.rounds import Round
 from worker.settings import Settings
 from worker.settling import Settling
 from worker.slots import Slots
+from worker.streams import Streams
 from worker.suspects import Suspects
 from worker.transitions import Transitions
 from worker.turns import Turns
@@ -136,12 +137,14 @@ class Engine:
             self._transitions.attempt_void,
             self.draining,
         )
+        self._streams = Streams(connect)
         self.callbacks = Callbacks(
             settings.concurrency,
             self._deliver,
             self.in_flight.ended,
             self._transitions.attempt_begun,
             overrides,
+            self._streams,
             on_hopeless,
             lambda: self.lead.join(),
         )
@@ -156,7 +159,7 @@ class Engine:
         )
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
-        self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings)
+        self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings, self._streams.read)
         self._beginnings = Beginnings(self._replays, self.slots, self.in_flight)
         deciding = Deciding(app, self._replays, overrides)
         # What is decided ahead could not be rechecked: the entry is not in the journal yet.
@@ -167,6 +170,7 @@ class Engine:
             self.in_flight,
             self._beginnings,
             self._transitions,
+            lambda attempt: self.callbacks.lose(attempt),
             ahead=not settings.recheck,
         )
         self._turns = Turns(
@@ -223,6 +227,7 @@ class Engine:
         if self._observation is not None:
             self._observation.drain(min(limits.OBSERVER_SECONDS, _until(closed)))
         self.callbacks.stop(_until(closed))
+        self._streams.close()
         self._drop_replays()
 
     def kill(self) -> None:
@@ -239,6 +244,7 @@ class Engine:
         for thread in (self._thread, *self.fetchers):
             thread.join(timeout=BLOCK_SECONDS + 10)
         self.callbacks.stop()
+        self._streams.close()
         self._drop_replays()
 
     def _drop_replays(self) -> None:

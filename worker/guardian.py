@@ -13,7 +13,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from worker.attempt import Attempt
@@ -97,6 +98,17 @@ class Guardian:
                 self._interrupted = False
                 # An interrupt not delivered yet must not hit the engine's own code.
                 _interrupt(self._runner, None)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """For the length of the block it is not user code that takes its time."""
+        watched = self._watched
+        self.end()
+        try:
+            yield
+        finally:
+            if watched is not None:
+                self.begin(watched)
 
     def stuck(self) -> Instance | None:
         """The instance whose ``run`` has been blocking for too long, if there is one."""

@@ -12,6 +12,7 @@ from workflows.authoring.app import App
 from workflows.authoring.env import LazyEnv
 from workflows.clock import monotonic
 from workflows.errors import CorruptPayload
+from workflows.replay.recorded import ReadChunk
 from workflows.replay.replay import Replay
 from workflows.replay.start import replay_of
 from workflows.storage import cuts, journal
@@ -19,6 +20,7 @@ from workflows.storage.keys import Instance
 from workflows.storage.store import Store
 from workflows.telemetry import metrics
 from workflows.telemetry.figures import figures
+from workflows.values.byte_stream import ByteStream
 
 PAGE = 512
 
@@ -33,16 +35,24 @@ class Replays:
     Args:
         guardian: told whenever user code runs on this thread.
         bindings: the app's bindings, once they are made.
+        read: reads a chunk of a stream for ``run``.
     """
 
     def __init__(
-        self, app: App, store: Store, warm: WarmCache, guardian: Guardian, bindings: Callable[[], dict[str, Any]]
+        self,
+        app: App,
+        store: Store,
+        warm: WarmCache,
+        guardian: Guardian,
+        bindings: Callable[[], dict[str, Any]],
+        read: ReadChunk,
     ) -> None:
         self.warm = warm
         self._app = app
         self._store = store
         self._guardian = guardian
         self._env = LazyEnv(bindings)
+        self._read_chunk = read
 
     def reach(self, task: Task, position: int) -> WarmReplay:
         """A replay of the task's instance, taken out of the cache, fed to at least ``position`` (a turn: exactly).
@@ -143,8 +153,12 @@ class Replays:
         Raises: Gone, CorruptPayload, BadParams.
         """
         start = journal.decode_start(self.blobs(task, 0, 1)[0])
-        replay = replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env)
+        replay = replay_of(Replay, self._app, task.instance, task.generation, start, env=self._env, read=self._read)
         return WarmReplay(replay, task.generation, start.at_ms)
+
+    def _read(self, stream: ByteStream, n: int) -> bytes:
+        with self._guardian.at_rest():
+            return self._read_chunk(stream, n)
 
 
 def _kept(entries: Sequence[journal.Entry]) -> Sequence[journal.Entry | None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from worker.arrivals import Finished
+from worker.attempt import Attempt
 from worker.beginnings import Beginnings
 from worker.deciding import Deciding
 from worker.in_flight import InFlight
@@ -16,13 +18,14 @@ from worker.warm import WarmReplay
 from workflows.storage.records import Decision
 
 # What settle.lua answers.
-STALE, SETTLED, FUSED, FUSED_EAGER = 0, 1, 2, 3
+STALE, SETTLED, FUSED, FUSED_EAGER, LOST = 0, 1, 2, 3, 4
 
 
 class Settling:
     """Used by whoever leads the engine.
 
     Args:
+        lose: called with an attempt whose stream was lost before it was the result; it has failed.
         ahead: whether to decide together with the outcome at all.
     """
 
@@ -34,6 +37,7 @@ class Settling:
         in_flight: InFlight,
         beginnings: Beginnings,
         transitions: Transitions,
+        lose: Callable[[Attempt], None],
         *,
         ahead: bool,
     ) -> None:
@@ -43,6 +47,7 @@ class Settling:
         self._in_flight = in_flight
         self._beginnings = beginnings
         self._transitions = transitions
+        self._lose = lose
         self._ahead = ahead
 
     def settle(self, item: Finished, round: Round, *, lone: bool) -> None:
@@ -68,6 +73,11 @@ class Settling:
 
         def answered(answer: list[Any]) -> None:
             code = answer[0]
+            if code == LOST:
+                if fused is not None:
+                    fused[0].replay.close()
+                self._lose(attempt)
+                return
             if code == STALE:
                 transitions.attempt_void(attempt, "late")
             else:

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         StepInterrupted,
         StepLimitReached,
         StepTimeout,
+        StreamLost,
         UnknownQueue,
         UnknownWorkflow,
         WaitOver,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         WorkflowError,
         WorkflowTimeoutError,
     )
+    from workflows.values.byte_stream import ByteStream
     from workflows.values.codec import InstanceRef
     from workflows.values.concurrency import Concurrency
     from workflows.values.ids import external_name, workflow_id
@@ -83,6 +85,7 @@ _NAMES = {
     "client.aio": "AsyncClient",
     "authoring.app": "App",
     "client.blocking": "Client WorkflowHandle WorkflowInstance",
+    "values.byte_stream": "ByteStream",
     "values.codec": "InstanceRef",
     "values.concurrency": "Concurrency",
     "values.ids": "external_name workflow_id",
@@ -94,7 +97,7 @@ _NAMES = {
         "InvalidTransition NonDeterminismError NonRetryableError "
         "PayloadError PayloadNotSerializable PayloadTooLarge PoisonError PollTimeout ResultTimeout "
         "ServerError ServerUnavailable ServerUnsuitable StalledError StepError StepFailed StepInterrupted "
-        "StepLimitReached StepTimeout UnknownQueue UnknownWorkflow WaitOver WorkflowCancelled WorkflowError "
+        "StepLimitReached StepTimeout StreamLost UnknownQueue UnknownWorkflow WaitOver WorkflowCancelled WorkflowError "
         "WorkflowTimeoutError"
     ),
     "authoring.event": "ReceivedEvent WorkflowEvent",
@@ -130,6 +133,7 @@ def __dir__() -> list[str]:
 __all__ = [
     # Writing workflows
     "App",
+    "ByteStream",
     "Concurrency",
     "CronSchedule",
     "ExecutionContext",
@@ -204,6 +208,7 @@ __all__ = [
     "StepInterrupted",
     "StepLimitReached",
     "StepTimeout",
+    "StreamLost",
     "UnknownQueue",
     "UnknownWorkflow",
     "WaitOver",

@@ -7,11 +7,12 @@ follow fixes a message (https://developers.cloudflare.com/workflows/), the text 
     ├─ InstanceError        InstanceNotFound · InstanceAlreadyExists · InstanceEnded · InvalidTransition · WaitOver
     │                       InstanceTerminated (InstanceCancelled)
     ├─ StepError            StepFailed · StepInterrupted · PoisonError · StalledError · StepLimitReached
-    │                       NonRetryableError (NonRetryableDelayError · RollbackMissing)
+    │                       NonRetryableError (NonRetryableDelayError · RollbackMissing · InvalidStepReadableStreamError
+    │                       UnsupportedStreamChunkError · OversizedStreamChunkError · StreamOutputStorageLimitError)
     ├─ WorkflowTimeoutError StepTimeout · PollTimeout · EventTimeout · HeartbeatTimeout · ResultTimeout
     │                       InstanceTimeout
     ├─ EventError
-    ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload
+    ├─ PayloadError         PayloadTooLarge · PayloadNotSerializable · CorruptPayload · StreamLost
     ├─ NonDeterminismError  ForbiddenInRun
     ├─ ConfigError          UnknownWorkflow · UnknownQueue · BadName · BadDuration · BadSchedule · BadStepConfig · BadParams
     │                       BadEvent
@@ -128,6 +129,22 @@ class RollbackMissing(NonRetryableError):
     """Rollback function not available in registry"""
 
 
+class InvalidStepReadableStreamError(NonRetryableError):
+    """The result of a step is a stream that has been read already."""
+
+
+class UnsupportedStreamChunkError(NonRetryableError):
+    """A stream has yielded something else than bytes."""
+
+
+class OversizedStreamChunkError(NonRetryableError):
+    """A stream has yielded more at once than it may."""
+
+
+class StreamOutputStorageLimitError(NonRetryableError):
+    """A stream is larger than it may be, or one more than its instance may have."""
+
+
 class StepLimitReached(StepError):
     """The limit of steps per instance has been reached."""
 
@@ -213,6 +230,10 @@ class PayloadNotSerializable(PayloadError):
 
 class CorruptPayload(PayloadError):
     """Stored bytes are not a value this version can read."""
+
+
+class StreamLost(PayloadError):
+    """Chunks of a stream are not there any more."""
 
 
 class NonDeterminismError(WorkflowError):

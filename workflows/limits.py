@@ -24,6 +24,14 @@ FAILURE_BYTES: Final = 32 * 1024  # one stored error with its traceback, whateve
 FAILURES_KEPT: Final = 10  # failed attempts kept with a step: enough to see a pattern, bounded for 10,000 retries
 FAILURES_BYTES: Final = 32 * 1024  # of them together; the last is always kept. Open records are taken up by the slice
 
+# Results that are streams of bytes
+STREAM_CHUNK_BYTES: Final = 16 * 1024 * 1024  # one chunk that a callback yields (model: 16 MiB)
+STORED_CHUNK_BYTES: Final = 256 * 1024  # one chunk as it is stored, and comes back (model: 256 KiB)
+STREAM_BYTES: Final = 256 * 1024 * 1024  # one stream; ours: it takes that much of the memory of Redis
+STREAMS_BYTES: Final = 1024 * 1024 * 1024  # all of an instance (model: 1 GiB of state)
+STREAMS: Final = 1_000  # of an instance; ours: one call removes them all
+STREAM_KEPT_MS: Final = 60 * 1000  # chunks of an attempt that came to nothing outlive its timeout by so much
+
 # Durations
 DURATION_MS_MAX: Final = 365 * DAY_MS  # sleeps, waits, retry delays and timeouts (model: 365 days)
 EVENT_TIMEOUT_MS: Final = 24 * HOUR_MS  # wait_for_event without a timeout (model: 24 hours)

@@ -13,12 +13,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from workflows import (
     App,
+    ByteStream,
     Concurrency,
     EventTimeout,
     NonRetryableError,
@@ -35,6 +37,7 @@ from workflows.authoring.context import StepContext, running
 FOLDER_VARIABLE = "ACCEPTANCE_FOLDER"
 LOOK_SECONDS = 0.005
 GATE_SECONDS = 50.0
+HALF_BYTES = 600_000  # two stored chunks, and a part of a third
 NO_RETRY = Retry(limit=0)
 
 app = App("acceptance", queues=("default", "gpu"))
@@ -99,6 +102,23 @@ def gated(key: str, gate: str, ctx: StepContext) -> int:
         time.sleep(LOOK_SECONDS)
     note(key, "end")
     return os.getpid()
+
+
+async def halves(key: str, gate: str, ctx: StepContext) -> AsyncIterator[bytes]:
+    """A stream whose second half stands before the gate of its attempt; which attempt it is of is in every byte."""
+    note(key, "start")
+    yield bytes([ctx.attempt]) * HALF_BYTES
+    note(key, "half")
+    until = time.monotonic() + GATE_SECONDS
+    while not is_open(gate.replace("{attempt}", str(ctx.attempt))) and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+    yield bytes([ctx.attempt]) * HALF_BYTES
+
+
+def bytes_of(stream: ByteStream) -> dict[str, Any]:
+    """How many there are, and which."""
+    chunks = list(stream)
+    return {"size": sum(map(len, chunks)), "values": sorted(set().union(*chunks))}
 
 
 async def gated_politely(key: str, gate: str, value: Any = None) -> Any:
@@ -215,6 +235,16 @@ class Gated(WorkflowEntrypoint[Any]):
         pid = await step.do("work", gated, f"{id}/work", event.params.gate, retries=NO_RETRY)
         await step.do("after", quick, f"{id}/after")
         return pid
+
+
+@app.workflow
+class Streamed(WorkflowEntrypoint[Any]):
+    """A stream, and what a step and ``run`` read of it."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        stream = await step.do("work", halves, f"{event.instance_id}/work", event.params.gate, retries=NO_RETRY)
+        found = await step.do("read", bytes_of, stream)
+        return [found, bytes_of(stream)]
 
 
 @app.workflow

@@ -65,6 +65,24 @@ def test_an_async_step_that_lost_or_was_terminated_is_cancelled_at_once(cluster:
     cluster.wait_until(lambda: cluster.ledger.count("p1/work", "cancelled") == 1, 2, what="the step is cancelled")
 
 
+def test_a_stream_that_a_killed_worker_has_begun_is_written_anew_elsewhere(cluster: Cluster) -> None:
+    """No reader sees two attempts, and what the first has written is gone."""
+    cluster.orchestrator()
+    first = cluster.worker()
+    instance = cluster.create("streamed", "b1", {"gate": "b1-{attempt}"})
+    cluster.wait_until(lambda: cluster.ledger.count("b1/work", "half") == 1, 20, what="half of the stream is there")
+    begun = set(cluster.key_names(":b1:b:"))
+    first.kill()
+    cluster.worker()
+    cluster.ledger.open_gate("b1-2")
+    whole = {"size": 1_200_000, "values": [2]}
+    assert cluster.result(instance) == [whole, whole]
+    left = cluster.key_names(":b1:b:")
+    assert len(begun) == len(left) == 1
+    assert begun.isdisjoint(left)
+    assert cluster.cli("TTL", *left) == "-1"
+
+
 def test_a_killed_workers_step_runs_again_elsewhere(cluster: Cluster) -> None:
     """And the journal has one result, that of the worker which lived."""
     busy, idle, instance = _two_workers_one_busy(cluster)

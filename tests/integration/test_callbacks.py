@@ -28,6 +28,10 @@ PATIENCE_SECONDS = 10.0
 tenant: ContextVar[str] = ContextVar("tenant", default="none")
 
 
+no_streams: Any = None
+"""No callback here returns one."""
+
+
 class Hand:
     """Callbacks whose outcomes wait to be looked at."""
 
@@ -42,6 +46,7 @@ class Hand:
             self.freed.put,
             self.begun.append,
             None,
+            no_streams,
             self.deaths.append,
             lambda: None,
         )

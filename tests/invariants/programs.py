@@ -13,7 +13,15 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
-from workflows.errors import EventError, EventTimeout, HeartbeatTimeout, PollTimeout, StepInterrupted, WorkflowCancelled
+from workflows.errors import (
+    EventError,
+    EventTimeout,
+    HeartbeatTimeout,
+    PollTimeout,
+    StepInterrupted,
+    StreamLost,
+    WorkflowCancelled,
+)
 
 app = App("sim")
 
@@ -21,6 +29,8 @@ HANGS = "hangs"
 """A step of this name never ends by itself."""
 POLLS = "polls"
 """A step of this name is a poll, which may have to look again."""
+STREAMS = "streams"
+"""The result of a step of this name is a stream."""
 FLAKY = "flaky"
 """A step of this name may fail."""
 
@@ -522,7 +532,7 @@ class Reborn(WorkflowEntrypoint[Any]):
         return told
 
 
-ENTITIES = ("entity", "reborn")
+ENTITIES = ("entity", "reborn", "streaming")
 """Those that go on as other lives."""
 
 
@@ -545,6 +555,22 @@ class CleansUp(WorkflowEntrypoint[Any]):
             two = await wait(step, "w2", "40 s")
             return (await step.do("D", work, two))["x"]
         return a["x"]
+
+
+@app.workflow(name="streaming")
+class Streaming(WorkflowEntrypoint[Any]):
+    """Has streams one after the other and beside others, gives one up, and does so again in another life."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        options = {"retries": {"limit": 2, "delay": 0}}
+        try:
+            a, b = await asyncio.gather(step.do(STREAMS, options, work), step.do(STREAMS, options, work))
+            c = await step.race(step.do(STREAMS, options, work, a["x"], b["x"]), step.do("C", work))
+        except (RuntimeError, StreamLost) as error:
+            c = {"x": type(error).__name__}
+        if "lives" not in event.payload:
+            step.continue_as({**event.payload, "lives": 2})
+        return c["x"]
 
 
 NAMES = (
@@ -579,6 +605,7 @@ NAMES = (
     "parent",
     "random",
     "cleanup",
+    "streaming",
 )
 
 WAITING = (

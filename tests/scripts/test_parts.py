@@ -97,6 +97,7 @@ HELD = Settlement("g1", 1, "token")
 ENDED = replace(
     HELD,
     entry=b"entry",
+    stream=(1, 2),
     retry=(5, [1, 0, 0, b"failed"]),
     again=(5, 9, b"in vain"),
     base=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
@@ -15,6 +15,7 @@ from workflows import (
     AsyncClient,
     BatchError,
     BulkResult,
+    ByteStream,
     Client,
     CreateOptions,
     InstanceRef,
@@ -51,6 +52,14 @@ class Parcel:
 class Mailer:
     def send(self, to: str, subject: str) -> str:
         return f"{to}: {subject}"
+
+
+def pages(count: int) -> Iterator[bytes]:
+    yield b"page" * count
+
+
+async def pages_awaited() -> AsyncIterator[bytes]:
+    yield b"page"
 
 
 @dataclass
@@ -110,6 +119,8 @@ class OrderWorkflow(WorkflowEntrypoint[Env]):
         assert_type(await step.do("options", charge, 1, retries=patient, timeout="1 minute", queue="gpu"), Receipt)
         assert_type(await step.do("secret", weigh, receipt, sensitive="output"), Parcel)
         assert_type(await step.do("once", charge, 1, semantics="at_most_once"), Receipt)
+        assert_type(await step.do("stream", pages, 3), ByteStream)
+        assert_type(await step.do("async stream", {"timeout": "1 minute"}, pages_awaited), ByteStream)
         heavy = await step.poll("weight", weigh, receipt, until=lambda parcel: parcel.weight_g > 1, every="1 minute")
         assert_type(heavy, Parcel)
         assert_type(await step.poll("ready", lambda: "yes", every=timedelta(seconds=5), timeout="1h"), str)

@@ -24,6 +24,7 @@ from workflows.authoring.env import BindingReference
 from workflows.errors import BadStepConfig, ConfigError
 from workflows.sandbox.loop import ReplayLoop
 from workflows.values import codec
+from workflows.values.byte_stream import ByteStream
 from workflows.values.models import Record, named, record_of
 
 CONTEXT_PARAMETER: Final = "ctx"
@@ -151,6 +152,8 @@ class Callback:
 
         Raises: PayloadNotSerializable, PayloadTooLarge.
         """
+        if type(value) is ByteStream:
+            return codec.encode_stream(value)
         record = self.record
         return codec.encode(value, what=what) if record is None else record.encode(value, what=what)
 
@@ -161,7 +164,7 @@ class Callback:
             pydantic.ValidationError: the value does not fit the annotation.
         """
         record = self.record
-        return value if record is None else record.rebuild(value)
+        return value if record is None or type(value) is ByteStream else record.rebuild(value)
 
     def _ctx_place(self) -> int | None:
         """The index at which ``ctx`` is inserted; beyond the arguments it goes by keyword."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random as random_module
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import FrameType, FunctionType
@@ -33,11 +33,14 @@ from workflows.authoring.together import all_ended, first_ended
 from workflows.errors import BadDuration, BadStepConfig, ConfigError, UnknownQueue
 from workflows.sandbox.loop import ReplayTask
 from workflows.values import codec, names
+from workflows.values.byte_stream import ByteStream
 from workflows.values.durations import Duration, parse_ms
 from workflows.values.listening import check_key
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Chunks = AsyncIterable[bytes] | Iterator[bytes]
+"""What a callback returns, or is, whose result is a ``ByteStream``."""
 
 _EVENT_OPTIONS: Final = ("type", "event", "timeout")
 
@@ -92,6 +95,42 @@ class WorkflowStep:
         rollback: Callable[..., Any] | None = None,
         rollback_config: Mapping[str, Any] | None = None,
     ) -> StepDecorator: ...
+
+    @overload
+    def do(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        callback: Callable[..., Chunks | Coroutine[Any, Any, Chunks]],
+        /,
+        *args: Any,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+        sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> StepFuture[ByteStream]: ...
+
+    @overload
+    def do(
+        self,
+        name: str,
+        callback: Callable[..., Chunks | Coroutine[Any, Any, Chunks]],
+        /,
+        *args: Any,
+        config: Mapping[str, Any] | None = None,
+        retries: Retry | Mapping[str, Any] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+        sensitive: Sensitive | None = None,
+        semantics: Semantics | None = None,
+        rollback: Callable[..., Any] | None = None,
+        rollback_config: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> StepFuture[ByteStream]: ...
 
     @overload
     def do(
@@ -187,6 +226,9 @@ class WorkflowStep:
         Two forms. ``await step.do("name", [config], callback, *args, **kwargs)`` runs it. ``@step.do("name")`` over a
         function gives a step to be called and awaited later, with the results of other decorated steps as arguments
         by parameter name. In both, a parameter named ``ctx`` receives the attempt's context.
+
+        A callback that returns or is an iterator or generator of bytes, of either sort, is written to Redis while it
+        yields, in chunks and past the limit of other results; the step's result is a ``ByteStream``.
 
         Args:
             name: at most 256 characters; may repeat, occurrences are counted in the order of the calls.

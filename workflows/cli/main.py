@@ -20,6 +20,7 @@ from workflows.cli.events import publish
 from workflows.cli.frame import CommandSettings
 from workflows.cli.instances import instances
 from workflows.cli.limits import limits
+from workflows.cli.output import output
 from workflows.cli.processes import dev, orchestrator, register, worker
 from workflows.cli.schedules import schedules
 from workflows.cli.showing import shown
@@ -113,6 +114,7 @@ for verb in (
 ):
     cli.add_command(verb)
 cli.add_command(schedules)
+instances.add_command(output)
 instances.add_command(watch)
 
 

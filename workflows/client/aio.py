@@ -43,7 +43,9 @@ from workflows.storage.manifest import Manifest, read_manifest
 from workflows.storage.outage import server_errors
 from workflows.storage.removal import unring_calls
 from workflows.storage.store import AsyncStore, Call, Home
+from workflows.storage.streams import chunk_command, chunk_of
 from workflows.values import durations, names
+from workflows.values.byte_stream import ByteStream
 from workflows.values.codec import InstanceRef
 from workflows.values.rejection import Rejection
 
@@ -139,6 +141,14 @@ class AsyncClient:
         """Say that the answer to a wait is being worked on; see ``Client.heartbeat``."""
         store = await self.store()
         await send(store, requests.heartbeat(store.keys, token))
+
+    async def chunks(self, stream: ByteStream) -> AsyncIterator[bytes]:
+        """The bytes of a stream; see ``Client.chunks``."""
+        store = await self.store()
+        for n in range(stream.chunks):
+            with server_errors(store.redis):
+                (found,) = await store.answers([chunk_command(store.keys, stream, n)])
+            yield chunk_of(stream, found)
 
     async def workflows(self) -> list[str]:
         """The names of the known workflows."""

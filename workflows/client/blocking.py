@@ -43,7 +43,9 @@ from workflows.storage.manifest import load_manifest
 from workflows.storage.outage import server_errors
 from workflows.storage.removal import unring_calls
 from workflows.storage.store import Store
+from workflows.storage.streams import chunk_command, chunk_of
 from workflows.values import durations, names
+from workflows.values.byte_stream import ByteStream
 from workflows.values.codec import InstanceRef
 from workflows.values.rejection import Rejection
 
@@ -183,6 +185,19 @@ class Client:
             InstanceEnded, InstanceNotFound.
         """
         send(self.store, requests.heartbeat(self.store.keys, token))
+
+    def chunks(self, stream: ByteStream) -> Iterator[bytes]:
+        """The bytes of a stream: what an instance returned, or what a step of it did.
+
+        Args:
+            stream: such as ``instance.result()`` or ``instance.status().steps[0].output``.
+        Raises:
+            StreamLost: its instance was deleted or restarted, or has gone on in another life.
+        """
+        for n in range(stream.chunks):
+            with server_errors(self._connection):
+                found = self.store.command(*chunk_command(self.store.keys, stream, n))
+            yield chunk_of(stream, found)
 
     def workflows(self) -> list[str]:
         """The names of the known workflows."""

@@ -21,6 +21,7 @@ from workflows.storage.keys import Instance
 from workflows.storage.messages import InvokeChild, WatchChild
 from workflows.storage.records import Asked, Decision, End, GivenUp, Open
 from workflows.values import codec, failure
+from workflows.values.byte_stream import ByteStream
 
 _NAMED = 10
 _NOT_YET = (False,) * 10
@@ -91,7 +92,9 @@ def _end(replay: Replay, instance: Instance) -> End:
     match replay.end:
         case Returned(value):
             try:
-                end = End("complete", value=codec.encode(value, what="what run() returned"))
+                is_stream = type(value) is ByteStream
+                blob = codec.encode_stream(value) if is_stream else codec.encode(value, what="what run() returned")
+                end = End("complete", value=blob)
             except BaseException as error:  # the value's own methods ran, on the engine's thread
                 end = End("errored", error=failure.capture(error))
         case Raised(exception):

@@ -48,6 +48,7 @@ from workflows.errors import (
     WorkflowTimeoutError,
 )
 from workflows.replay.published import Published
+from workflows.replay.recorded import ReadChunk, Recorded
 from workflows.replay.undoing import TERMINATED, Undoing
 from workflows.sandbox import guard
 from workflows.sandbox.loop import ReplayLoop, RunStalled, is_attended
@@ -68,6 +69,7 @@ from workflows.storage.journal import (
     Withdrawn,
 )
 from workflows.values import codec, rejection
+from workflows.values.byte_stream import source
 from workflows.values.failure import Failure, Place, locate
 from workflows.values.listening import AnswerToken
 from workflows.values.models import named
@@ -175,6 +177,7 @@ class Replay:
         defaults: the settings of steps that give none.
         step_limit: most calls of ``step.do``.
         app: for queues, workflow names and params of children; None accepts any.
+        read: reads streams for ``run``; None: it cannot read any.
     """
 
     def __init__(
@@ -188,6 +191,7 @@ class Replay:
         defaults: StepConfig | None = None,
         step_limit: int = limits.STEPS,
         app: OwnApp | None = None,
+        read: ReadChunk | None = None,
     ) -> None:
         self.workflow_class = workflow_class
         self.defaults = defaults if defaults is not None else StepConfig()
@@ -196,6 +200,7 @@ class Replay:
         self.loop = ReplayLoop(salt=int.from_bytes(seed(generation_at(cuts, 0, generation), -1)[:7], "big"))
         self._event = event
         self._env = env
+        self._recorded = None if read is None else Recorded(read)
         self._generation = generation
         self._cuts = cuts
         self._step_limit = step_limit
@@ -288,6 +293,7 @@ class Replay:
             NonDeterminismError: journal and code disagree. The replay is of no further use.
             CorruptPayload: a stored value cannot be read. Likewise.
             RunStalled: injected by the watchdog. Likewise.
+            Exception: what has kept ``run`` from reading a stream. Likewise.
         """
         if self._closed:
             raise RuntimeError("this replay is closed")
@@ -302,6 +308,8 @@ class Replay:
                 else:
                     self._feed_ended(entry)
                 self._position += 1
+        if self._recorded is not None and self._recorded.failure is not None:
+            raise self._recorded.failure
         self._ahead = frozenset()
 
     def snapshot(self) -> Snapshot:
@@ -517,13 +525,16 @@ class Replay:
             raise NonDeterminismError("The journal holds a second start of the instance.")
         self._now_ms = entry.at_ms
         step = WorkflowStep(self)
-        context = ExecutionContext(workflow_name=self._event.workflow_name, instance_id=self._event.instance_id)
+        execution = ExecutionContext(workflow_name=self._event.workflow_name, instance_id=self._event.instance_id)
 
         async def main() -> Any:
-            return await self.workflow_class(context, self._env).run(self._event, step)
+            return await self.workflow_class(execution, self._env).run(self._event, step)
 
         # An empty context, so that nothing set by whoever replays can be seen by run().
-        self._main = self.loop.create_task(main(), name="run", context=contextvars.Context())
+        context = contextvars.Context()
+        if self._recorded is not None:
+            context.run(source.set, self._recorded)
+        self._main = self.loop.create_task(main(), name="run", context=context)
 
     def _ask_to_end(self, entry: CancelRequested) -> None:
         main = self._main

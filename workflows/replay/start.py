@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from workflows.authoring.app import App
 from workflows.authoring.env import LazyEnv
 from workflows.authoring.event import Schedule, ScheduledTime, WorkflowEvent, moment
+from workflows.replay.recorded import ReadChunk
 from workflows.replay.replay import Replay
 from workflows.storage.journal import Start
 from workflows.storage.keys import Instance
@@ -37,7 +38,14 @@ def event_of(app: App, instance: Instance, start: Start) -> WorkflowEvent[Any]:
 
 
 def replay_of(
-    make: type[_Made], app: App, instance: Instance, generation: str, start: Start, *, env: object | None = None
+    make: type[_Made],
+    app: App,
+    instance: Instance,
+    generation: str,
+    start: Start,
+    *,
+    env: object | None = None,
+    read: ReadChunk | None = None,
 ) -> _Made:
     """A replay that nothing has been fed to, not even the entry it is made of.
 
@@ -45,6 +53,7 @@ def replay_of(
         make: ``Replay``, or a class derived from it.
         generation: of the life whose journal it is.
         env: what the workflow's constructor is given; None: an empty one.
+        read: reads streams for ``run``; None: it cannot read any.
 
     Raises: see ``event_of``.
     """
@@ -58,4 +67,5 @@ def replay_of(
         defaults=app.defaults,
         step_limit=definition.step_limit,
         app=app,
+        read=read,
     )

@@ -1,4 +1,4 @@
--- uses: ending room
+-- uses: ending room streams
 -- Removes every key of an instance (I8, F56); one that waits for it is told (a deleted child is an outcome).
 -- KEYS   behind the instance's: where more open records are put than one call can take back
 -- ARGV   remains = the end of that key's name; x = failure blob for a parent that waits; [gen] + [retire]: only when
@@ -9,6 +9,7 @@ if not I then
   if A.retire then redis.call('ZREM', shard.retire, A.retire) end
   if not instance.is_unreadable(1) or A.retire then return reply({'unknown'}) end
   -- The sweep takes what still names it out of the shard (I8).
+  streams.drop(KEYS[instance.place(1)])
   redis.call('UNLINK', unpack(KEYS, instance.place(1), instance.place(2) - 1))
   return reply({'deleted'})
 end
@@ -22,6 +23,7 @@ if A.retire then
 end
 if not FINAL[I.st] or I.rest.told then ending.tell_all(I, {x = A.x, st = 'deleted'}) end
 local bells = ending.abandon(I, KEYS[#KEYS], A.remains)
+streams.drop(I.h)
 instance.unlist(I)
 redis.call('ZREM', shard.retire, instance.retire_member(I))
 redis.call('UNLINK', I.h, I.j, I.c)

@@ -12,6 +12,9 @@ Names cannot contain ``:``, ``|``, ``{`` or ``}`` (``names.py`` refuses them), s
     I:c                     hash    command id -> answer (create: in I:h), pruned at 256  retired, deleted
     I:q                     zset    queues read by prefix: waits, mail, due (pump.lua)    ended, restarted, deleted
     I:x:<token>             hash    open records of a life of which nothing is kept       cleaned
+    I:b                     hash    streams by seq of their step (streams.lua)            restarted, retired, deleted
+    I:b:<token>             list    chunks of one, under its attempt's token; expires     the same
+                                    unless it became the result
     T:timers                zset    due ms -> s|b|w timer of a record, d of an instance    fired, settled, paused, ended
     T:intents               zset    next ring ms -> unclaimed attempt or turn             claimed, paused, ended
     T:wake                  list    "there is something to hand out": one, rarely two     popped
@@ -120,6 +123,14 @@ class Keyspace:
     def remains(self, instance: Instance, token: str) -> str:
         """Where more open records are put than the call that ends a life can take back."""
         return f"{self.of_instance(instance)[0][:-1]}x:{token}"
+
+    def streams(self, instance: Instance) -> str:
+        """Which streams of bytes an instance has (``streams.lua`` builds this name and the next)."""
+        return f"{self.of_instance(instance)[0][:-1]}b"
+
+    def chunks(self, instance: Instance, token: str) -> str:
+        """The chunks of the stream that an attempt has written."""
+        return f"{self.streams(instance)}:{token}"
 
     def home(self, workflow: str, key: str) -> int:
         """The shard in which those are counted that run at a time, of a workflow and a key."""

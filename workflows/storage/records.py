@@ -480,6 +480,7 @@ class Settlement:
     Attributes:
         entry: the journal entry of its last outcome; else it is tried again.
         retry: in how many ms, and the failure: attempt, begun ms, ended ms, failure blob.
+        stream: of a result that is a stream: how many chunks and bytes its attempt has written.
         again: of a poll: in how many ms it looks again, for how many in all, and the failure blob when that is over.
         base: how long the journal has to be for ``decision`` to hold.
         eager: token under which the one step of the decision may begin at once; '': none.
@@ -494,12 +495,15 @@ class Settlement:
     base: int = 0
     decision: Decision | None = None
     eager: str = ""
+    stream: tuple[int, int] | None = None
 
     def wire(self) -> dict[str, Any]:
         """As ``settle.lua`` reads it, without its place ``i``."""
         wire: dict[str, Any] = {"g": self.generation, "s": self.seq, "t": self.token}
         if self.entry is not None:
             wire["e"] = self.entry
+        if self.stream is not None:
+            wire["st"] = self.stream
         if self.retry is not None:
             wire["r"] = self.retry
         if self.again is not None:

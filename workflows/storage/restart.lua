@@ -1,4 +1,4 @@
--- uses: pump ending command
+-- uses: pump ending command streams
 -- Starts an instance over: same id, params and timestamp; a new generation, so nothing of the old life counts (F36). From a
 -- step: but for the answers to what was asked before it, which stay where they are in the journal (`cuts.py`).
 -- KEYS   behind the instance's: where more open records are put than one call can take back
@@ -23,6 +23,7 @@ else
 end
 redis.call('ZREM', shard.retire, instance.retire_member(I))
 ending.abandon(I, KEYS[#KEYS], A.remains)
+streams.drop(I.h, A.seq)
 if ended then
   redis.call('RPOP', I.j)
   I.len = I.len - 1

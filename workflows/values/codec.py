@@ -29,11 +29,13 @@ import msgpack
 
 from workflows import limits
 from workflows.errors import CorruptPayload, PayloadNotSerializable, PayloadTooLarge
+from workflows.values.byte_stream import ByteStream
 
 FORMAT: Final = b"\x01"
 
 # Extension types. The numbers are part of the stored format: never reuse one.
 _TUPLE, _SET, _FROZENSET, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _UUID, _DECIMAL, _INSTANCE = range(1, 12)
+_STREAM: Final = 12
 _FORGEABLE = frozenset({_TUPLE, _FROZENSET, _INT, _TIMEDELTA, _UUID, _DECIMAL})
 # msgpack's own timestamps, which the unpacker makes without asking, and whose hash is no secret either.
 _TIMESTAMP = re.compile(rb"\xff(?:(?<=[\xd4-\xd8]\xff)|(?<=\xc7.\xff)|(?<=\xc8..\xff)|(?<=\xc9....\xff))", re.DOTALL)
@@ -106,6 +108,12 @@ def encode(value: Any, *, what: str, limit: int = limits.PAYLOAD_BYTES, state: b
         raise _not_serializable(value, what, error, state) from error
     check_size(blob, what=what, limit=limit)
     return blob
+
+
+def encode_stream(stream: ByteStream) -> bytes:
+    """Turn a stream into bytes: the only way to store one, so that it is a whole value and never a part of one."""
+    packed: bytes = msgpack.packb(msgpack.ExtType(_STREAM, stream.pack()))
+    return FORMAT + packed
 
 
 def check_size(blob: bytes, *, what: str, limit: int = limits.PAYLOAD_BYTES) -> None:
@@ -542,6 +550,7 @@ def _read_int(data: bytes) -> int:
 
 _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     _INT: _read_int,
+    _STREAM: ByteStream.unpack,
     _DATE: _read_date,
     _UUID: _read_uuid,
     _DECIMAL: _read_decimal,

@@ -89,7 +89,7 @@ def lose_rq(world: World) -> str:
 
 def take_snapshot(world: World) -> str:
     keys = world.client.keys("*")
-    blobs = [world.client.dump(key) for key in keys]
+    blobs = [(world.client.dump(key), max(0, world.client.pttl(key))) for key in keys]
     answered = {key: list(found) for key, found in world.answered.items()}
     world.snapshot = Snapshot(dict(zip(keys, blobs, strict=True)), answered, dict(world.heard), dict(world.before))
     return ""
@@ -100,8 +100,8 @@ def rewind(world: World) -> str:
     world.faults_done += 1
     world.rewind_left, world.is_rewound = False, True
     world.client.flushdb()
-    for key, blob in world.snapshot.keys.items():
-        world.client.restore(key, 0, blob)
+    for key, (blob, ttl) in world.snapshot.keys.items():
+        world.client.restore(key, ttl, blob)
     world.answered = defaultdict(list, {key: list(found) for key, found in world.snapshot.answered.items()})
     world.heard = dict(world.snapshot.heard)
     world.before = dict(world.snapshot.moments)

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from tests.invariants.programs import ENTITIES, POLLS
-from tests.invariants.simulation import bells, reading, scheduling
+from tests.invariants.simulation import bells, reading, scheduling, streamed
 from tests.invariants.simulation.cancelled import (
     check_a_request_stands_in_the_journal,
     check_i5_a_timer_says_when_it_is_to_end,
@@ -78,6 +78,7 @@ def look(world: World, kind: str) -> State:
             check_step(world, kind, world.before.get(key), seen)
             check_instance(world, state, seen)
             check_why_it_stands_where_it_stands(world, state, seen)
+            streamed.check(world, state, seen)
         except Violation as error:
             raise Violation(f"{key[0]} {key[1]}: {error}") from error
     world.before = state.instances

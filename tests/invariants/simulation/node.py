@@ -17,7 +17,10 @@ from worker.claim import Task
 from worker.engine import Engine
 from worker.settings import Settings
 from worker.threads import Threads
+from workflows.authoring import retries
+from workflows.errors import StreamLost
 from workflows.storage.keys import Held, Intent, Keyspace
+from workflows.values import failure
 
 LEASE_MS = 600_000
 
@@ -32,6 +35,7 @@ class HandCallbacks:
         freed: Callable[[Attempt], None],
         begun: Callable[[Attempt], None],
         overrides: object,
+        streams: object,
         on_death: Callable[[str], None],
         lead: Callable[[], None],
     ) -> None:
@@ -60,6 +64,17 @@ class HandCallbacks:
             self.finished.add(attempt.token)
             self.deliver(attempt, outcome)
         self.freed(attempt)
+
+    def lose(self, attempt: Attempt) -> None:
+        self.deliver(attempt, failed_with(attempt, StreamLost()))
+
+
+def failed_with(attempt: Attempt, error: Exception) -> Outcome:
+    """A failure, and when it is tried again."""
+    blob, failed = failure.capture(error), attempt.failed + 1
+    if not retries.should_retry(attempt.config, failed, failure.Failure.from_blob(blob)):
+        return Outcome(error=blob)
+    return Outcome(error=blob, retry_delay_ms=retries.delay_ms(attempt.config.retries, failed))
 
 
 class Surroundings(Fallible, Protocol):

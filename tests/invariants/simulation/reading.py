@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.invariants.simulation import streamed
 from tests.invariants.simulation.seen import Seen, State, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -92,4 +93,7 @@ def read(world: World) -> State:
         assert seen is not None
         state.instances[workflow, id] = seen
         world.tokens |= tokens_of(seen)
+        if any(part[2:5] == [workflow, id, "b"] for part in parts):
+            tokens = [part[5] for part in parts if part[2:5] == [workflow, id, "b"] and len(part) > 5]
+            state.streams[workflow, id] = streamed.read(world, workflow, id, tokens)
     return state

@@ -12,7 +12,7 @@ from unittest import mock
 
 import redis as redis_py
 
-from tests.invariants.simulation import accidents, bells, checks, clients, garbage, orchestrators, workers
+from tests.invariants.simulation import accidents, bells, checks, clients, garbage, orchestrators, streamed, workers
 from tests.invariants.simulation import scheduling as schedule_moves
 from tests.invariants.simulation import slots as slot_moves
 from tests.invariants.simulation.clients import RESUME
@@ -173,6 +173,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
             yield 2, "resume", partial(clients.control, world, "resume", seen.instance, RESUME, {})
     if world.controls and state.instances:
         yield 1.5, world.controls[0], partial(clients.next_control, world)
+    yield from streamed.possible(world)
     yield from schedule_moves.possible(world)
     if world.faults_left:
         for node in world.nodes:
@@ -260,6 +261,8 @@ def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]]
         if node.queued():
             return "work", partial(workers.work, world, node, 100)
         for attempt in node.hand.running:
+            if streamed.may_write(world, attempt) and world.rng.random() < 0.7:
+                return "chunk", partial(streamed.write, world, node, attempt)
             if not workers.hangs(attempt):
                 return "end", partial(workers.end, world, node, attempt, kindly=True)
     for node in world.nodes:

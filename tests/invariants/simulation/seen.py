@@ -126,6 +126,15 @@ class Seen:
 
 
 @dataclass(slots=True)
+class Written:
+    """Streams of an instance: which are known, by seq of their step; chunks by token; and those that expire."""
+
+    index: dict[int, str]
+    chunks: dict[str, list[bytes]]
+    expiring: set[str]
+
+
+@dataclass(slots=True)
 class State:
     instances: dict[tuple[str, str], Seen] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
@@ -141,6 +150,7 @@ class State:
     keyed: dict[int, list[str]] = field(default_factory=dict)
     sent: list[Message] = field(default_factory=list)
     remains: dict[tuple[str, str, str], dict[int, Open]] = field(default_factory=dict)
+    streams: dict[tuple[str, str], Written] = field(default_factory=dict)
 
     def record(self, workflow: str, id: str, generation: str, seq: int) -> Open | None:
         """The open record that somebody in the shard speaks of, also of a life that is over."""

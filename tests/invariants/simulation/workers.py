@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.invariants.programs import FLAKY, HANGS, POLLS
-from tests.invariants.simulation import orchestrators
+from tests.invariants.simulation import orchestrators, streamed
 from tests.invariants.simulation.members import short, stable
-from tests.invariants.simulation.node import Node
+from tests.invariants.simulation.node import Node, failed_with
 from tests.invariants.simulation.oracle import inputs_of
 from tests.invariants.simulation.world import World
 from worker.attempt import Attempt, Outcome
-from workflows.authoring import retries
 from workflows.storage.keys import Held
-from workflows.values import codec, failure
+from workflows.values import codec
 
 
 def work(world: World, node: Node, most: int = 0) -> str:
@@ -43,13 +42,12 @@ def hangs(attempt: Attempt) -> bool:
 def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> str:
     what = f"{node.name} {attempt.name} (step {attempt.seq}) of {attempt.instance.id}"
     fails = attempt.name == FLAKY and world.rng.random() < (0.2 if kindly else 0.5)
+    if streamed.streams(attempt):
+        fails = attempt.token in world.unwanted or world.rng.random() < (0.1 if kindly else 0.2)
     if fails or hangs(attempt):
-        blob = failure.capture(RuntimeError("flaky"))
-        failed = attempt.failed + 1
-        delay = None
-        if retries.should_retry(attempt.config, failed, failure.Failure.from_blob(blob)):
-            delay = retries.delay_ms(attempt.config.retries, failed)
-        node.hand.end(attempt, Outcome(error=blob, retry_delay_ms=delay))
+        if streamed.streams(attempt):
+            streamed.withdraw(world, node, attempt)
+        node.hand.end(attempt, failed_with(attempt, RuntimeError("flaky")))
         return f"{what} fails"
     if attempt.name == POLLS and world.rng.random() < 0.7:
         node.hand.end(attempt, Outcome())
@@ -61,7 +59,11 @@ def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> 
         "gen": attempt.generation,
         "by": attempt.token,
     }
-    node.hand.end(attempt, Outcome(value=codec.encode(value, what="a result")))
+    stream = None
+    if streamed.streams(attempt):
+        value["chunks"] = chunks = world.written[attempt.token]
+        stream = chunks, streamed.size(attempt.token, chunks)
+    node.hand.end(attempt, Outcome(value=codec.encode(value, what="a result"), stream=stream))
     return f"{what} gives {world.results}"
 
 

@@ -32,9 +32,9 @@ from workflows.values.listening import AnswerToken
 
 @dataclass(slots=True)
 class Snapshot:
-    """What Redis falls back to."""
+    """What Redis falls back to: keys as they are dumped, with how many ms they still have, 0 = for ever."""
 
-    keys: dict[bytes, bytes]
+    keys: dict[bytes, tuple[bytes, int]]
     answered: dict[tuple[str, str, str], list[str]]
     heard: dict[tuple[str, str, str, int], int]
     moments: dict[tuple[str, str], Seen]
@@ -127,6 +127,9 @@ class World:
         self.results = 0
         self.finished: set[str] = set()
         self.given_back = 0
+        self.written: Counter[str] = Counter()  # chunks that were taken in, by token of their attempt
+        self.writers: list[Attempt] = []  # all that have begun to write a stream
+        self.unwanted: set[str] = set()  # tokens of attempts that were told to stop writing
         self.keyed: dict[str, tuple[str, ...]] = {}
         self.executed: Counter[tuple[str, str, str, int, int]] = Counter()
         self.once: Counter[str] = Counter()
@@ -202,6 +205,8 @@ class World:
     def started(self, attempt: Attempt) -> None:
         """A callback begins: with a key that no other step has, and without faults only once (I9)."""
         instance = attempt.instance
+        if attempt.name == programs.STREAMS and attempt.kind == "do":
+            self.writers.append(attempt)
         step = (instance.workflow, instance.id, attempt.generation, attempt.name, str(attempt.count))
         given = attempt.context.idempotency_key
         # What a provider has seen is not forgotten when Redis forgets.

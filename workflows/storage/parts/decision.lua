@@ -1,4 +1,4 @@
--- uses: pump mailbox ending undoing published
+-- uses: pump mailbox ending undoing published streams
 -- What `run` has decided, applied. Its fields are those of `Decision` in records.py.
 local decision = {}
 
@@ -68,6 +68,7 @@ function decision.begin_next(I, D, f)
   I.rest = {mail = I.rest.mail}
   local why = I.stop ~= '' and redis.call('HGET', I.h, 'stop_for')
   local carry = I.stop ~= '' and deadline.carry(I)
+  streams.drop(I.h)
   ending.renew(I, D.e.gen, start)
   if why then redis.call('HSET', I.h, 'stop_for', why) end
   if carry then carry() end
