@@ -534,6 +534,8 @@ class Reborn(WorkflowEntrypoint[Any]):
 
 ENTITIES = ("entity", "reborn", "streaming")
 """Those that go on as other lives."""
+PUBLISHES = "entity"
+"""The one of them that shows values."""
 
 
 @app.workflow(name="cleanup")
