@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from tests.deployment import PATIENCE_SECONDS, Deployment, warm_and_cold
-from workflows import App, Client, InstanceCancelled, InvalidTransition, WorkflowCancelled, WorkflowEntrypoint
+from workflows import (
+    App,
+    Client,
+    DeadlineExceeded,
+    InstanceCancelled,
+    InstanceTimeout,
+    InvalidTransition,
+    WorkflowCancelled,
+    WorkflowEntrypoint,
+)
 from workflows.client import WorkflowInstance
 from workflows.clock import monotonic
 from workflows.dev.embedded import EmbeddedRedis
@@ -64,6 +73,17 @@ class Trip(WorkflowEntrypoint[Any]):
                 await step.sleep("hang", "1 day")
 
 
+class Late(WorkflowEntrypoint[Any]):
+    """Is expected to be done soon, and is not."""
+
+    async def run(self, event: Any, step: Any) -> Any:
+        try:
+            await step.sleep("wait", "1 hour")
+        except DeadlineExceeded:
+            await step.do("clean", lambda: None)
+            raise
+
+
 class Owner(WorkflowEntrypoint[Any]):
     async def run(self, event: Any, step: Any) -> Any:
         try:
@@ -73,9 +93,10 @@ class Owner(WorkflowEntrypoint[Any]):
 
 
 for queue in app.queues:
-    for workflow in (Order, Busy, Trip, Owner):
+    for workflow in (Order, Busy, Trip, Late, Owner):
         name = f"{workflow.__name__.lower()}-{queue}"
-        app.workflow(type(workflow.__name__, (workflow,), {}), name=name, queue=queue)
+        made = type(workflow.__name__, (workflow,), {})
+        app.workflow(name=name, queue=queue, deadline="1 second" if workflow is Late else None)(made)
 
 either = pytest.mark.parametrize("queue", app.queues)
 
@@ -164,6 +185,24 @@ def test_one_that_does_not_end_in_its_time_is_ended_and_undone(client: Client, q
     assert status.rollback is not None
     assert (status.status, status.rollback.outcome) == ("terminated", "complete")
     assert f"{trip.id} b-1" in undone
+
+
+@either
+def test_one_whose_deadline_is_over_is_asked_to_end_and_has_failed(client: Client, queue: str) -> None:
+    late = client.workflow(f"late-{queue}").create()
+    with pytest.raises(InstanceTimeout, match="has not ended within its deadline: Execution timed out after 1000ms"):
+        late.result(_RESULT_MS)
+    status = late.status()
+    assert (status.status, [step.name for step in status.steps]) == ("errored", ["wait", "clean"])
+
+
+def test_a_deadline_of_one_instance_comes_before_that_of_its_workflow(client: Client) -> None:
+    late = client.workflow("late-warm").create(deadline="1 hour")
+    status = late.status()
+    assert status.deadline_at is not None
+    assert (status.deadline_at - status.created_at).total_seconds() == 3600
+    late.terminate()
+    assert late.status().deadline_at is None
 
 
 def test_while_it_cleans_up_everybody_is_told(client: Client) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import redis as redis_py
 
 from orchestrator import schedules, slots
-from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_schedule
+from tests.invariants.simulation.mutant import CodeMutant, Mutant, with_deadlines, with_schedule
 from tests.invariants.simulation.run import play
 from worker import beginnings, engine, rounds
 from workflows.authoring.context import StepContext
@@ -1017,6 +1017,25 @@ def mutants() -> list[Mutant]:
             "  streams.drop(I.h)\n  ending.renew",
             "  ending.renew",
             program="streaming",
+        ),
+        with_deadlines(
+            Mutant(
+                "a life that begins anew has no deadline",
+                "restart",
+                "if start.dl then deadline.begin(I, start) end\n",
+                "",
+                program="sleeper",
+                controls=("restart",) * 3,
+            )
+        ),
+        with_deadlines(
+            Mutant(
+                "a deadline that is over ends an instance without asking it",
+                "",
+                "    stopping.ask(I, 'x',",
+                "    instance.set(I, 'stop', string.gsub(I.stop, 't', 'x', 1))\n    stopping.expire(I, 'x',",
+                program="cleanup",
+            )
         ),
         CodeMutant("why: what waits is no reason", why, "waiting", lambda *_: iter(())),
         CodeMutant("why: what a worker has to take is no reason", running, "unclaimed", lambda _: []),

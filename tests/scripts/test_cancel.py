@@ -8,9 +8,12 @@ import pytest
 import redis as redis_py
 
 from tests.scripts.world import World, do, sleep
+from workflows import limits
 from workflows.storage import journal
+from workflows.storage.intake import CreateItem, create_call
 from workflows.storage.journal import CancelRequested, RollingBack
 from workflows.storage.store import unpackb
+from workflows.values import codec
 from workflows.values.failure import Failure
 
 GRACE_MS = 60_000
@@ -126,3 +129,61 @@ def test_a_life_that_begins_anew_is_not_asked(world: World) -> None:
     cancel(world)
     world.control("restart", cid="r", gen="g2")
     assert (world.header("stop"), world.timers(), world.kinds()) == ("", [], "0")
+
+
+DEADLINE_MS = 5_000
+
+
+def timed(world: World) -> None:
+    """The same instance once more, with a deadline."""
+    world.control("delete", x=b"")
+    item = CreateItem("job", "a", "g-a", codec.encode({}, what="params"), "default", 1000, 2000)
+    item.deadline_ms = DEADLINE_MS
+    assert world.store.call(create_call(world.keys, item)) == [b"created"]
+
+
+def test_a_deadline_asks_when_it_is_over_and_ends_after_the_grace(world: World) -> None:
+    timed(world)
+    begun(world)
+    world.clock.ms += DEADLINE_MS - 1
+    assert world.fire(*end_timer(world)) == 0
+    world.clock.ms += 1
+    assert world.fire(*end_timer(world)) == 1
+    assert entries(world)[-1] == CancelRequested(world.clock.ms, "Execution timed out after 5000ms", is_late=True)
+    world.clock.ms += limits.CANCEL_GRACE_MS
+    world.fire(*end_timer(world))
+    assert Failure.from_blob(world.client.hget(world.keys.header(world.a), "rb")).name == "InstanceTimeout"
+
+
+def test_one_that_nobody_has_begun_with_by_then_has_failed(world: World) -> None:
+    timed(world)
+    world.clock.ms += DEADLINE_MS
+    world.fire(*end_timer(world))
+    assert (world.header("st"), world.timers(), world.intents()) == ("errored", [], [])
+
+
+def test_a_deadline_stands_still_in_a_pause(world: World) -> None:
+    timed(world)
+    begun(world)
+    world.control("pause")
+    assert world.timers() == []
+    world.clock.ms += 3_600_000
+    world.control("resume")
+    due = world.client.zscore(world.keys.shard_key(0, "timers"), *end_timer(world))
+    assert due == world.clock.ms + DEADLINE_MS
+
+
+def test_a_restart_begins_the_deadline_anew(world: World) -> None:
+    timed(world)
+    begun(world)
+    world.clock.ms += 4_000
+    world.control("restart", cid="r", gen="g2")
+    due = world.client.zscore(world.keys.shard_key(0, "timers"), "d|job|a|g2|0")
+    assert (end_timer(world), due) == (["d|job|a|g2|0"], world.clock.ms + DEADLINE_MS)
+
+
+def test_who_has_no_deadline_and_is_not_asked_stores_nothing_of_it(world: World) -> None:
+    begun(world)
+    fields = world.client.hkeys(world.keys.header(world.a))
+    assert not {b"stop", b"stop_for"} & {*fields}
+    assert b"dl" not in unpackb(world.journal()[0][journal.HEADER_BYTES :])

@@ -88,6 +88,7 @@ WHOLE = replace(
     taken=b"taken",
     metadata=b"about",
     told_version="v1",
+    deadline_ms=5,
 )
 EVENT = EventItem("e1", "packed", b"payload")
 WHOLE_EVENT = replace(EVENT, error=b"failed", new=LEAST, line="packed=k|order|a1|g1|1", life="g1")
@@ -127,7 +128,7 @@ ASKER = {"pwf": PARENT.workflow, "pid": PARENT.id, "pgen": PARENT.generation, "p
 TOLD = {"op": "outcome", **PARENT.wire(), "cwf": "job", "cid": "c", "st": "complete", "v": b"value", "x": b"error"}
 HOLDER = Holder("order", "=acme", "a1", "g1", 3)
 HOLDS = {"wf": "order", "id": "a1", "gen": "g1", "n": 3, "key": "=acme"}
-LIMITED = replace(LEAST, slot=SLOT, told_version="v1")
+LIMITED = replace(LEAST, slot=SLOT, told_version="v1", deadline_ms=5)
 STORED = {
     "PARENT": (PARENT.wire(), PARENT),
     "INVOKE": ({**InvokeChild(LIMITED).wire(), **ASKER}, InvokeChild(LIMITED, PARENT)),
@@ -164,7 +165,7 @@ def test_a_message_is_read_as_it_is_written_and_fields_of_a_later_version_are_pa
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message_without_a_field_it_needs_is_refused(name: str) -> None:
     wire, _ = STORED[name]
-    for field in wire.keys() - ({"st", "v", "x"} if name == "OUTCOME" else {"slot", "tell"}):
+    for field in wire.keys() - ({"st", "v", "x"} if name == "OUTCOME" else {"slot", "tell", "dl"}):
         with pytest.raises(CorruptPayload):
             message(packb({other: value for other, value in wire.items() if other != field}))
 

@@ -44,7 +44,7 @@ from workflows.values import names
 from workflows.values.concurrency import Concurrency
 from workflows.values.durations import Duration
 from workflows.values.models import check_model
-from workflows.values.retention import retention_ms
+from workflows.values.retention import deadline_ms, retention_ms
 from workflows.values.schedules import CronSchedule, checked_schedules
 
 Class = TypeVar("Class", bound=type[WorkflowEntrypoint[Any]])
@@ -114,6 +114,7 @@ class App:
         binding: str | None = None,
         schedules: str | CronSchedule | Iterable[str | CronSchedule] = (),
         retention: Duration | Mapping[str, Duration] | None = None,
+        deadline: Duration | None = None,
         limits: Mapping[str, int] | None = None,
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
@@ -130,6 +131,7 @@ class App:
         binding: str | None = None,
         schedules: Any = (),
         retention: Any = None,
+        deadline: Duration | None = None,
         limits: Mapping[str, int] | None = None,
         concurrency: int | Concurrency | None = None,
         queue: str | None = None,
@@ -146,6 +148,9 @@ class App:
                 ``CronSchedule``, which knows time zones and what to do when firings overlap or are late. Each match
                 creates an instance with ``event.schedule`` set.
             retention: how long ended instances are kept: a duration, or ``{"success": …, "error": …}``.
+            deadline: how long an instance may take, from its creation to its end: then ``run`` is asked to end, by
+                ``DeadlineExceeded`` at whatever it waits for, and has 10 minutes to clean up; see
+                ``docs/cancelling.md``. Paused time does not count. None: as long as it takes.
             limits: ``{"steps": n}``, most calls of ``step.do`` per instance, 1 to 25,000.
             concurrency: how many of its instances run at a time, or ``Concurrency(3, key="tenant")``, so many for each
                 value under that name in the params. Others stay queued; those that wait or are paused do not count.
@@ -178,6 +183,7 @@ class App:
                     schedules=checked_schedules(schedules, where),
                     retention_success_ms=success_ms,
                     retention_error_ms=error_ms,
+                    deadline_ms=deadline_ms(deadline, None, where=f"of {where}"),
                     step_limit=step_limit(limits, where),
                     concurrency=checked_concurrency(concurrency, schedules, where),
                     metadata_keys=checked_metadata(metadata, where),
@@ -319,6 +325,7 @@ class App:
                     },
                     "limits": {"steps": definition.step_limit},
                     "hidden": definition.hidden,
+                    **({"deadline_ms": definition.deadline_ms} if definition.deadline_ms is not None else {}),
                     **({"concurrency": definition.concurrency.as_dict()} if definition.concurrency else {}),
                     **({"metadata": list(definition.metadata_keys)} if definition.metadata_keys else {}),
                     "params_schema": definition.params_schema(),

@@ -65,6 +65,7 @@ class Definition:
     schedules: tuple[CronSchedule, ...] = ()
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
+    deadline_ms: int | None = None
     step_limit: int = limits.STEPS
     concurrency: Concurrency | None = None
     metadata_keys: tuple[str, ...] = ()

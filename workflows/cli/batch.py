@@ -71,8 +71,8 @@ def trigger_batch(client: Client, name: str, lines: Iterable[bytes], *, strict: 
     """Create an instance for each line.
 
     Args:
-        lines: each a JSON object with any of ``id``, ``params``, ``retention`` and ``metadata``; empty ones are passed
-            over.
+        lines: each a JSON object with any of ``id``, ``params``, ``retention``, ``metadata``, ``deadline``; empty ones
+            are passed over.
         strict: the first hundred with a bad line among them is not created, and nothing behind it.
     """
     handle = client.workflow(name)

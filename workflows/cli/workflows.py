@@ -34,13 +34,14 @@ NO_APP: Final = "(in no registered app)"
 @click.argument("params", required=False)
 @click.option("--id", help="Instance id. Default: a random one.")
 @click.option("--retention", help='How long it stays readable after its end, such as "7 days".')
+@click.option("--deadline", help='How long it may take until its end, such as "1 hour".')
 @click.option("--metadata", callback=metadata, multiple=True, help="What to find it by, as key=value; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for its end and print its output.")
 @click.option("--timeout", help='Longest wait, such as "5 minutes".')
 @click.option(
     "--batch",
     type=click.File("rb"),
-    help="A file with a JSON object a line: id, params, retention, metadata. -: stdin.",
+    help="A file with a JSON object a line: id, params, retention, metadata, deadline. -: stdin.",
 )
 @click.option("--strict", is_flag=True, help="With --batch: stop at a bad line.")
 @json_option
@@ -51,6 +52,7 @@ def trigger(
     params: str | None,
     id: str | None,
     retention: str | None,
+    deadline: str | None,
     metadata: Mapping[str, str] | None,
     wait: bool,
     timeout: str | None,
@@ -60,9 +62,9 @@ def trigger(
 ) -> None:
     """Create an instance of NAME, or one for each line of a file. PARAMS is JSON."""
     if batch is not None:
-        if wait or any(one is not None for one in (params, id, retention, metadata, timeout)):
+        if wait or any(one is not None for one in (params, id, retention, deadline, metadata, timeout)):
             raise click.UsageError(
-                "with --batch, each line has its own id, params, retention and metadata, and none is waited for"
+                "with --batch, each line has its own id, params, retention and so on, and none is waited for"
             )
         with closing(settings.client()) as client:
             trigger_batch(client, name, batch, strict=strict, as_json=as_json)
@@ -75,7 +77,7 @@ def trigger(
             raise click.UsageError("--timeout says how long --wait waits: give both, or neither")
         parse_ms(timeout, what="--timeout")  # before anything is created
     with closing(settings.client()) as client:
-        instance = client.workflow(name).create(id, value, retention, metadata=metadata)
+        instance = client.workflow(name).create(id, value, retention, metadata=metadata, deadline=deadline)
         about = {"workflow": instance.workflow, "id": instance.id}
         if not wait:
             reply(as_json, {**about, "status": str(Status.QUEUED)}, instance.id)
@@ -164,6 +166,7 @@ def describe(settings: CommandSettings, name: str, as_json: bool) -> None:
         ("Queue", known.queue),
         ("Schedules", ", ".join(lines_of(known))),
         ("Retention", f"{format_ms(known.retention_success_ms)}, after errors {format_ms(known.retention_error_ms)}"),
+        *([("Deadline", format_ms(known.deadline_ms))] if known.deadline_ms is not None else []),
         ("Found by", ", ".join(known.metadata_keys)),
         ("Limit", "" if about.limit is None else f"{about.limit}{', by limits set' * about.is_limit_set}"),
         ("Instances", _counted(about.instances)),

@@ -244,6 +244,7 @@ class AsyncWorkflowHandle:
         *,
         command_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        deadline: durations.Duration | None = None,
     ) -> AsyncWorkflowInstance:
         """Create an instance; see ``WorkflowHandle.create``."""
         target, store = await self._target(), await self._client.store()
@@ -255,6 +256,7 @@ class AsyncWorkflowHandle:
             retention=retention,
             command_id=command_id,
             metadata=metadata,
+            deadline=deadline,
         )
         await send(store, request)
         return self._instance(store, id, is_new=True)

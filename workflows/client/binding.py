@@ -16,6 +16,7 @@ from workflows.authoring.app import App
 from workflows.authoring.context import StepContext, running
 from workflows.client import Client, WorkflowHandle, WorkflowInstance
 from workflows.values.codec import InstanceRef
+from workflows.values.durations import Duration
 
 
 class WorkflowBinding:
@@ -36,6 +37,7 @@ class WorkflowBinding:
         retention: object = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        deadline: Duration | None = None,
     ) -> Any:
         """Create an instance; see ``WorkflowHandle.create``. Its handle can be returned from the step.
 
@@ -44,7 +46,9 @@ class WorkflowBinding:
         key = _next_key(running.get())
 
         def act() -> WorkflowInstance:
-            return self._handle.create(id or _id_from(key), params, retention, command_id=key, metadata=metadata)
+            return self._handle.create(
+                id or _id_from(key), params, retention, command_id=key, metadata=metadata, deadline=deadline
+            )
 
         return _blocking_or_awaitable(act)
 

@@ -278,6 +278,7 @@ class WorkflowHandle:
         *,
         command_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        deadline: durations.Duration | None = None,
     ) -> WorkflowInstance:
         """Create an instance; returns once it is stored, not when it has begun or ended.
 
@@ -289,6 +290,8 @@ class WorkflowHandle:
             command_id: creating again under the same one gives the same instance instead of an error.
             metadata: up to 10 short texts by name, such as ``{"customer": "acme"}``, kept with the instance; ``list``
                 finds it by those whose names ``@app.workflow(metadata=…)`` has declared.
+            deadline: how long it may take until its end; then ``run`` is asked to end, see ``docs/cancelling.md``.
+                None: as long as the workflow says.
         Raises:
             UnknownWorkflow: names the known ones.
             InstanceAlreadyExists: there is one with this id; ``get(id).restart()`` runs it again.
@@ -302,6 +305,7 @@ class WorkflowHandle:
             retention=retention,
             command_id=command_id,
             metadata=metadata,
+            deadline=deadline,
         )
         send(self._store, request)
         return self._instance(id, is_new=True)
@@ -318,7 +322,7 @@ class WorkflowHandle:
         """Create 1 to 100 instances in one round trip.
 
         Args:
-            entries: for each a mapping with any of ``id``, ``params``, ``retention``, ``metadata``, or
+            entries: for each a mapping with any of ``id``, ``params``, ``retention``, ``metadata``, ``deadline``, or
                 ``CreateOptions``; ids that are there already are skipped and left out of the list that comes back. Or
                 ``{"instances": entries}``, which tells of each what became of it: what is wrong or there already does
                 not keep the others from being created. Or ``{"count": number}`` with the others for all of them.

@@ -20,9 +20,10 @@ from workflows.storage.batches import portions
 from workflows.storage.intake import CreateItem, Target, create_batch_call, create_call, new_instance
 from workflows.storage.keys import Instance, Keyspace
 from workflows.values import codec
-from workflows.values.retention import retention_ms
+from workflows.values.durations import Duration
+from workflows.values.retention import deadline_ms, retention_ms
 
-_ENTRY: Final = ("id", "params", "retention", "metadata")
+_ENTRY: Final = ("id", "params", "retention", "metadata", "deadline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class CreateOptions:
         params: what ``run`` gets as ``event.payload``; None: ``{}``.
         retention: how long the instance stays readable after its end; see ``WorkflowHandle.create``.
         metadata: a few short texts; see ``WorkflowHandle.create``.
+        deadline: how long it may take; see ``WorkflowHandle.create``.
         command_id: creating again under the same one is answered like the first time; None: a random one.
     """
 
@@ -42,6 +44,7 @@ class CreateOptions:
     retention: object = None
     command_id: str | None = None
     metadata: Mapping[str, str] | None = None
+    deadline: Duration | None = None
 
 
 def create(
@@ -53,6 +56,7 @@ def create(
     retention: object = None,
     command_id: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    deadline: Duration | None = None,
 ) -> tuple[str, Request[None]]:
     """Create one instance. Returns: its id, and the request.
 
@@ -60,7 +64,7 @@ def create(
         BadName, BadParams, BadDuration, PayloadTooLarge, PayloadNotSerializable: nothing has been sent.
         InstanceAlreadyExists: from the answer.
     """
-    item = item_of(target, CreateOptions(id, params, retention, command_id, metadata))
+    item = item_of(target, CreateOptions(id, params, retention, command_id, metadata, deadline))
 
     def parse(answers: list[bytes]) -> None:
         if answers[0] != b"created":
@@ -97,8 +101,8 @@ def create_each(
     """Create 1 to 100 instances, each for itself.
 
     Args:
-        form: ``{"instances": entries}``, or ``{"count": number}`` with ``params``, ``retention`` and ``metadata`` for
-            all of them.
+        form: ``{"instances": entries}``, or ``{"count": number}`` with ``params``, ``retention``, ``metadata`` and
+            ``deadline`` for all of them.
     Returns: a request or more per shard, and what makes of their answers the ids created and what came to nothing.
     Raises:
         ConfigError, BadParams: the form itself is wrong; nothing has been sent.
@@ -118,12 +122,12 @@ def create_each(
 
 def entries_of(form: Mapping[str, Any]) -> list[Any]:
     """The entries that a form stands for. Raises: see ``create_each``."""
-    known = {"instances"} if "instances" in form else {"count", "params", "retention", "metadata"}
+    known = {"instances"} if "instances" in form else {"count", *_ENTRY[1:]}
     unknown = sorted(str(key) for key in form if key not in known)
     if unknown or not form.keys() & {"instances", "count"}:
         raise BadParams(
-            'a batch is a list of entries, {"instances": [entry, …]}, or {"count": number} with params, retention and '
-            "metadata" + (f"; {', '.join(unknown)} does not belong there" if unknown else "")
+            'a batch is a list of entries, {"instances": [entry, …]}, or {"count": number} with params, retention, '
+            "metadata and deadline" + (f"; {', '.join(unknown)} does not belong there" if unknown else "")
         )
     if "instances" in form:
         if isinstance(form["instances"], str | Mapping) or not isinstance(form["instances"], Iterable):
@@ -212,6 +216,7 @@ def item_of(target: Target, options: CreateOptions) -> CreateItem:
         retention=retention_ms(options.retention, target.retention_success_ms, target.retention_error_ms),
         command=nonces.token() if options.command_id is None else options.command_id,
         metadata=options.metadata,
+        deadline_ms=deadline_ms(options.deadline, None),
     )
 
 

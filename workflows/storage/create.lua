@@ -1,11 +1,12 @@
 -- uses: pump ending creation
 -- Creates instances: whole or not at all (F1), one winner per id (F4).
 -- ARGV   items: list of these, [ ] may be absent (CreateItem in intake.py):
---   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta], [tell]}
+--   ITEM     {i, wf, id, gen, p, qu, ok, err, [slot], [cid], [sched], [parent], [taken], [meta], [tell], [dl]}
 --        i = which instance of KEYS, p params blob, ok/err retention in ms, sched schedule blob, parent = who waits for
 --        the outcome (PARENT in ending.lua), taken = the failure blob a parent gets when somebody else has the id,
 --        meta = metadata, packed; slot = the header's field of one whose workflow has a limit (slot.lua), tell = the
---        version of the code whose app wants to hear of it (notices.lua)
+--        version of the code whose app wants to hear of it (notices.lua), dl = how
+--        long it may take in ms (deadline.lua)
 -- Reply  list of 'created' | 'exists', in order. Sent twice with the same cid: 'created' again (M2).
 -- Crash right after: the intent is in the shard and is handed out by the next look.  Keeps I1, I10.
 local answers = {}

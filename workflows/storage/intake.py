@@ -46,6 +46,9 @@ class Target(Protocol):
     def retention_error_ms(self) -> int: ...
 
     @property
+    def deadline_ms(self) -> int | None: ...
+
+    @property
     def concurrency(self) -> Concurrency | None: ...
 
     @property
@@ -71,6 +74,7 @@ class CreateItem:
         taken: the failure blob that a parent gets when somebody else has the id.
         metadata: packed; see ``Metadata.wire``.
         told_version: of the code, for an app that wants to hear how its instances move; '': it does not.
+        deadline_ms: how long it may take; None: as long as it takes.
 
     Raises:
         BadName, PayloadTooLarge: it cannot be one.
@@ -90,6 +94,7 @@ class CreateItem:
     taken: bytes | None = None
     metadata: bytes | None = None
     told_version: str = ""
+    deadline_ms: int | None = None
 
     def __post_init__(self) -> None:
         _check_target(self.workflow, self.queue)
@@ -127,6 +132,8 @@ class CreateItem:
             wire["meta"] = self.metadata
         if self.told_version:
             wire["tell"] = self.told_version
+        if self.deadline_ms is not None:
+            wire["dl"] = self.deadline_ms
         return wire
 
 
@@ -190,6 +197,7 @@ def new_instance(
     params: bytes,
     *,
     retention: tuple[int, int] | None = None,
+    deadline_ms: int | None = None,
     command: str | None = None,
     firing: Firing | None = None,
     metadata: object = None,
@@ -198,6 +206,7 @@ def new_instance(
 
     Args:
         retention: in ms, after success and after an error or termination; None: the workflow's.
+        deadline_ms: how long it may take; None: as the workflow says.
         metadata: a mapping of a few short texts; None: none.
 
     Raises: see ``CreateItem``; and BadParams: it cannot be metadata.
@@ -211,6 +220,7 @@ def new_instance(
         command=command,
         firing=firing,
         told_version=target.told_version,
+        deadline_ms=target.deadline_ms if deadline_ms is None else deadline_ms,
     )
     if (about := metadata_of(metadata, target.metadata_keys)) is not None:
         item.metadata = about.wire()

@@ -55,6 +55,7 @@ class KnownWorkflow:
     queue: str = "default"
     retention_success_ms: int = limits.RETENTION_MS
     retention_error_ms: int = limits.RETENTION_MS
+    deadline_ms: int | None = None
     concurrency: Concurrency | None = None
     schedules: tuple[Any, ...] = ()
     hidden: bool = False
@@ -220,7 +221,7 @@ def read_manifest(fields: Mapping[Any, Any]) -> Manifest:
 
 def _duration(value: Any) -> int:
     if not 0 <= int(value) <= limits.DURATION_MS_MAX * 100:
-        raise ValueError(f"a retention of {value!r:.100}")
+        raise ValueError(f"a duration of {value!r:.100}")
     return int(value)
 
 
@@ -233,6 +234,7 @@ def _known(name: str, app: str, told: str, of: Mapping[str, Any]) -> KnownWorkfl
         queue=names.check_queue_name(of["queue"]),
         retention_success_ms=_duration(retention["success_ms"]),
         retention_error_ms=_duration(retention["error_ms"]),
+        deadline_ms=_duration(of["deadline_ms"]) or None if "deadline_ms" in of else None,
         concurrency=Concurrency.of(of.get("concurrency")),
         schedules=tuple(of.get("schedules") or ()),
         hidden=bool(of.get("hidden")),

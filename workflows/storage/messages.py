@@ -48,6 +48,7 @@ class InvokeChild:
             keep_err_ms=number_of(fields, b"err"),
             slot=Slot.parse(blob_of(fields, b"slot")) if b"slot" in fields else None,
             told_version=blob_of(fields, b"tell").decode() if b"tell" in fields else "",
+            deadline_ms=number_of(fields, b"dl") if b"dl" in fields else None,
         )
         return cls(item, _asker(fields))
 

@@ -74,9 +74,11 @@ class TestBinding:
         retention: object = None,
         *,
         metadata: Mapping[str, str] | None = None,
+        deadline: Duration | None = None,
     ) -> TestInstance:
         """Create an instance; see ``WorkflowHandle.create``. It begins at once."""
-        return TestInstance(self.workflow_engine, self._handle.create(id, params, retention, metadata=metadata))
+        made = self._handle.create(id, params, retention, metadata=metadata, deadline=deadline)
+        return TestInstance(self.workflow_engine, made)
 
     def create_batch(self, entries: Mapping[str, Any] | Iterable[CreateOptions | Mapping[str, Any]]) -> Any:
         """Create 1 to 100 instances; see ``WorkflowHandle.create_batch``."""

@@ -25,13 +25,14 @@ def create(
     retention: object = None,
     metadata: Mapping[str, str] | None = None,
     command_id: str | None = None,
+    deadline: Duration | None = None,
 ) -> WorkflowInstance:
     """See ``WorkflowHandle.create``."""
     if id is None:
         id = str(uuid.uuid4())  # here, so that the log can say it
     with context.acting("create", workflow, id):
         handle = context.client.workflow(workflow)
-        return handle.create(id, params, retention, command_id=command_id, metadata=metadata)
+        return handle.create(id, params, retention, command_id=command_id, metadata=metadata, deadline=deadline)
 
 
 def pause(context: Context, instance: WorkflowInstance) -> None:

@@ -65,8 +65,8 @@ PAGES: Final = (
 _WORKFLOW: Final = "/api/workflows/{name}"
 _INSTANCE: Final = f"{_WORKFLOW}/instances/{{id}}"
 _WHERE: Final = ("date_start", "date_end", "ended_start", "ended_end", "metadata")
-_ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata")
-_STEER: Final = ("status", "action", "from", "rollback")
+_ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata", "deadline")
+_STEER: Final = ("status", "action", "from", "rollback", "reason", "grace")
 _ORDER: Final = ("action", "filter", "dry_run", "limit")
 
 

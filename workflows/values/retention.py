@@ -1,4 +1,4 @@
-"""How long an ended instance stays readable: one reading of it for ``@app.workflow`` and for ``create``.
+"""How long an instance may take, and an ended one stays readable: one reading for ``@app.workflow`` and ``create``.
 
 Source: https://developers.cloudflare.com/workflows/build/workers-api/
 """
@@ -44,3 +44,17 @@ def retention_ms(value: object, success_ms: int, error_ms: int, *, where: str = 
             raise ConfigError(f'The retention{of} does not know {key!r:.100}. Its keys are "success" and "error".')
         kept[_PLACES[key]] = parse_ms(duration, what=f"the {key} retention{of}")
     return kept[0], kept[1]
+
+
+def deadline_ms(value: object, default_ms: int | None, *, where: str = "") -> int | None:
+    """How long an instance may take, in ms; None: as long as it takes.
+
+    Args:
+        value: a duration; None for the default.
+        where: what the error names besides.
+    Raises:
+        BadDuration.
+    """
+    if value is None:
+        return default_ms
+    return parse_ms(value, what="the deadline" + (f" {where}" if where else ""), minimum_ms=1)

@@ -12,6 +12,7 @@ from workflows.storage.journal import CancelRequested
 from workflows.storage.keys import Timer
 from workflows.storage.records import Deadline
 from workflows.storage.status import Status
+from workflows.storage.store import unpackb
 from workflows.values import failure
 
 
@@ -26,6 +27,12 @@ def is_asked(seen: Seen) -> bool:
 
 def timer_of(seen: Seen) -> str:
     return Timer("d", seen.instance.workflow, seen.instance.id, seen.generation, 0).member
+
+
+def deadline_of(seen: Seen) -> int | None:
+    """How long it may take."""
+    found: int | None = unpackb(seen.journal[0][journal.HEADER_BYTES :]).get(b"dl")
+    return found
 
 
 def moment_of(seen: Seen) -> int | None:
@@ -69,6 +76,8 @@ def check_it_is_ended_in_its_time(world: World, kind: str, before: Seen, seen: S
         if kind not in ("restart", "cut"):
             demand(is_asked(before) == is_asked(seen), "a request is lost or made up between two lives")
             demand(bool(before.text("stop")) == bool(seen.text("stop")), "a deadline is lost between two lives")
+        elif not seen.ended:
+            demand((stop_of(seen) is not None) == (deadline_of(seen) is not None), "a new life has another deadline")
         return
     due = moment_of(before)
     has_begun_to_end = is_asked(seen) and not is_asked(before)
@@ -87,6 +96,7 @@ def check_the_end_of_one_that_was_asked(seen: Seen, oracle: Oracle) -> None:
     name = None if blob is None else failure.Failure.from_blob(blob).name
     if name not in ("InstanceCancelled", "InstanceTimeout"):
         return
+    demand(name != "InstanceTimeout" or deadline_of(seen) is not None, "it is late, and has no deadline")
     wanted = Status.TERMINATED if name == "InstanceCancelled" else Status.ERRORED
     demand(seen.status is wanted, f"{seen.status} by {name}")
     if has_begun(seen):

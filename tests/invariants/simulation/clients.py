@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,8 @@ def create(world: World, program: str) -> None:
     limit = world.limits[program]
     if limit is not None:
         item.slot = new_slot(limit, blob)
+    if world.is_timed:
+        item.deadline_ms = random.Random(f"deadline {world.seed} {instance.id}").choice((5_000, 30_000, None))
     if world.rng.random() < 0.5:
         item.metadata = metadata(world).wire()
     world.roots.append(instance)

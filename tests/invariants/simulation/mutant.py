@@ -32,6 +32,7 @@ class Mutant:
         limited: bool = False,
     ) -> None:
         self.title = title
+        self.timed = False  # whether instances of every seed have deadlines
         self.scheduled = False  # whether every seed knows a schedule, and not just some
         self.program = program
         self.garbage = garbage
@@ -89,6 +90,12 @@ class CodeMutant(Mutant):
 def with_schedule(mutant: Mutant) -> Mutant:
     """The same, for seeds that all know a schedule."""
     mutant.scheduled = True
+    return mutant
+
+
+def with_deadlines(mutant: Mutant) -> Mutant:
+    """The same, for seeds whose instances all may have a deadline."""
+    mutant.timed = True
     return mutant
 
 

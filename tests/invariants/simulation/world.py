@@ -107,7 +107,8 @@ class World:
             if mutant is not None and mutant.scheduled:
                 self.schedule.holds = 6
                 self.setup = dataclasses.replace(self.setup, faults=12)
-        # By another choice of its own, which changes nothing in the runs without.
+        # By other choices of their own, which change nothing in the runs without.
+        self.is_timed = random.Random(f"deadline {seed}").random() < 0.2 or (mutant is not None and mutant.timed)
         chance = random.Random(f"cancel {seed}")
         if not (mutant is not None and mutant.controls) and chance.random() < 0.3:
             controls = [*self.setup.controls, *["cancel"] * chance.choice((1, 1, 2, 3))]

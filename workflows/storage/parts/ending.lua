@@ -3,7 +3,7 @@
 -- them: [ ] may be absent; p… is who asks.
 --
 --   PARENT   {wf, id, gen, seq}
---   INVOKE   {op, wf, id, gen, p, qu, ok, err, [slot], [tell], pwf, pid, pgen, pseq}
+--   INVOKE   {op, wf, id, gen, p, qu, ok, err, [slot], [tell], [dl], pwf, pid, pgen, pseq}
 --   WATCH    {op, wf, id, pwf, pid, pgen, pseq}
 --   OUTCOME  {op, wf, id, gen, seq, cwf, cid, st, [v], [x]}   st = how it ended, for who reads the message
 local ending = {}

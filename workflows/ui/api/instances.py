@@ -15,7 +15,7 @@ from workflows.ui.answers import JsonAnswer
 from workflows.ui.api import parameters, values
 from workflows.ui.context import Context
 
-_ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata")
+_ENTRY: Final = ("instance_id", "params", "instance_retention", "metadata", "deadline")
 STEPS: Final = 200
 _NAMESPACE: Final = uuid.UUID("6d6f1a0e-6a4c-4d39-9f0c-1f1f5c6f7a55")
 
@@ -57,8 +57,8 @@ def list_instances(context: Context) -> JsonAnswer:
 def create_instance(context: Context) -> JsonAnswer:
     """Create an instance.
 
-    Body: ``instance_id``, ``params``, ``instance_retention``, ``metadata``, all of which may be left out. A request
-    that is sent again with the same ``Idempotency-Key`` gives the same instance.
+    Body: ``instance_id``, ``params``, ``instance_retention``, ``metadata``, ``deadline``, all of which may be left
+    out. A request that is sent again with the same ``Idempotency-Key`` gives the same instance.
     """
     given = parameters.body(context, _ENTRY)
     name, key = context.workflow.name, context.request.headers.get("idempotency-key")
@@ -73,6 +73,7 @@ def create_instance(context: Context) -> JsonAnswer:
         id=id,
         retention=given.get("instance_retention"),
         metadata=given.get("metadata"),
+        deadline=given.get("deadline"),
         command_id=command,
     )
     return JsonAnswer({"id": made.id, "workflow": made.workflow, "status": "queued"}, status=201)
