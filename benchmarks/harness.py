@@ -41,15 +41,17 @@ class Driver:
     Attributes:
         cases: what it plays.
         absent: why it does not play others.
+        url: of its Redis; empty: it has none.
     """
 
-    def __init__(self, process: subprocess.Popen[str], log: Path, redis: int | None) -> None:
+    def __init__(self, process: subprocess.Popen[str], log: Path, server: EmbeddedRedis | None) -> None:
         self._process = process
         self._log = log
+        self.url = server.url if server else ""
         hello = self._read()
         self.cases: list[str] = hello["cases"]
         self.absent: dict[str, str] = hello["absent"]
-        self._roles: dict[str, list[int]] = hello["roles"] | ({"Redis": [redis]} if redis else {})
+        self._roles: dict[str, list[int]] = hello["roles"] | ({"Redis": [server.pid]} if server and server.pid else {})
 
     @classmethod
     @contextmanager
@@ -70,7 +72,7 @@ class Driver:
                     start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them in order.
                 )
             stack.callback(_stop, process)
-            yield cls(process, log, server and server.pid)
+            yield cls(process, log, server)
 
     def play(self, name: str, arguments: Mapping[str, Any]) -> Figures:
         """One case, once.

@@ -52,15 +52,15 @@ async def nap(ctx: restate.Context, seconds: float) -> float:
 
 
 @listener.main()
-async def run(ctx: restate.WorkflowContext) -> None:
-    """Ends with what it is sent."""
-    await ctx.promise("go").value()
+async def run(ctx: restate.WorkflowContext, name: str) -> None:
+    """Ends with what it is sent under this name."""
+    await ctx.promise(name).value()
 
 
 @listener.handler()
-async def go(ctx: restate.WorkflowSharedContext) -> None:
+async def send(ctx: restate.WorkflowSharedContext, name: str) -> None:
     """Sends it."""
-    await ctx.promise("go").resolve("now")
+    await ctx.promise(name).resolve("now")
 
 
 app = restate.app([steps, listener])
@@ -109,13 +109,11 @@ class Cases:
         for _ in range(times):
             self._keys += 1
             workflow = f"Listener/{self._keys}"
-            async with self._session.post(f"{self._ingress}/{workflow}/run/send") as sent:
-                sent.raise_for_status()
+            await self._call(f"{workflow}/run/send", "go")
             ended = asyncio.create_task(self._attached(self._keys))
             await asyncio.sleep(0.1)  # Nothing says that it waits.
             begun = time.perf_counter()
-            async with self._session.post(f"{self._ingress}/{workflow}/go") as answer:
-                answer.raise_for_status()
+            await self._call(f"{workflow}/send", "go")
             await ended
             samples.append(time.perf_counter() - begun)
         return {"samples": samples}
@@ -163,7 +161,7 @@ def main() -> None:
     """Serve."""
     ingress, admin, node, service = (f"127.0.0.1:{port}" for port in _free_ports(4))
     os.environ |= {
-        "RESTATE_BASE_DIR": os.getcwd(),
+        "RESTATE_BASE_DIR": f"{os.getcwd()}/restate",
         "RESTATE_INGRESS__BIND_ADDRESS": ingress,
         "RESTATE_ADMIN__BIND_ADDRESS": admin,
         "RESTATE_BIND_ADDRESS": node,
