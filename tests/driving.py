@@ -20,6 +20,7 @@ _WORKER = Path(__file__).parents[1] / "worker"
 _ORCHESTRATOR = Path(__file__).parents[1] / "orchestrator"
 CLAIM = script(_WORKER / "claim.lua")
 COMMIT = script(_WORKER / "commit.lua")
+BEAT = script(_WORKER / "beat.lua")
 SETTLE = script(_WORKER / "settle.lua")
 RELEASE = script(_WORKER / "release.lua")
 RENEW = script(_WORKER / "renew.lua")
@@ -146,6 +147,13 @@ class HandWorker:
             "fault": fault,
         }
         assert self.store.call(call_one(self.keys, RELEASE, instance, {"w": self.name, "items": [item]})) == [1]
+
+    def beat(self, instance: Instance, seq: int, token: str, details: Any) -> int:
+        """A heartbeat of a held attempt."""
+        blob = codec.encode(details, what="details")
+        item = {"i": 1, "g": self.header(instance, "gen"), "s": seq, "t": token, "d": blob}
+        done: int = self.store.call(call_one(self.keys, BEAT, instance, {"w": self.name, "items": [item]}))[0]
+        return done
 
     def settle(self, instance: Instance, seq: int, name: str, token: str, **outcome: Any) -> int:
         """Settle a held attempt: ``value=``, ``error=`` (final), or ``retry=(delay ms, error)``."""

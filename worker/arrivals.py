@@ -28,6 +28,13 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """An attempt has said something with a heartbeat."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """Held members that Redis no longer attributes to this worker."""
 
@@ -81,7 +88,7 @@ class Drain:
     until: float = 0.0
 
 
-Arrival = Task | Finished | Lost | Reconcile | Unbegun | GiveBack | Contradicted | Compare | Drain
+Arrival = Task | Finished | Beat | Lost | Reconcile | Unbegun | GiveBack | Contradicted | Compare | Drain
 
 
 class Arrivals:

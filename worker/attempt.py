@@ -91,6 +91,12 @@ class Attempt:
         instance = self.instance
         return Held(self.worker, "a", instance.workflow, instance.id, self.generation, self.seq, self.token)
 
+    @property
+    def details(self) -> bytes | None:
+        """What it has said with its last heartbeat."""
+        beats = self.context.beats
+        return None if beats is None else beats.last
+
     def take_outcome(self) -> bool:
         """True for the first caller only: a callback that ends while its timeout is being settled has no say (F19)."""
         return is_first(self._say)
@@ -109,10 +115,11 @@ class Attempt:
         config = self.config
         if outcome.value is None and outcome.error is None and config.every_ms is not None:
             again = config.every_ms, config.patience_ms or 0, _in_vain(config.patience_ms or 0)
-            return Settlement(self.generation, self.seq, self.token, again=again)
+            return Settlement(self.generation, self.seq, self.token, again=again, details=self.details)
         if outcome.retry_delay_ms is not None:
             failed = [self.number, self.started_ms, ended_ms, outcome.error]
-            return Settlement(self.generation, self.seq, self.token, retry=(outcome.retry_delay_ms, failed))
+            retry = outcome.retry_delay_ms, failed
+            return Settlement(self.generation, self.seq, self.token, retry=retry, details=self.details)
         failures = self.failures
         if outcome.error is not None:
             failures = [*failures, [self.number, self.started_ms, ended_ms, outcome.error]]

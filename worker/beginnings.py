@@ -14,6 +14,7 @@ from worker.warm import WarmReplay
 from workflows.authoring import retries
 from workflows.authoring.commands import Do, Undo
 from workflows.authoring.context import StepContext, StepName
+from workflows.authoring.heartbeats import Heartbeats
 from workflows.errors import NonDeterminismError
 from workflows.replay.decision import only_step
 from workflows.storage.keys import Instance
@@ -65,7 +66,7 @@ class Beginnings:
             kind=command.kind,
             has_rollback=record.rollback,
             callback=callback,
-            context=_context(task.instance, task.generation, command, config, record.attempts),
+            context=_context(task.instance, task.generation, command, config, record.attempts, record.details),
             started_ms=record.begun,
             number=record.attempts,
             failed=record.failed,
@@ -115,7 +116,14 @@ class Beginnings:
         self._in_flight.add(attempt)
 
 
-def _context(instance: Instance, generation: str, command: Do, config: retries.StepConfig, number: int) -> StepContext:
+def _context(
+    instance: Instance,
+    generation: str,
+    command: Do,
+    config: retries.StepConfig,
+    number: int,
+    details: bytes = b"",
+) -> StepContext:
     forward = None
     if isinstance(command, Undo):
         undone = Do(command.seq, command.name, command.count, command.step_config)
@@ -130,6 +138,7 @@ def _context(instance: Instance, generation: str, command: Do, config: retries.S
         generation=generation,
         kind=command.kind,
         forward=forward,
+        beats=Heartbeats(details) if details else None,
     )
 
 

@@ -26,6 +26,7 @@ import redis
 from worker.arrivals import (
     Arrival,
     Arrivals,
+    Beat,
     Compare,
     Contradicted,
     Drain,
@@ -294,6 +295,9 @@ class Engine:
     def look(self, now: float, attempts: list[Attempt]) -> list[Attempt]:
         return self.callbacks.look(now, attempts)
 
+    def beat(self, attempt: Attempt) -> None:
+        self.arrivals.put(Beat(attempt))
+
     def give_back(self, attempt: Attempt) -> None:
         self.arrivals.put(Unbegun(attempt))
 
@@ -401,6 +405,8 @@ class Engine:
                     pass
                 case Task():
                     self._take_up(item, round)
+                case Beat():
+                    round.beat(item.attempt)
                 case Lost():
                     self._lose(item.members)
                 case Unbegun():

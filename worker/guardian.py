@@ -45,6 +45,9 @@ class Guarded(Protocol):
         """To be called now and then. Returns: those of these attempts that will not begin here, because a callback
         blocks the loop they wait for."""
 
+    def beat(self, attempt: Attempt) -> None:
+        """Write what an attempt has said with its last heartbeat."""
+
     def give_back(self, attempt: Attempt) -> None:
         """Give an attempt back whose start has been taken."""
 
@@ -53,7 +56,7 @@ class Guarded(Protocol):
 
 
 class Guardian:
-    """Times attempts out and interrupts stalled replays.
+    """Times attempts out, has their heartbeats written, and interrupts stalled replays.
 
     Args:
         guarded: asked from the guardian's thread.
@@ -129,6 +132,9 @@ class Guardian:
                 if now >= attempt.deadline:
                     attempt.deadline = float("inf")
                     self._guarded.time_out(attempt)
+                beats = attempt.context.beats
+                if beats is not None and beats.take(now):
+                    self._guarded.beat(attempt)
             for attempt in self._guarded.look(now, attempts):
                 self._guarded.give_back(attempt)
             self._look_at_run(now)

@@ -100,6 +100,8 @@ class InFlight:
                 begun = self._cancel(attempt)
                 if begun:
                     self._void(attempt, "drained")
+                if begun:
+                    round.beat(attempt)
                 round.release(attempt.instance, attempt.held, "drain" if begun else "back")
 
     # Taken away -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from worker.attempt import Attempt
 from workflows import limits
 from workflows.errors import BadParams, CorruptPayload, NonDeterminismError, StalledError
 from workflows.storage.batches import numbered, portions
@@ -17,9 +18,10 @@ from workflows.storage.store import Store, call_on, packb, script
 from workflows.values import failure
 
 _HERE = Path(__file__).parent
-# In the order in which they are sent: settles first, so that a commit of the same instance sees them.
-_SCRIPTS = [script(_HERE / name) for name in ("settle.lua", "stage.lua", "commit.lua", "release.lua")]
-_SETTLE, _STAGE, _COMMIT, _RELEASE = range(len(_SCRIPTS))
+# In the order in which they are sent: heartbeats before the attempt ends, and settles before a commit of the same
+# instance, which so sees them.
+_SCRIPTS = [script(_HERE / f"{name}.lua") for name in ("beat", "settle", "stage", "commit", "release")]
+_BEAT, _SETTLE, _STAGE, _COMMIT, _RELEASE = range(len(_SCRIPTS))
 
 STALLED = "run() blocked its worker: move the slow part into a step"
 
@@ -96,6 +98,13 @@ class Round:
     parked: Callable[[Instance, str, str], None] = _nobody
     # By script, shard and the identity the worker had when it claimed: a script call speaks for one of each.
     _items: dict[tuple[int, int, str], list[_Addressed]] = field(default_factory=dict)
+
+    def beat(self, attempt: Attempt) -> None:
+        """Write what an attempt has said with its last heartbeat, if it has said anything."""
+        details = attempt.details
+        if details is not None:
+            item = {"g": attempt.generation, "s": attempt.seq, "t": attempt.token, "d": details}
+            self._add(_BEAT, attempt.worker, _Addressed(attempt.instance, item, _no_answer, bytes=len(details)))
 
     def settle(self, worker: str, instance: Instance, settlement: Settlement, answered: Answered) -> None:
         """Add an outcome; answered with ``[code, now]``."""

@@ -1,11 +1,11 @@
 -- uses: decision room streams
 -- Settles attempts, and in the same breath the turn that follows from it where nothing else has spoken (fused turn).
 -- ARGV   w worker; items: list of these, [ ] may be absent (Settlement in records.py):
---   ITEM     {i, g, s, t, [e], [st], [r], [p], [b], [d], [ea]}
+--   ITEM     {i, g, s, t, [e], [st], [r], [p], [h], [b], [d], [ea]}
 --        g generation, s seq, t token, and one of e = entry blob (final result),
 --        st = {chunks, bytes}: the result is a stream, of which that much was written;
 --        r = {delay ms, [attempt, started, ended, failure blob]} (will be retried) and
---        p = {ms to the next look, ms of all of them, failure blob} (a poll has found nothing); b base, d decision: what feeding this
+--        p = {ms to the next look, ms of all of them, failure blob} (a poll has found nothing); h details of its last heartbeat; b base, d decision: what feeding this
 --        entry at position b leads to; ea = token for an eager next step
 -- Reply  list of {code, now}: 0 stale, 1 settled, 2 fused, 3 fused and the one new step is held under `ea`
 --        4 some of a stream's chunks are not there any more, nothing written
@@ -22,6 +22,7 @@ for at, a in ipairs(A.items) do
   else
     code = 1
     record.disarm(I, r)
+    if a.h then record.hear(r, a.h) end
     if a.r then
       record.try_again(I, r, a.r[1], a.r[2])
     elseif a.p then

@@ -24,6 +24,8 @@ FAILURE_BYTES: Final = 32 * 1024  # one stored error with its traceback, whateve
 FAILURES_KEPT: Final = 10  # failed attempts kept with a step: enough to see a pattern, bounded for 10,000 retries
 FAILURES_BYTES: Final = 32 * 1024  # of them together; the last is always kept. Open records are taken up by the slice
 
+HEARTBEAT_BYTES: Final = 4 * 1024  # what an attempt says with a heartbeat; it stands in the open record of its step
+
 # Results that are streams of bytes
 STREAM_CHUNK_BYTES: Final = 16 * 1024 * 1024  # one chunk that a callback yields (model: 16 MiB)
 STORED_CHUNK_BYTES: Final = 256 * 1024  # one chunk as it is stored, and comes back (model: 256 KiB)

@@ -139,11 +139,14 @@ def test_a_description_shows_steps_as_a_timeline(run: Run, client: Client) -> No
     at = instance._instance
     worker.turn(at, opened=[step(1, "fetch"), step(2, "charge"), wait(3, "approval", "approved")])
     worker.settle(at, 1, "fetch", worker.claim(at, "a", 1), value={"n": 1})
-    worker.settle(at, 2, "charge", worker.claim(at, "a", 2), retry=(60_000, OSError("card\x1b[31m\nrefused")))
+    token = worker.claim(at, "a", 2)
+    worker.beat(at, 2, token, {"tried": "\x1b[31mcard 1"})
+    worker.settle(at, 2, "charge", token, retry=(60_000, OSError("card\x1b[31m\nrefused")))
     lines = run("instances", "describe", "order", "latest").output.splitlines()
     assert any("do     fetch     complete" in line for line in lines)
     assert any('-> {"n": 1}' in line for line in lines)
     assert any("do     charge    retrying" in line and "next attempt" in line for line in lines)
+    assert any(line.endswith('UTC: {"tried": "\\u001b[31mcard 1"}') for line in lines if "heartbeat at 20" in line)
     place = next(n for n, line in enumerate(lines) if r"attempt 1 failed after 0ms: OSError: card\x1b[31m" in line)
     assert lines[place + 1] == " " * 12 + "refused"
     assert any("wait   approval  waiting" in line and "event approved" in line for line in lines)

@@ -1040,6 +1040,27 @@ def mutants() -> list[Mutant]:
         CodeMutant("why: what waits is no reason", why, "waiting", lambda *_: iter(())),
         CodeMutant("why: what a worker has to take is no reason", running, "unclaimed", lambda _: []),
         Mutant(
+            "a heartbeat counts, whoever holds the step by now",
+            "beat",
+            "r and r.state == 'held' and r.token == a.t and r.by == A.w",
+            "r and r.kind == 'do'",
+            program="retry",
+        ),
+        Mutant(
+            "what an attempt has said last is lost with its failure",
+            "settle",
+            "    if a.h then record.hear(r, a.h) end\n",
+            "",
+            program="retry",
+        ),
+        Mutant(
+            "details are lost where a step is stored",
+            "",
+            "r.rollback or false, r.details or false, r.heard or false",
+            "r.rollback or false, false, false",
+            program="retry",
+        ),
+        Mutant(
             "what is published takes the place of all that was",
             "",
             "  local values = stored(I)\n  for name, value in pairs(new)",

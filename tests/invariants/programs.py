@@ -527,6 +527,7 @@ class Reborn(WorkflowEntrypoint[Any]):
         if answer.done():
             told.append(answer.result())
         answer.cancel()
+        step.publish("told", told)
         if len(told) < 4:
             step.continue_as({**event.payload, "told": told})
         return told

@@ -101,6 +101,7 @@ ENDED = replace(
     stream=(1, 2),
     retry=(5, [1, 0, 0, b"failed"]),
     again=(5, 9, b"in vain"),
+    details=b"row 5",
     base=1,
     decision=Decision(),
     eager="next",
@@ -246,5 +247,5 @@ def test_what_is_no_open_record_is_said_to_be_none(blob: bytes) -> None:
 
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.binary(), max_size=30))
 def test_values_of_a_later_version_are_passed_over(more: list[object]) -> None:
-    known = [b"do", 1, b"a", 1, 5, b"due", b"default", 60, b"c", 0, 0, 0, 0, *[False] * 7]
+    known = [b"do", 1, b"a", 1, 5, b"due", b"default", 60, b"c", 0, 0, 0, 0, *[False] * 9]
     assert open_record([*known, *more]) == OpenStep(1, "a", 1, asked=5, state="due", timeout=60, config=b"c")

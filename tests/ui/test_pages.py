@@ -364,10 +364,14 @@ def test_what_is_published_stands_on_the_page_and_in_the_interface(
     shop: Client, hand: HandWorker, browser: TestClient, browse: Browse
 ) -> None:
     one = shop.workflow("order").create("showing")
-    hand.turn(one._instance, opened=[wait(1, "w", "e")], published=published(progress=["<b>", "4711-secret"]))
+    opened = [wait(1, "w", "e"), step(2, "copy")]
+    hand.turn(one._instance, opened=opened, published=published(progress=["<b>", "4711-secret"]))
+    hand.beat(one._instance, 2, hand.claim(one._instance, "a", 2), "row <5> secret")
     page = "/workflows/order/instances/showing"
     asked = f"/api{page}"
     assert "<dt>progress</dt><dd><code>[&#34;&lt;b&gt;&#34;, &#34;4711-secret&#34;]</code>" in browser.get(page).text
+    assert "<code>&#34;row &lt;5&gt; secret&#34;</code>" in browser.get(page).text
+    assert browser.get(asked).json()["result"]["steps"][1]["heartbeat_details"] == "row <5> secret"
     assert browser.get(asked).json()["result"]["values"] == {"progress": ["<b>", "4711-secret"]}
     hiding = browse(hide_values=True)
     for path in (page, f"{page}?tab=raw", asked):

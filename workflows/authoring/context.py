@@ -10,7 +10,9 @@ import threading
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
+from workflows.authoring.heartbeats import Heartbeats
 from workflows.authoring.retries import StepConfig
+from workflows.values import codec
 
 _PLAIN_CHARACTERS: Final = 20
 _NAME_CHARACTERS: Final = _PLAIN_CHARACTERS + 1 + 32
@@ -87,6 +89,7 @@ class StepContext:
             function that computes a retry delay sees here how many tries have failed, from 1.
         idempotency_key: the same for every attempt of one step occurrence, and for no other, also where Redis has
             lost its last second: hand it to the payment provider, and a repeated attempt charges once.
+        heartbeat_details: what an attempt before this one has said last with ``heartbeat``.
         cancelled: set when the result is not wanted any more (timeout, lost race, terminate); check it in long loops.
         forward: in a rollback handler, the context of the step that it undoes, whose ``step`` it shares: ``attempt`` is
             how often that step was tried, and its ``idempotency_key`` finds what it may have done. None in a step.
@@ -100,6 +103,7 @@ class StepContext:
         "_kind",
         "_settings",
         "attempt",
+        "beats",
         "cancelled",
         "forward",
         "instance_id",
@@ -119,6 +123,7 @@ class StepContext:
         generation: str = "",
         kind: str = "do",
         forward: StepContext | None = None,
+        beats: Heartbeats | None = None,
     ) -> None:
         self.step = step
         self.attempt = attempt
@@ -129,6 +134,7 @@ class StepContext:
         self._generation = generation
         self.cancelled = Cancelled()
         self.forward = forward
+        self.beats = beats
         self._settings = settings
         self._commands = itertools.count()
 
@@ -159,9 +165,27 @@ class StepContext:
         """An id for the next command this attempt gives to another instance: the same in every attempt."""
         return f"{self.idempotency_key}/{next(self._commands)}"
 
-    def heartbeat(self) -> bool:
-        """Whether to go on: False once the attempt is cancelled."""
+    def heartbeat(self, details: Any = None) -> bool:
+        """Say how far it is. Returns: whether to go on, False once the attempt is cancelled.
+
+        It does not wait for anything: a second later at most somebody else writes what was said last, and so does the
+        end of the attempt. People see it at the step while that is open.
+
+        Args:
+            details: for the next attempt, which finds it in ``heartbeat_details``; at most 4 KiB. None: nothing new.
+        Raises: PayloadTooLarge, PayloadNotSerializable.
+        """
+        if details is not None:
+            if self.beats is None:
+                self.beats = Heartbeats()
+            self.beats.say(details, f'what step "{self.step.name}-{self.step.count}" says with its heartbeat')
         return not self.cancelled.is_set()
+
+    @property
+    def heartbeat_details(self) -> Any:
+        """What an attempt before this one has said with its last heartbeat; None: nothing. New at each look."""
+        before = None if self.beats is None else self.beats.before
+        return None if before is None else codec.decode(before)
 
     def after(self, failed: int) -> StepContext:
         """The same for the function that computes a retry delay: ``attempt`` counts tries that have failed."""
@@ -176,6 +200,9 @@ class StepContext:
 
 
 _KEYS = frozenset(
-    {"step", "attempt", "config", "idempotency_key", "cancelled", "workflow_name", "instance_id", "forward"}
+    {
+        *("step", "attempt", "config", "idempotency_key", "cancelled", "workflow_name", "instance_id", "forward"),
+        "heartbeat_details",
+    }
 )
 running: ContextVar[StepContext | None] = ContextVar("running", default=None)

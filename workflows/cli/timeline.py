@@ -81,6 +81,9 @@ def _timeline(steps: Sequence[StepStatus], step_output: bool, limit: int) -> Non
             click.echo(f"{'':10}attempt {failure.attempt} failed after {took}: {indented(str(failure.error), 12)}")
         if step.error is not None and not (step.failures and step.failures[-1].error == step.error):
             click.echo(f"{'':10}{indented(str(step.error), 12)}")
+        if step_output and step.heard_at is not None:
+            details = _value(lambda step=step: step.heartbeat_details, limit)  # type: ignore[misc]
+            click.echo(f"{'':10}heartbeat at {moment_text(step.heard_at)}: {shown(details)}")
         if step_output and step.has_output:
             click.echo(f"{'':10}-> {shown(_value(lambda step=step: step.output, limit))}")  # type: ignore[misc]
 

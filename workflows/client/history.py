@@ -150,9 +150,11 @@ class StepStatus(Dumped):
         queue: where an open ``do`` runs, without the namespace.
         asked_at: when ``run`` asked for it; None for a ``do`` that has been answered: that is not kept.
         begun_at: when the last attempt of a ``do`` began; None before the first.
+        heard_at: when the last heartbeat of an open ``do`` was written that said something.
+        heartbeat_details: what it said, as ``output``.
         output: the step's result, an event's payload or a child's output; None while there is none, and the text
             ``[REDACTED]`` for a step that is sensitive. Looking at it raises CorruptPayload when it cannot be read.
-        value: the same, encoded.
+        value, details: output and heartbeat_details, encoded.
     """
 
     seq: int
@@ -171,10 +173,17 @@ class StepStatus(Dumped):
     queue: str | None = None
     asked_at: datetime | None = None
     begun_at: datetime | None = None
+    heard_at: datetime | None = None
+    details: dataclasses.InitVar[bytes | None] = None
     value: dataclasses.InitVar[bytes | None] = None
     output: Any = decoded("output", lambda step: codec.decode(step.value) if step.has_output else None)  # noqa: RUF009
 
-    def __post_init__(self, value: bytes | None) -> None:
+    heartbeat_details: Any = decoded(  # noqa: RUF009
+        "heartbeat_details", lambda step: codec.decode(step.details) if step.details else None
+    )
+
+    def __post_init__(self, details: bytes | None, value: bytes | None) -> None:
+        self.__dict__["details"] = details
         self.__dict__["value"] = value
 
     @property
@@ -205,8 +214,10 @@ class StepStatus(Dumped):
             "queue": self.queue,
             "asked_at": iso(self.asked_at),
             "begun_at": iso(self.begun_at),
+            "heard_at": iso(self.heard_at),
         }
         if outputs:
+            shape["heartbeat_details"] = readable(lambda: self.heartbeat_details)
             shape["output"] = readable(lambda: self.output)
         return shape
 
@@ -337,6 +348,11 @@ def shown_result(entry: Settled) -> bytes | None:
     return _REDACTED if entry.value is not None and retries.hides_output(entry.config) else entry.value
 
 
+def shown_details(record: OpenStep) -> bytes | None:
+    """The same of what an attempt has said with its last heartbeat."""
+    return _REDACTED if record.details and retries.hides_output(record.config) else record.details or None
+
+
 def _open(record: Open, stood_ms: int | None) -> StepStatus:
     asked = moment(record.asked)
     step = StepStatus(record.seq, record.kind, record.name, record.count, "waiting", started_at=asked, asked_at=asked)
@@ -375,6 +391,8 @@ def _open_step(record: OpenStep, stood_ms: int | None) -> StepStatus:
         queue=record.queue,
         asked_at=moment(record.asked or None),
         begun_at=moment(record.begun or None),
+        heard_at=moment(record.heard or None),
+        details=shown_details(record),
     )
 
 

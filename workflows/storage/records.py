@@ -254,6 +254,10 @@ class OpenStep(_Open):
     """The last few, each attempt, begun, ended, failure blob."""
     rollback: bool = False
     """A handler undoes it."""
+    details: bytes = b""
+    """What an attempt has said with its last heartbeat; it stays for those after it."""
+    heard: int = 0
+    """In ms, when that was written."""
 
 
 @dataclass(slots=True)
@@ -482,6 +486,7 @@ class Settlement:
         retry: in how many ms, and the failure: attempt, begun ms, ended ms, failure blob.
         stream: of a result that is a stream: how many chunks and bytes its attempt has written.
         again: of a poll: in how many ms it looks again, for how many in all, and the failure blob when that is over.
+        details: of its last heartbeat, for the next attempt.
         base: how long the journal has to be for ``decision`` to hold.
         eager: token under which the one step of the decision may begin at once; '': none.
     """
@@ -492,6 +497,7 @@ class Settlement:
     entry: bytes | None = None
     retry: tuple[int, Values] | None = None
     again: tuple[int, int, bytes] | None = None
+    details: bytes | None = None
     base: int = 0
     decision: Decision | None = None
     eager: str = ""
@@ -508,6 +514,8 @@ class Settlement:
             wire["r"] = self.retry
         if self.again is not None:
             wire["p"] = self.again
+        if self.details is not None:
+            wire["h"] = self.details
         if self.decision is not None:
             wire["b"] = self.base
             wire["d"] = self.decision.wire()

@@ -143,6 +143,10 @@ class TestInstance(AwaitsItself):
         """How it is now: ``.status``, ``.output``, ``.error``, ``.steps`` and more."""
         return at_once(self._instance.status)
 
+    def value(self, name: str, default: Any = None) -> Any:
+        """What ``run`` has published last under this name; see ``WorkflowInstance.value``."""
+        return at_once(lambda: self._instance.value(name, default))
+
     def result(self, timeout: Duration | None = "10s") -> Any:
         """Wait for its end and return what ``run`` returned.
 

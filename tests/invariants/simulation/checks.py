@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any
 
-from tests.invariants.programs import ENTITIES, POLLS, PUBLISHES
+from tests.invariants.programs import ENTITIES, FLAKY, POLLS, PUBLISHES
 from tests.invariants.simulation import bells, reading, scheduling, streamed
 from tests.invariants.simulation.cancelled import (
     check_a_request_stands_in_the_journal,
@@ -57,6 +57,7 @@ HAPPENINGS = {
     "look": (),
     "stand": ("terminate",),
     "hold": (),
+    "say": (),
     "beat": (),
     "sweep": ("limit",),
     "limit": (),
@@ -97,6 +98,7 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
         check_i6_events_come_in_order(before, seen)
         check_a_poll_that_is_over_looks_no_more(world, before, seen)
         check_i5_paused_time_stands_still(world, before, seen)
+        check_i1_details_are_of_who_holds_the_step(world, before, seen)
         if seen.is_rolling_back and not before.is_rolling_back:
             demand(not seen.text("want"), "it is rolled back while its time stands still")
     elif kind not in ("restart", "cut"):
@@ -177,6 +179,24 @@ def check_i1_a_result_is_of_who_held_the_step(before: Seen, blob: bytes) -> None
         )
 
 
+def check_i1_details_are_of_who_holds_the_step(world: World, before: Seen, seen: Seen) -> None:
+    for seq, record in seen.records.items():
+        former = before.records.get(seq)
+        if not isinstance(record, OpenStep) or not isinstance(former, OpenStep):
+            continue
+        said = codec.decode(record.details) if record.details else None
+        if record.details != former.details:
+            demand(
+                said is not None and former.token in ("", said["by"]),
+                f"step {seq} has {said}, and was held by {former.token}",
+            )
+        if record.failed > former.failed and former.token in world.told and former.name == FLAKY:
+            demand(
+                said is not None and (said["n"] == world.told[former.token] or record.deaths or record.losses),
+                f"step {seq} has failed and has {said}, its attempt has said {world.told[former.token]}",
+            )
+
+
 def check_i5_paused_time_stands_still(world: World, before: Seen, seen: Seen) -> None:
     if before.text("want") and not seen.text("want") and not seen.ended:
         stood = float(seen.text("stood")) - float(before.text("stood") or 0)
@@ -233,7 +253,7 @@ def check_i7_what_is_shown_was_published_by_what_is_decided(seen: Seen, oracle: 
     else:
         demand(own == prefixes[-1].published, f"{own} is shown, run() has published {prefixes[-1].published}")
     handed_on = seen.values.keys() - own.keys()
-    demand(not handed_on or seen.instance.workflow == "entity", f"{handed_on} is of no earlier life")
+    demand(not handed_on or seen.instance.workflow in ENTITIES, f"{handed_on} is of no earlier life")
 
 
 def check_a_life_begins_with_the_values_of_the_one_before(before: Seen, seen: Seen) -> None:

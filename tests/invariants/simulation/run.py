@@ -12,6 +12,7 @@ from unittest import mock
 
 import redis as redis_py
 
+from tests.invariants.programs import FLAKY, POLLS
 from tests.invariants.simulation import accidents, bells, checks, clients, garbage, orchestrators, streamed, workers
 from tests.invariants.simulation import scheduling as schedule_moves
 from tests.invariants.simulation import slots as slot_moves
@@ -133,6 +134,8 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
         for attempt in node.hand.running:
             if not workers.hangs(attempt) or attempt.context.cancelled.is_set():
                 yield 5, "end", partial(workers.end, world, node, attempt)
+            if attempt.name in (FLAKY, POLLS):
+                yield 2, "say", partial(workers.say, world, node, attempt)
         yield 0.4, "beat", partial(workers.beat, world, node)
     if intents:
         yield 1, "ring", lambda: orchestrators.ring(world, intents)

@@ -67,6 +67,17 @@ def end(world: World, node: Node, attempt: Attempt, *, kindly: bool = False) -> 
     return f"{what} gives {world.results}"
 
 
+def say(world: World, node: Node, attempt: Attempt) -> str:
+    """A callback says something with its heartbeat, which may not be written at once, or at all."""
+    world.results += 1
+    attempt.context.heartbeat({"by": attempt.token, "n": world.results})
+    world.told[attempt.token] = world.results
+    is_written = world.rng.random() < 0.7
+    if is_written:
+        node.engine.beat(attempt)
+    return f"{node.name} {attempt.name} (step {attempt.seq}) of {attempt.instance.id} {world.results} {is_written}"
+
+
 def drain(world: World, node: Node) -> str:
     """No fault as long as nothing that has begun is given back: then no callback may run twice."""
     world.faults_left -= 1

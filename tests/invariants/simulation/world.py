@@ -25,7 +25,9 @@ from tests.invariants.simulation.violation import demand
 from worker.attempt import Attempt
 from workflows.storage.concurrency import Limits
 from workflows.storage.keys import Held, Holder, Instance, Keyspace
-from workflows.storage.store import Call
+from workflows.storage.records import OpenStep, open_record
+from workflows.storage.store import Call, unpackb
+from workflows.values import codec
 from workflows.values.concurrency import Concurrency
 from workflows.values.listening import AnswerToken
 
@@ -146,6 +148,7 @@ class World:
         self.doorbells: list[str] = []
         self.stale_due: list[str] = []
         self.heard: dict[tuple[str, str, str, int], int] = {}  # when the last heartbeat of a wait was acknowledged
+        self.told: dict[str, int] = {}  # what each attempt has said last with its heartbeat, by token
         self.tokens: set[AnswerToken] = set()  # of waits for an answer, open now or before
         self.lines: dict[int, set[str]] = defaultdict(set)  # of waits for a key, open now or before
         self.snapshot: Snapshot | None = None
@@ -217,6 +220,7 @@ class World:
         self.trace.append(
             f"      starts {attempt.name} (step {attempt.seq}, attempt {attempt.number}) of {instance.id}"
         )
+        self.check_the_next_attempt_is_told_what_was_said(attempt)
         if attempt.config.at_most_once:
             self.once[given] += 1
             most = attempt.config.retries.limit + 1
@@ -228,6 +232,14 @@ class World:
             is_first = attempt.number == attempt.failed + 1 or attempt.config.every_ms is not None
             demand(is_first, f"without a fault, an attempt before {key} came to nothing")
         demand(attempt.config.every_ms is None or attempt.failed == 0, f"a look in vain failed: {key}")
+
+    def check_the_next_attempt_is_told_what_was_said(self, attempt: Attempt) -> None:
+        blob = self.client.hget(self.keys.of_instance(attempt.instance)[2], attempt.seq)
+        record = None if blob is None else open_record(unpackb(blob))
+        if isinstance(record, OpenStep) and record.token == attempt.token:
+            details = codec.decode(record.details) if record.details else None
+            found = attempt.context.heartbeat_details
+            demand(found == details, f"an attempt is told {found}, those before it have said {details}")
 
     def releases(self, items: list[dict[str, Any]]) -> None:
         """A worker gives these back: nothing of which it has the outcome (I9)."""

@@ -11,6 +11,7 @@
 --   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
 --   heartbeat   ms that whoever has the token of a wait may be silent; heard   of its last heartbeat, in its instance's time
+--   details, heard   of the last heartbeat of an attempt
 --   rollback  a handler undoes it: 'rb' is the kind of those handlers, whose records are those of steps
 local record = {}
 
@@ -57,7 +58,7 @@ function record.of(v)
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], state = v[6], queue = v[7], timeout = v[8],
       config = v[9], attempts = v[10], failed = v[11], deaths = v[12], losses = v[13], due = v[14] or nil,
       intent = v[15] or nil, token = v[16] or nil, by = v[17] or nil, begun = v[18] or nil, failures = v[19] or nil,
-      rollback = v[20] or nil, more = behind(v, 20)}
+      rollback = v[20] or nil, details = v[21] or nil, heard = v[22] or nil, more = behind(v, 22)}
   elseif kind == 'sleep' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7],
       absolute = v[8] or nil, more = behind(v, 8)}
@@ -76,8 +77,8 @@ function record.encode(r)
   if record.is_step(r) then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.state, r.queue, r.timeout, r.config, r.attempts, r.failed, r.deaths,
       r.losses, r.due or false, r.intent or false, r.token or false, r.by or false, r.begun or false, r.failures or false,
-      r.rollback}
-    if r.more and not r.rollback then v[20] = false end
+      r.rollback, r.details, r.heard}
+    if r.more or r.details then v[20], v[21], v[22] = r.rollback or false, r.details or false, r.heard or false end
   elseif r.kind == 'sleep' then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.absolute or false}
   elseif r.kind == 'wait' then
@@ -341,6 +342,11 @@ function record.interrupt(I, r)
   end
   return true
 end
+
+-- Rarely:
+
+-- What an attempt has said with its heartbeat.
+function record.hear(r, details) r.details, r.heard = details, NOW end
 
 -- Rarely:
 

@@ -20,5 +20,6 @@ def steps(found: Iterable[StepStatus], hide: bool) -> list[dict[str, Any]]:
     """Steps, with their outputs."""
     told = [one.as_dict() for one in found]
     for one in told:
-        one["output"] = value(one["output"], hide)
+        for name in ("output", "heartbeat_details"):
+            one[name] = value(one[name], hide)
     return told

@@ -51,12 +51,14 @@ class StepLine:
     Attributes:
         config: retries and timeout; None: it has none, or they cannot be read.
         key: its idempotency key; None: it runs nothing.
+        details: of its last heartbeat, while it is open.
     """
 
     step: StepStatus
     config: Mapping[str, Any] | None
     key: str | None
     output: ShownValue | None
+    details: ShownValue | None
 
 
 def instance(context: Context) -> Response:
@@ -213,6 +215,13 @@ def _steps(
                 step.__dict__["value"],
                 hide=context.hide_values,
                 whole=whole == str(step.seq),
+            ),
+            value_of(
+                lambda: step.heartbeat_details,
+                step.__dict__["details"],
+                hide=context.hide_values,
+                whole=False,
+                indent=None,
             ),
         )
 
