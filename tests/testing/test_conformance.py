@@ -23,7 +23,7 @@ from workflows import (
     WorkflowTimeoutError,
 )
 from workflows.limits import DAY_MS
-from workflows.testing import TestClock
+from workflows.testing import TestClock, introspect_workflow_instance
 from workflows.testing.env import TestEnv
 
 app = App("rows")
@@ -139,6 +139,14 @@ class Mail(WorkflowEntrypoint):
         return (await step.wait_for_event("letter", type="letter", timeout="1 hour")).payload
 
 
+@app.workflow
+class Letters(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        await step.do("open", lambda: None)
+        letters = [await step.wait_for_event(name, type="letter") for name in ("first", "second")]
+        return [letter.payload for letter in letters]
+
+
 @pytest.fixture
 def workflow_app() -> App:
     ran.clear()
@@ -184,6 +192,37 @@ def test_a_restart_empties_the_mailbox(env: TestEnv, clock: TestClock) -> None:
     clock.advance("3 hours")
     with pytest.raises(WorkflowTimeoutError):
         instance.result()
+
+
+def test_a_restart_from_a_step_empties_the_mailbox_too(env: TestEnv) -> None:
+    instance = env.LETTERS.create()
+    introspector = introspect_workflow_instance(env.LETTERS, instance.id)
+    introspector.wait_for_step_result("open")
+    instance.pause()
+    instance.send_event("letter", "of the former life")
+    instance.restart(from_="open")
+    for letter in ("one", "two"):
+        instance.send_event("letter", letter)
+    assert instance.result() == ["one", "two"]
+
+
+def test_an_event_that_was_taken_is_not_taken_again_after_a_pause(env: TestEnv) -> None:
+    """Nor its wait given another one."""
+    instance = env.LETTERS.create()
+    instance.send_event("letter", "one")
+    introspect_workflow_instance(env.LETTERS, instance.id).wait_for_step_result("first")
+    for _ in range(2):
+        instance.pause()
+        instance.resume()
+    instance.send_event("letter", "two")
+    assert instance.result() == ["one", "two"]
+
+
+def test_an_event_may_have_no_payload(env: TestEnv) -> None:
+    instance = env.LETTERS.create()
+    instance.send_event("letter")
+    instance.send_event("letter", None)
+    assert instance.result() == [None, None]
 
 
 @pytest.mark.parametrize(("wanted", "result"), [(4, [4, 4]), (-1, ["PollTimeout", 62])])

@@ -677,6 +677,7 @@ def test_wait_times_out_after_a_day_by_default() -> None:
         (lambda step: step.wait_for_any("w", [f"t{n}" for n in range(21)]), BadStepConfig, "takes 1 to 20"),
         (lambda step: step.wait_for_any("w", ["a", "a|b"]), BadName, "invalid_event_type"),
         (lambda step: step.wait_for_any("w", ["a"], timeout=5), BadDuration, "too short"),
+        (lambda step: step.wait_for_event("w", type="a", timeout=0), BadDuration, "too short"),
         (lambda step: step.wait_for_any("w", ["a"], key=""), BadName, "The key of an event"),
         (lambda step: step.wait_for_event("w", type="a", key=True), BadName, "The key of an event"),
         (lambda step: step.wait_for_event("w", type="a", key="k", token=True), BadStepConfig, "by its token, or"),
