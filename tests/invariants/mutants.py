@@ -128,6 +128,8 @@ def mutants() -> list[Mutant]:
             "settle",
             " and I.turn == '' and I.st == 'running' and I.want == ''",
             " and I.turn == ''",
+            program="long",
+            controls=("pause",) * 3,
         ),
         Mutant(
             "a timer is armed while paused",
@@ -135,6 +137,7 @@ def mutants() -> list[Mutant]:
             "  if I.want ~= '' then return end\n  local member",
             "  local member",
             program="retry",
+            controls=("pause",) * 3,
         ),
         Mutant(
             "settle: the entry is written, nobody is woken",
