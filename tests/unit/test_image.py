@@ -101,6 +101,7 @@ def test_its_steps_install_the_command_that_it_starts(installed: Path, tmp_path:
         "WORKFLOWS_REDIS_URL": redis_url,
         "WORKFLOWS_NAMESPACE": "image",
         "WORKFLOWS_HEALTH_FILE": str(alive),
+        "PYTHONFAULTHANDLER": "1",
     }
     shown = subprocess.run([command, "--version"], cwd=tmp_path, env={}, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == version
@@ -112,5 +113,10 @@ def test_its_steps_install_the_command_that_it_starts(installed: Path, tmp_path:
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        try:
+            code = process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it says where each of its threads stands
+            process.wait()
+            raise
     assert code == 0
