@@ -1,4 +1,4 @@
-"""What is measured: ours, the physical limit, and the peers with their environments, which ``peers.toml`` describes."""
+"""What is measured: ours, the physical limit, and the peers that ``benchmarks/peers.toml`` describes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def output(
     to: str | None,
     as_json: bool,
 ) -> None:
-    """Write what an instance returned, as JSON; the bytes of a stream as they are."""
+    """Write what one returned: JSON, or the bytes of a stream."""
     if step_count is not None and step_name is None:
         raise click.UsageError("--step-count belongs to --step-name")
     with closing(settings.client()) as client:
