@@ -1,4 +1,4 @@
--- uses: pump stopping room
+-- uses: pump stopping mailbox room
 -- Fires due timers: entry, record and timer change together (F32). Never early: the score is compared with the time
 -- of this script, whatever list the caller read before (F31); score and not only name, because a second back-off of
 -- one step has the name of the first.
@@ -24,6 +24,9 @@ for _, a in ipairs(A.items) do
     elseif r and record.is_timed(r) and record.moment(I, r) > NOW then
       -- Time stood still since it was armed, and the walk that arms it anew has not come to it yet.
       record.arm(I, r)
+    elseif r and record.is_timed(r) and r.kind == 'wait' and mailbox.is_on_its_way(I, r) then
+      record.arm(I, r)
+      pump(I)
     elseif r and record.is_timed(r) then
       fired = fired + 1
       if record.is_step(r) then

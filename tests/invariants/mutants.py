@@ -531,6 +531,13 @@ def mutants() -> list[Mutant]:
             program="entity",
         ),
         Mutant(
+            "a wait times out before the event that came in time has been matched",
+            "fire",
+            "r.kind == 'wait' and mailbox.is_on_its_way(I, r)",
+            "false",
+            program="reborn",
+        ),
+        Mutant(
             "the next life is given answers to waits of the one before it",
             "",
             "for _, name in ipairs(D.e.va or {}) do",

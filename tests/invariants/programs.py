@@ -519,10 +519,12 @@ class Reborn(WorkflowEntrypoint[Any]):
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         told = list(event.payload.get("told", ()))
-        asked = step.wait_for_event("answer", type=EVENT_TYPES[0], timeout="60 s", token=True)
+        options = {"type": EVENT_TYPES[0], "timeout": "60 s", "token": True}
+        asked = step.wait_for_event("answer", **options)
         answer = asyncio.ensure_future(got(asked))
-        if len(told) % 2:
-            await step.do("A", work, asked.token)
+        lost = got(step.wait_for_event("lost", **options))
+        first = await step.race(step.do("A", work, asked.token), lost)
+        told += [first] if isinstance(first, str) else []
         told.append(await wait(step, "W", "20 s", key=KEY))
         if answer.done():
             told.append(answer.result())

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.replaying import Driver
-from workflows import App, WorkflowEntrypoint, WorkflowEvent
+from workflows import App, WorkflowEntrypoint, WorkflowEvent, limits
 from workflows.errors import BadParams, InvalidTransition
 from workflows.replay.decision import decide
 from workflows.replay.replay import Continued
@@ -85,6 +85,25 @@ def test_what_has_lost_a_race_is_given_up() -> None:
     decision = decided(driver)
     assert ([one.seq for one in decision.withdrawn], decision.opened) == ([1], [])
     assert decision.end.asked == ["1|wait|1|event"]
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_waits_that_may_have_an_answer_in_vain_are_named_and_no_others(is_answered: bool) -> None:
+    """However many a life has given up: of one that was withdrawn without an answer, any that comes is refused."""
+    asked = limits.SCRIPT_ELEMENTS + 2
+
+    async def run(self: Any, event: Any, step: Any) -> Any:
+        for n in range(asked):
+            await step.race(step.do(f"step {n}", lambda: 1), step.wait_for_event(f"w{n}", type="e", token=True))
+        step.continue_as()
+
+    driver = Driver(run).start()
+    for n in range(asked):
+        driver.turn()
+        driver.settle(f"step {n}")
+        if n < asked - 1:
+            driver.feed(driver.answer(f"w{n}") if is_answered and n == 0 else driver.withdrawn(f"w{n}"))
+    assert decided(driver).end.vain == [*(["e~2"] if is_answered else []), f"e~{2 * asked}"]
 
 
 def test_params_are_checked_as_those_of_create() -> None:

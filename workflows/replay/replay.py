@@ -370,10 +370,11 @@ class Replay:
         return tuple(_shown(asked.command) for asked in self._open.values())
 
     def vain_answers(self) -> list[str]:
-        """Under which names answers by token may be kept for waits that were given up; the same in every life."""
-        return [
-            name for one in self._cancelled.values() if isinstance(one, Wait) and one.by_token for name in one.listens
-        ]
+        """Under which names answers by token may be kept for waits that were given up; the same in every life. Of one
+        that was withdrawn before it had an answer none is taken any more."""
+        maybe = self._gone.union(self._voids)
+        given_up = [one for seq, one in self._cancelled.items() if seq in maybe]
+        return [name for one in given_up if isinstance(one, Wait) and one.by_token for name in one.listens]
 
     def unanswered(self) -> list[Command]:
         """What ``run`` has asked for and what may still be open, or answered by an entry that was not fed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from workflows.storage.records import OpenUndo
 from workflows.storage.removal import restart_call
 from workflows.storage.store import Call, Script, call_one, script
 from workflows.values import codec, failure, listening
+from workflows.values.listening import AnswerToken
 from workflows.values.metadata import Metadata, tag
 
 _CLIENT = Path(workflows.client.__file__).parent
@@ -117,11 +118,11 @@ def event_to_key(world: World) -> str:
     return f"{ev} to {KEY} {said}"
 
 
-def answer_by_token(world: World) -> str:
-    """Somebody to whom a token was handed out, in this life or another, answers; maybe not as the first."""
+def answer_by_token(world: World, tokens: Collection[AnswerToken]) -> str:
+    """Somebody to whom one of these was handed out, in this life or another, answers; maybe not as the first."""
     world.events_left -= 1
     ev = f"ev{world.events_left}"
-    token = world.rng.choice(sorted(world.tokens))
+    token = world.rng.choice(sorted(tokens))
     instance = world.keys.instance(token.workflow, token.id)
     event = new_event(token.type, {"event": ev}, id=ev, error=fault_of(ev))
     item = replace(event, name=listening.answered(token.type, token.seq), life=token.life)

@@ -20,7 +20,7 @@ from tests.invariants.simulation.clients import RESUME
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.mutant import Mutant
 from tests.invariants.simulation.node import HandCallbacks, Node
-from tests.invariants.simulation.seen import Seen
+from tests.invariants.simulation.seen import Seen, tokens_of
 from tests.invariants.simulation.violation import Violation, demand
 from tests.invariants.simulation.world import World
 from worker import engine as engine_module
@@ -159,7 +159,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
     if world.events_left and live:
         yield 1.5 * world.events_left, "event", lambda: clients.event(world, rng.choice(live).instance)
     if world.events_left and world.tokens:
-        yield 1.5 * world.events_left, "event", partial(clients.answer_by_token, world)
+        yield 1.5 * world.events_left, "event", partial(clients.answer_by_token, world, world.tokens)
     if world.heartbeats_left and world.tokens:
         yield 3, "heartbeat", partial(clients.heartbeat, world)
     if world.events_left and any(world.lines.values()):
@@ -169,6 +169,8 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
         if world.events_left and waits and seen.position and seen.text("turn").startswith("h|"):
             # Between a turn's claim and its commit an event may reach a wait that is being given up.
             yield 10, "event", partial(clients.event, world, seen.instance)
+            if tokens_of(seen):
+                yield 10, "event", partial(clients.answer_by_token, world, tokens_of(seen))
     for kind, call, answered in world.resends:
         yield 1, kind, partial(clients.resend, world, (kind, call, answered))
     for seen in live:

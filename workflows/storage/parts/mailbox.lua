@@ -73,6 +73,15 @@ function mailbox.is_unanswered(I, r, ty, life)
   return false
 end
 
+-- Whether an event that this wait may be given has been accepted, and slices have not come to it yet: it came in time.
+function mailbox.is_on_its_way(I, r)
+  if not (I.rest.mail or I.rest.at) then return false end
+  for ty in record.types(r) do
+    if queue.first(I, 'm|' .. ty .. '|') then return true end
+  end
+  return false
+end
+
 -- An event of the mailbox; nil when it cannot be read.
 function mailbox.event(I, number)
   local ok, e = pcall(cmsgpack.unpack, redis.call('HGET', I.m, 'e:' .. number))
