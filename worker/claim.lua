@@ -12,6 +12,14 @@
 --        entries are fewer when there are more than fit: the worker reads the rest itself.
 -- A lost reply leaves the attempt held with nobody running it: reconcile or the reaper returns it.  Keeps I9.
 if not record.lease_is_live(A.w) then return reply({'no-lease'}) end
+-- No attempt begins while the memory of Redis is full, or an instance could go on for ever without any (F45). Redis
+-- refuses a script at its first write that takes memory, so this is one, before all others, and changes nothing.
+for _, a in ipairs(A.items) do
+  if a.k == 'a' and not a.fw then
+    redis.call('ZADD', shard.timers, 'XX', 0, '')
+    break
+  end
+end
 local answers, room, bytes, looked = {}, A.page, A.bytes, 0
 -- An entry that only its nonce is wanted of may have a megabyte all the same.
 local function nonce_at(I, at)

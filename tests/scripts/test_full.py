@@ -69,6 +69,14 @@ def test_what_brings_more_is_refused_as_a_whole(world: World) -> None:
         refused(lambda: ring(world))
 
 
+def test_no_attempt_begins_although_its_doorbell_has_come(world: World) -> None:
+    world.open(do(1))
+    member = world.member("a", 1)
+    with full(world), world.unchanged():
+        refused(lambda: world.claim(member))
+    assert world.claim(member)[0] != 0
+
+
 def ring(world: World) -> Any:
     item = {"id": "1", "data": "d", "what": "w"}
     return world.plain("ring", ["q", "qs", "j"], items=[item], queue="q", old=60_000)
