@@ -71,8 +71,8 @@ def test_the_next_attempt_goes_on_where_the_last_one_was(client: Client, monkeyp
 
 @pytest.mark.parametrize("sensitive, shown", [(None, {"said": "at work"}), ("output", "[REDACTED]")])
 def test_it_is_seen_while_the_callback_runs(client: Client, sensitive: str | None, shown: Any) -> None:
-    instance = client.workflow("linger").create(params=sensitive)
     going_on.clear()
+    instance = client.workflow("linger").create(params=sensitive)
 
     def step() -> StepStatus | None:
         return next(iter(instance.status().steps), None)
