@@ -1,4 +1,4 @@
--- uses: record room
+-- uses: ending room
 -- Takes back, by one slice, open records of a life of which nothing is kept: a restart or a deletion has put them aside.
 -- KEYS   behind the shard's: those records        ARGV   m = unfinished member, wf, id, g generation of that life
 -- Reply  list of {queue, intent nonce}: doorbells that still stand in RQ. Sent twice: one slice more.
@@ -12,6 +12,7 @@ local I = {wf = A.wf, id = A.id, gen = A.g, o = remains}
 local found, _, fields = record.some(I, '0')
 for _, r in ipairs(found) do
   record.unlist(I, r)
+  if r.policy then ending.part_with(I, r) end
   if r.state == 'ready' then bells[#bells + 1] = {r.queue, r.intent} end
 end
 if #fields > 0 then redis.call('HDEL', remains, unpack(fields)) end

@@ -18,13 +18,22 @@ from workflows.storage.aside import is_about_data, set_aside
 from workflows.storage.concurrency import NO_LIMITS, Limits
 from workflows.storage.intake import create_call
 from workflows.storage.keys import relay_parent
-from workflows.storage.messages import ChildOutcome, InvokeChild, SlotGranted, SlotMessage, WatchChild, message
+from workflows.storage.messages import (
+    ChildOutcome,
+    InvokeChild,
+    SlotGranted,
+    SlotMessage,
+    StopChild,
+    WatchChild,
+    message,
+)
 from workflows.storage.store import Call, Store, call_on, call_one, script
 from workflows.values import failure
 
 _RELAY = script(Path(__file__).with_name("relay.lua"))
 _CHILD_ENDED = script(Path(__file__).with_name("child_ended.lua"))
 _WATCH = script(Path(__file__).with_name("watch.lua"))
+_END_CHILD = script(Path(__file__).with_name("end_child.lua"))
 _ACKNOWLEDGE = script(Path(__file__).with_name("acknowledge.lua"))
 
 BATCH = 100
@@ -44,6 +53,7 @@ def deliver(store: Store, shard: int, limits: Limits | None = NO_LIMITS) -> int:
     calls: list[tuple[list[bytes], Call]] = []
     said: dict[bytes, SlotMessage] = {}
     granted: dict[bytes, SlotGranted] = {}
+    parted: dict[bytes, InvokeChild] = {}
     bad: dict[bytes, str] = {}
     for id, blob in messages.items():
         try:
@@ -58,10 +68,12 @@ def deliver(store: Store, shard: int, limits: Limits | None = NO_LIMITS) -> int:
                 granted[id] = sent
                 calls.append(([id], slots.grant_call(store, sent)))
             case _:
+                if isinstance(sent, InvokeChild) and sent.stop:
+                    parted[id] = sent
                 calls.append(([id], _call(store, sent)))
     if limits is not None:
         calls += slots.told(store, said, limits)
-    done, refused = [], []
+    done, refused, created = [], [], []
     for (ids, _), answer in zip(calls, store.execute([call for _, call in calls]), strict=True):
         if isinstance(answer, Exception):
             if is_about_data(answer):
@@ -70,8 +82,17 @@ def deliver(store: Store, shard: int, limits: Limits | None = NO_LIMITS) -> int:
             done += ids[: answer[0]]
         elif ids[0] in granted and not answer:
             refused.append(ids[0])
+        elif ids[0] in parted:
+            created.append(ids[0])
         else:
             done += ids
+    # Only now, for it is there by now, whoever created it.
+    ended = store.execute([_stop(store, StopChild.after(parted[id])) for id in created])
+    for id, answer in zip(created, ended, strict=True):
+        if not isinstance(answer, Exception):
+            done.append(id)
+        elif is_about_data(answer):
+            bad[id] = f"cannot be delivered: {str(answer)[:200]}"
     if refused and limits is not None:
         slots.give_back(store, [granted[id].refused() for id in refused], limits)
         done += refused
@@ -105,8 +126,10 @@ def _give_up(store: Store, id: bytes, why: str) -> None:
         raise answer
 
 
-def _call(store: Store, sent: InvokeChild | WatchChild | ChildOutcome) -> Call:
+def _call(store: Store, sent: InvokeChild | StopChild | WatchChild | ChildOutcome) -> Call:
     match sent:
+        case StopChild():
+            return _stop(store, sent)
         case ChildOutcome():
             return _outcome(store, sent)
         case WatchChild():
@@ -128,6 +151,18 @@ def _outcome(store: Store, sent: ChildOutcome) -> Call:
     if sent.error is not None:
         arguments["x"] = sent.error
     return call_one(store.keys, _CHILD_ENDED, target, arguments)
+
+
+def _stop(store: Store, sent: StopChild) -> Call:
+    parent, workflow, id = sent.parent, sent.workflow, sent.id
+    arguments = {
+        "parent": parent.wire(),
+        "how": sent.stop,
+        "why": f'instance "{parent.id}" of workflow "{parent.workflow}", which started it, waits for it no more',
+        "ms": bounds.CANCEL_GRACE_MS,
+        "x": failure.make("InstanceTerminated", f'instance "{id}" of workflow "{workflow}" was terminated'),
+    }
+    return call_one(store.keys, _END_CHILD, store.keys.instance(workflow, id), arguments)
 
 
 def _watch(store: Store, sent: WatchChild) -> Call:

@@ -26,12 +26,14 @@ from workflows.client.requests import Request
 from workflows.health.trouble import troubles
 from workflows.insight.reason import CATALOGUE, Reason
 from workflows.storage.concurrency import in_force
+from workflows.storage.intake import CreateItem
 from workflows.storage.keys import Instance
 from workflows.storage.manifest import publish_manifest
+from workflows.storage.messages import InvokeChild
 from workflows.storage.processes import load_of
 from workflows.storage.records import Asked, End
 from workflows.storage.store import Store, call_one
-from workflows.values import failure
+from workflows.values import codec, failure
 
 FAR = 2**45
 RETRIED = to_wire(StepConfig(Retry(limit=2, delay="1 minute"), 600_000))
@@ -380,6 +382,19 @@ def test_a_wait_for_another_instance_says_what_that_one_waits_for(trouble: Troub
     assert not one.hints
     trouble.handle(trouble.keys.instance("order", "b")).pause()
     assert "order/b: b was paused" in trouble.why()[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"), [("terminate", "(terminated with it)"), ("cancel", "(asked to end with it)")]
+)
+def test_a_child_that_is_to_end_with_its_parent_says_so(trouble: Trouble, policy: str, words: str) -> None:
+    item = CreateItem("order", "b", "gb", codec.encode({}, what="params"), "default", 1, 1)
+    trouble.opened(Asked(["child", 1, "pay", 1, False, "order", "b", policy], InvokeChild(item).wire()))
+    assert first(trouble, "wait.child", f"a waits for order/b {words}").facts["on_parent_end"] == policy
+    deliver(trouble.store, 0)
+    trouble.handle(trouble.keys.instance("order", "a")).terminate()
+    deliver(trouble.store, 0)
+    assert trouble.handle(trouble.keys.instance("order", "b")).status().status == "terminated"
 
 
 def test_a_problem_of_the_other_instance_is_a_hint(trouble: Trouble) -> None:

@@ -425,6 +425,27 @@ class Parent(WorkflowEntrypoint[Any]):
         return a["x"]
 
 
+@app.workflow(name="guardian")
+class Guardian(WorkflowEntrypoint[Any]):
+    """Takes its children along: the loser of a race, and whatever it waits for when it ends."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        left = step.invoke("waits", on_parent_end="cancel")
+        lost = step.invoke("sequential", on_parent_end="terminate")
+        try:
+            first = await step.race(lost, step.do("A", work))
+        except Exception as error:
+            first = type(error).__name__
+        b = await step.do("B", work, str(first))
+        if b["x"] % 3 == 0:
+            return b["x"]
+        try:
+            child = await left
+        except Exception as error:
+            child = type(error).__name__
+        return (await step.do("C", work, str(child)))["x"]
+
+
 @app.workflow(name="random")
 class Random(WorkflowEntrypoint[Any]):
     """Params: a program made by ``random_program``."""
@@ -608,6 +629,7 @@ NAMES = (
     "side-sleeper",
     "crowd",
     "parent",
+    "guardian",
     "random",
     "cleanup",
     "streaming",

@@ -20,7 +20,15 @@ from workflows.errors import CorruptPayload
 from workflows.storage import doorbell, store
 from workflows.storage.intake import CreateItem, EventItem
 from workflows.storage.keys import INSTANCE_KEY_NAMES, SHARD_KEY_NAMES, Holder
-from workflows.storage.messages import ChildOutcome, InvokeChild, SlotGranted, SlotMessage, WatchChild, message
+from workflows.storage.messages import (
+    ChildOutcome,
+    InvokeChild,
+    SlotGranted,
+    SlotMessage,
+    StopChild,
+    WatchChild,
+    message,
+)
 from workflows.storage.records import (
     HEADER,
     OPEN,
@@ -132,7 +140,14 @@ HOLDS = {"wf": "order", "id": "a1", "gen": "g1", "n": 3, "key": "=acme"}
 LIMITED = replace(LEAST, slot=SLOT, told_version="v1", deadline_ms=5)
 STORED = {
     "PARENT": (PARENT.wire(), PARENT),
-    "INVOKE": ({**InvokeChild(LIMITED).wire(), **ASKER}, InvokeChild(LIMITED, PARENT)),
+    "INVOKE": (
+        {**InvokeChild(LIMITED).wire(), **ASKER, "stop": "cancel"},
+        InvokeChild(LIMITED, PARENT, "cancel"),
+    ),
+    "STOP": (
+        {"op": "stop", "wf": "order", "id": "a1", **ASKER, "stop": "terminate"},
+        StopChild("order", "a1", PARENT, "terminate"),
+    ),
     "WATCH": ({**WatchChild("order", "a1").wire(), **ASKER}, WatchChild("order", "a1", PARENT)),
     "OUTCOME": (TOLD, ChildOutcome(PARENT, "job", "c", b"value", b"error")),
     "SLOT": ({"op": "slot", **HOLDS, "ord": "1000", "st": "a"}, SlotMessage(HOLDER, "1000", "a")),
@@ -163,10 +178,13 @@ def test_a_message_is_read_as_it_is_written_and_fields_of_a_later_version_are_pa
     assert message(packb({**wire, "later": [1]})) == read
 
 
+OPTIONAL = {"OUTCOME": {"st", "v", "x"}, "INVOKE": {"slot", "tell", "dl", "stop"}}
+
+
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message_without_a_field_it_needs_is_refused(name: str) -> None:
     wire, _ = STORED[name]
-    for field in wire.keys() - ({"st", "v", "x"} if name == "OUTCOME" else {"slot", "tell", "dl"}):
+    for field in wire.keys() - OPTIONAL.get(name, set()):
         with pytest.raises(CorruptPayload):
             message(packb({other: value for other, value in wire.items() if other != field}))
 
@@ -174,6 +192,7 @@ def test_a_message_without_a_field_it_needs_is_refused(name: str) -> None:
 WRONG: list[tuple[str, dict[str, Any]]] = [
     *[(name, {field: wrong}) for name in ("INVOKE", "WATCH") for field, wrong in [("wf", "x" * 65), ("id", "-a")]],
     *[("INVOKE", {field: wrong}) for field, wrong in [("qu", "q" * 65), ("ok", -1), ("p", b"p" * 1_100_000), ("p", 7)]],
+    *[(name, {"stop": "abandon"}) for name in ("INVOKE", "STOP")],
     *[(name, {"op": "nonsense"}) for name in MESSAGES],
     *[("INVOKE", {"slot": wrong}) for wrong in ("", "x|0||0|-", "-|0||0|a|b")],
     *[

@@ -249,6 +249,6 @@ def sleep(seq: int = 1, ms: int = FAR) -> Asked:
     return Asked(["sleep", seq, f"s{seq}", 1, False, False, ms, False])
 
 
-def child(seq: int = 1) -> Asked:
-    asked = InvokeChild(CreateItem("job", "child", "gc", b"", "default", 1, 1))
-    return Asked(["child", seq, "c", 1, False, "job", "child"], asked.wire())
+def child(seq: int = 1, *policy: str) -> Asked:
+    asked = InvokeChild(CreateItem("job", "child", "gc", codec.encode({}, what="params"), "default", 1, 1))
+    return Asked(["child", seq, "c", 1, False, "job", "child", *policy], asked.wire())

@@ -739,6 +739,17 @@ def test_invoke_checks_names_ids_and_params() -> None:
         command_of(lambda step: step.invoke("typed", {"n": "x"}), app=app)
 
 
+@pytest.mark.parametrize("policy", ["terminate", "cancel"])
+def test_invoke_says_what_becomes_of_the_child(policy: Any) -> None:
+    assert command_of(lambda step: step.invoke("child-workflow", on_parent_end=policy), app=media()).policy == policy
+    assert command_of(lambda step: step.invoke("child-workflow", on_parent_end="abandon"), app=media()).policy == ""
+
+
+def test_invoke_refuses_an_end_that_it_does_not_know() -> None:
+    with pytest.raises(ConfigError, match="on_parent_end is 'destroy'; there are: abandon, terminate, cancel"):
+        command_of(lambda step: step.invoke("child-workflow", on_parent_end="destroy"), app=media())
+
+
 @pytest.mark.parametrize("instance", [InstanceRef("flow", "one"), {"workflow": "flow", "id": "one"}])
 def test_wait_for_child_takes_references(instance: Any) -> None:
     child = command_of(lambda step: step.wait_for_child("w", instance))

@@ -99,6 +99,8 @@ class Child:
     id: str | None
     params: bytes | None
     join: bool
+    policy: str = ""
+    """What becomes of it when nobody waits for it any more: ``terminate``, ``cancel``; '': it goes on."""
     kind: ClassVar[str] = "child"
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Itera
 from dataclasses import replace
 from datetime import datetime
 from types import FrameType, FunctionType
-from typing import Any, Final, NoReturn, TypeVar, Unpack, overload
+from typing import Any, Final, Literal, NoReturn, TypeVar, Unpack, get_args, overload
 from uuid import UUID
 
 from workflows import limits
@@ -43,6 +43,10 @@ Chunks = AsyncIterable[bytes] | Iterator[bytes]
 """What a callback returns, or is, whose result is a ``ByteStream``."""
 
 _EVENT_OPTIONS: Final = ("type", "event", "timeout")
+
+
+OnParentEnd = Literal["abandon", "terminate", "cancel"]
+ON_PARENT_END: Final[tuple[str, ...]] = get_args(OnParentEnd)
 
 
 class WorkflowStep:
@@ -554,7 +558,13 @@ class WorkflowStep:
     # Other instances
 
     def invoke(
-        self, workflow: Any, params: Any = None, *, id: str | None = None, name: str | None = None
+        self,
+        workflow: Any,
+        params: Any = None,
+        *,
+        id: str | None = None,
+        name: str | None = None,
+        on_parent_end: OnParentEnd = "abandon",
     ) -> StepFuture[Any]:
         """Create an instance of another workflow, wait for its end, and return its output.
 
@@ -563,7 +573,12 @@ class WorkflowStep:
             params: as for ``create``.
             id: of the new instance; default one made of this instance's id and this step, which a retry finds again.
             name: of this step; default the workflow's name.
-        Raises (at the call): BadName, UnknownWorkflow, BadParams, PayloadTooLarge.
+            on_parent_end: what becomes of the child when this instance ends, is restarted, is deleted or gives this
+                step up before the child has ended. ``abandon``: it goes on. ``terminate``: it is terminated, and its
+                ``finally`` does not run. ``cancel``: it is asked to end, as by ``cancel()``, within 10 minutes.
+                Neither touches one that is rolled back already, nor one that this step has not created.
+        Raises (at the call): BadName, UnknownWorkflow, BadParams, PayloadTooLarge, ConfigError (no such
+            ``on_parent_end``).
         Raises (at the await): what the child raised; InstanceAlreadyExists where ``id`` is taken by another.
         """
         replay = self._replay
@@ -572,13 +587,16 @@ class WorkflowStep:
         name = names.check_step_name(target if name is None else name)
         if id is not None:
             names.check_instance_id(id)
+        if on_parent_end not in ON_PARENT_END:
+            raise ConfigError(f"on_parent_end is {on_parent_end!r:.100}; there are: {', '.join(ON_PARENT_END)}")
         what = f'the params of invoke "{name}"'
         if replay.app is not None:
             blob = replay.app.encode_params(target, params, what=what)
         else:
             blob = codec.encode({} if params is None else params, what=what)
         seq, count = replay.reserve("child", name)
-        return replay.ask(Child(seq, name, count, target, id, blob, join=False), None)
+        policy = "" if on_parent_end == "abandon" else on_parent_end
+        return replay.ask(Child(seq, name, count, target, id, blob, join=False, policy=policy), None)
 
     def wait_for_child(self, name: str, instance: Any) -> StepFuture[Any]:
         """Wait for the end of an instance created elsewhere, and return its output.

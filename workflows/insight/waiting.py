@@ -15,6 +15,7 @@ from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, Open
 from workflows.values.listening import type_of
 
 MAIL_SHOWN: Final = 3
+_WITH_IT: Final = {"terminate": " (terminated with it)", "cancel": " (asked to end with it)"}
 
 
 def step_name(record: Open) -> str:
@@ -63,12 +64,13 @@ def waiting(seen: Standing, record: Open, strange: tuple[Reason, ...] = ()) -> I
             made = ", which is not there yet: the message to its shard is on its way" * (record.seq in seen.starting)
             yield Reason.of(
                 "wait.child",
-                f"{id} waits for {other}{made}.",
+                f"{id} waits for {other}{_WITH_IT.get(record.policy, '')}{made}.",
                 f"workflows why {record.workflow} {record.id}",
                 workflow=record.workflow,
                 id=record.id,
                 step=record.name,
                 starting=record.seq in seen.starting,
+                on_parent_end=record.policy or "abandon",
             )
         case OpenStep(state="back") if retries.looks_again(record.config, record.attempts, record.failures):
             due, looks = seen.due_ms(record), f"{record.attempts} time{'s' * (record.attempts != 1)}"

@@ -189,7 +189,8 @@ def _open(
         case Child():
             # The default id contains the parent's generation, so that a restarted parent gets new children.
             id = command.id or f"{generation}-{seq}"
-            return Asked([*values, command.workflow, id], _message(command, id, app))
+            values += (command.workflow, id)
+            return Asked([*values, command.policy] if command.policy else values, _message(command, id, app))
 
 
 @lru_cache(maxsize=1024)

@@ -26,11 +26,13 @@ class InvokeChild:
 
     Attributes:
         parent: who asks; None until it is stored.
+        stop: it does not wait any more, and this is to become of the instance; see ``StopChild``. '': it does.
     """
 
     op: ClassVar[str] = "invoke"
     item: CreateItem
     parent: ParentStep | None = None
+    stop: str = ""
 
     def wire(self) -> dict[str, Any]:
         """As ``decision.open`` takes it."""
@@ -50,7 +52,33 @@ class InvokeChild:
             told_version=blob_of(fields, b"tell").decode() if b"tell" in fields else "",
             deadline_ms=number_of(fields, b"dl") if b"dl" in fields else None,
         )
-        return cls(item, _asker(fields))
+        return cls(item, _asker(fields), _policy(fields) if b"stop" in fields else "")
+
+
+@dataclass(frozen=True, slots=True)
+class StopChild:
+    """End an instance that was created for a step which nobody waits for any more, or ask it to end.
+
+    Attributes:
+        parent: who created it.
+        stop: ``terminate`` or ``cancel``.
+    """
+
+    op: ClassVar[str] = "stop"
+    workflow: str
+    id: str
+    parent: ParentStep
+    stop: str
+
+    @classmethod
+    def after(cls, invoked: InvokeChild) -> StopChild:
+        """What remains of a message once its instance is there."""
+        assert invoked.parent is not None
+        return cls(invoked.item.workflow, invoked.item.id, invoked.parent, invoked.stop)
+
+    @classmethod
+    def of(cls, fields: Fields) -> StopChild:
+        return cls(name_of(fields, b"wf"), name_of(fields, b"id"), _asker(fields), _policy(fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +195,9 @@ def _order(fields: Fields) -> str:
     return order
 
 
-Message = InvokeChild | WatchChild | ChildOutcome | SlotMessage | SlotGranted
+Message = InvokeChild | StopChild | WatchChild | ChildOutcome | SlotMessage | SlotGranted
 _OF: Mapping[bytes, Any] = {
-    one.op.encode(): one.of for one in (InvokeChild, WatchChild, ChildOutcome, SlotMessage, SlotGranted)
+    one.op.encode(): one.of for one in (InvokeChild, StopChild, WatchChild, ChildOutcome, SlotMessage, SlotGranted)
 }
 
 
@@ -187,6 +215,13 @@ def message(blob: bytes) -> Message:
     except Exception as error:  # msgpack has no common root of what it raises
         raise CorruptPayload(f"{type(error).__name__}: {error}") from error
     return found
+
+
+def _policy(fields: Fields) -> str:
+    policy = blob_of(fields, b"stop").decode()
+    if policy not in ("terminate", "cancel"):
+        raise ValueError(f"a child is to be {policy!r:.100}")
+    return policy
 
 
 def _asker(fields: Fields) -> ParentStep:

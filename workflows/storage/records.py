@@ -325,6 +325,8 @@ class OpenChild(_Open):
     kind: ClassVar[str] = "child"
     workflow: str = ""
     id: str = ""
+    policy: str = ""
+    """What becomes of it when it is waited for no more: ``terminate``, ``cancel``; else it goes on."""
 
 
 Open = OpenStep | OpenUndo | OpenSleep | OpenWait | OpenChild

@@ -81,7 +81,8 @@ def check_it_is_ended_in_its_time(world: World, kind: str, before: Seen, seen: S
         return
     due = moment_of(before)
     has_begun_to_end = is_asked(seen) and not is_asked(before)
-    if has_begun_to_end and kind != "cancel":
+    # By somebody, or by its parent's end.
+    if has_begun_to_end and kind not in ("cancel", "relay", "tidy"):
         demand(due is not None and world.clock.ms >= due, f"it was asked to end by {kind}, before its deadline {due}")
     if has_gone_over(seen) and not has_gone_over(before):
         demand(due is not None and world.clock.ms >= due, f"it was ended by {kind}, before its time {due}")

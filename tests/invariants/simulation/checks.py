@@ -21,6 +21,7 @@ from tests.invariants.simulation.mail import (
     note_the_next_life,
 )
 from tests.invariants.simulation.oracle import Oracle, Prefix
+from tests.invariants.simulation.parting import check_a_child_is_ended_once, check_no_child_is_left_behind
 from tests.invariants.simulation.places import check_places
 from tests.invariants.simulation.seen import Answer, Seen, State, state_of
 from tests.invariants.simulation.slots import check_i13_slots
@@ -39,7 +40,7 @@ HAPPENINGS = {
     "work": ("decide", "settle", "pause", "stall", "continue_as"),
     "drain": ("decide", "settle", "pause", "stall", "continue_as"),
     "fire": ("wake", "expire"),
-    "relay": ("wake", "begin", "grant"),
+    "relay": ("wake", "begin", "grant", "cancel", "terminate"),
     "event": ("wake",),
     "alone": ("decide", "settle", "pause", "stall", "continue_as"),
     "crash": ("stall", "settle"),
@@ -63,7 +64,7 @@ HAPPENINGS = {
     "limit": (),
     "admit": ("limit",),
     "garbage": ("limit",),
-    "tidy": ("wake", "limit"),
+    "tidy": ("wake", "limit", "cancel", "terminate"),
 }
 
 
@@ -74,6 +75,7 @@ def look(world: World, kind: str) -> State:
     bells.check(world, kind, state)
     check_i13_slots(world, kind, state)
     scheduling.check(world, state)
+    check_no_child_is_left_behind(world, state)
     for key, seen in state.instances.items():
         try:
             check_step(world, kind, world.before.get(key), seen)
@@ -111,6 +113,7 @@ def check_step(world: World, kind: str, before: Seen | None, seen: Seen) -> None
         check_i3_a_restart_keeps_what_it_says(before, seen)
         demand(not seen.values, f"{seen.values} of a former life after a restart")
     check_it_is_ended_in_its_time(world, kind, before, seen)
+    check_a_child_is_ended_once(world, kind, before, seen)
     check_i2_the_status_moves_along_the_table(kind, before, seen)
 
 

@@ -15,6 +15,7 @@ from tests.invariants import programs
 from tests.invariants.programs import EVENT_TYPES, KEY, KEYED, fault_of
 from tests.invariants.simulation import reading, undone
 from tests.invariants.simulation.cancelled import is_asked
+from tests.invariants.simulation.parting import parted_meanwhile
 from tests.invariants.simulation.seen import Answer, events_of, tokens_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -196,7 +197,8 @@ def resend(world: World, one: tuple[str, Call, Callable[[Any], None]]) -> str:
 
 def next_control(world: World) -> str:
     kind = world.controls.pop(0)
-    instance = world.rng.choice(sorted(world.state.instances.values(), key=lambda seen: seen.instance.id)).instance
+    among = (parted_meanwhile(world) if kind == "restart" else []) or list(world.state.instances.values())
+    instance = world.rng.choice(sorted(among, key=lambda seen: seen.instance.id)).instance
     if kind == "pause":
         return control(world, kind, instance, PAUSE, {})
     cid = f"{kind}{len(world.controls)}"

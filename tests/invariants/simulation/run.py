@@ -20,6 +20,7 @@ from tests.invariants.simulation.clients import RESUME
 from tests.invariants.simulation.members import short, stable
 from tests.invariants.simulation.mutant import Mutant
 from tests.invariants.simulation.node import HandCallbacks, Node
+from tests.invariants.simulation.parting import GUARDIAN, parted_meanwhile, says_to_end
 from tests.invariants.simulation.seen import Seen, tokens_of
 from tests.invariants.simulation.violation import Violation, demand
 from tests.invariants.simulation.world import World
@@ -177,7 +178,11 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
         if seen.text("want"):
             yield 2, "resume", partial(clients.control, world, "resume", seen.instance, RESUME, {})
     if world.controls and state.instances:
-        yield 1.5, world.controls[0], partial(clients.next_control, world)
+        yield (
+            5.0 if world.controls[0] == "restart" and parted_meanwhile(world) else 1.5,
+            world.controls[0],
+            partial(clients.next_control, world),
+        )
     yield from streamed.possible(world)
     yield from schedule_moves.possible(world)
     if world.faults_left:
@@ -197,9 +202,9 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
     if world.limit_changes:
         yield 1, "limit", partial(slot_moves.change_limit, world)
     if world.overheard is not None:
-        yield 0.7, "relay", partial(slot_moves.repeat, world)
-    elif any(world.limits.values()) and any(state.relayed.values()):
-        yield 1, "overhear", partial(slot_moves.overhear, world)
+        yield 0.2 if parted_meanwhile(world) else 0.7, "relay", partial(slot_moves.repeat, world)
+    elif any(state.relayed.values()) and (any(world.limits.values()) or GUARDIAN in world.setup.programs):
+        yield 6 if says_to_end(world) else 1, "overhear", partial(slot_moves.overhear, world)
     if any(world.limits.values()) and state.intents:
         yield 2, "admit", partial(slot_moves.admit, world)
     if world.garbage_left and state.instances:

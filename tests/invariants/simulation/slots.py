@@ -10,6 +10,7 @@ import redis as redis_py
 
 from orchestrator import relay, slots
 from tests.invariants.simulation import bells
+from tests.invariants.simulation.parting import GUARDIAN
 from tests.invariants.simulation.seen import Seen, State, state_of
 from tests.invariants.simulation.violation import demand
 from tests.invariants.simulation.world import World
@@ -47,10 +48,12 @@ def admit(world: World) -> str:
 
 
 def overhear(world: World) -> str:
-    """An orchestrator reads what is said of slots, and acts later."""
+    """An orchestrator reads what is said of slots and asked of the children of guardians, and acts later."""
     shard = world.rng.choice([shard for shard, count in sorted(world.state.relayed.items()) if count])
     relayed = world.client.hgetall(world.keys.shard_key(shard, "relay"))
-    world.overheard = shard, {id: blob for id, blob in sorted(relayed.items()) if id[:2] in (b"s|", b"g|")}
+    kinds = (b"s|", b"g|", b"c|") if GUARDIAN in world.setup.programs else (b"s|", b"g|")
+    true = relayed.keys() - world.planted[shard, "relay"]
+    world.overheard = shard, {id: relayed[id] for id in sorted(true) if id[:2] in kinds}
     return b" ".join(world.overheard[1]).decode()
 
 
@@ -59,7 +62,7 @@ def repeat(world: World) -> str:
     assert world.overheard is not None
     shard, messages = world.overheard
     world.overheard = None
-    said = [message(blob) for id, blob in messages.items() if id not in world.planted[shard, "relay"]]
+    said = map(message, messages.values())
     world.said_again |= {one.holder for one in said if isinstance(one, SlotMessage) and one.state == "h"}
     try:
         with mock.patch.object(relay, "_some", lambda store, key: messages):

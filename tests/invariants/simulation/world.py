@@ -95,6 +95,7 @@ class World:
         self.lease_ms: int | None = None  # of the owner that permits others to ring
         self.overheard: tuple[int, dict[bytes, bytes]] | None = None
         self.said_again: set[Holder] = set()
+        self.parted: set[tuple[str, str]] = set()  # children that were ended by the end of their parents
         self.garbage_done = False
         chance = random.Random(f"schedule {seed}")
         self.schedule: Scheduled | None = None

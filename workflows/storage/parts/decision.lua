@@ -32,6 +32,7 @@ function decision.change(I, D, f)
     local r = record.get(I, seq)
     if r then
       record.disarm(I, r)
+      if r.policy then ending.part_with(I, r) end
       redis.call('HDEL', I.o, seq)
       record.answer(I, 'W', r, {k = r.kind, due = r.due})
       withdrawn = withdrawn + 1

@@ -3,7 +3,8 @@
 -- them: [ ] may be absent; p… is who asks.
 --
 --   PARENT   {wf, id, gen, seq}
---   INVOKE   {op, wf, id, gen, p, qu, ok, err, [slot], [tell], [dl], pwf, pid, pgen, pseq}
+--   INVOKE   {op, wf, id, gen, p, qu, ok, err, [slot], [tell], [dl], pwf, pid, pgen, pseq, [stop]}
+--   STOP     {op, wf, id, pwf, pid, pgen, pseq, stop}
 --   WATCH    {op, wf, id, pwf, pid, pgen, pseq}
 --   OUTCOME  {op, wf, id, gen, seq, cwf, cid, st, [v], [x]}   st = how it ended, for who reads the message
 local ending = {}
@@ -51,6 +52,7 @@ function ending.withdraw_some(I, live)
   local found, more, fields = record.some(I, '0')
   for _, r in ipairs(found) do
     if live then record.disarm(I, r) else record.unlist(I, r) end
+    if r.policy then ending.part_with(I, r) end
     record.answer(I, 'W', r, {k = r.kind, e = live})
   end
   if #fields > 0 then redis.call('HDEL', I.o, unpack(fields)) end
@@ -79,6 +81,7 @@ function ending.abandon(I, remains, token)
   else
     for _, r in ipairs((record.some(I, '0'))) do
       record.unlist(I, r)
+      if r.policy then ending.part_with(I, r) end
       if r.state == 'ready' then bells[#bells + 1] = {r.queue, r.intent} end
     end
     redis.call('UNLINK', I.o)
@@ -130,6 +133,17 @@ function ending.ask(I, r, message)
   message.pwf, message.pid, message.pgen, message.pseq = I.wf, I.id, I.gen, r.seq
   redis.call('HSET', shard.relay, ending.asked_as(I, r), cmsgpack.pack(message))
   wake()
+end
+
+-- Nobody waits any more for a child that is to end by that. Its shard is told in the place of what was asked of it, if that
+-- may not have arrived yet: then it is created first, so that nothing which is late creates it afterwards.
+function ending.part_with(I, r)
+  local name = ending.asked_as(I, r)
+  local asked = redis.call('HGET', shard.relay, name)
+  local ok, message = pcall(cmsgpack.unpack, asked or '')
+  if not (ok and type(message) == 'table' and message.op == 'invoke') then message = {op = 'stop', wf = r.workflow, id = r.id} end
+  message.stop = r.policy
+  ending.ask(I, r, message)
 end
 
 function ending.is_among(parents, parent)

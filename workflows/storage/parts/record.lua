@@ -12,6 +12,7 @@
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
 --   heartbeat   ms that whoever has the token of a wait may be silent; heard   of its last heartbeat, in its instance's time
 --   details, heard   of the last heartbeat of an attempt
+--   policy    what becomes of a child that is waited for no more: terminate | cancel; absent: it goes on
 --   rollback  a handler undoes it: 'rb' is the kind of those handlers, whose records are those of steps
 local record = {}
 
@@ -67,7 +68,7 @@ function record.of(v)
       heartbeat = v[9] or nil, heard = v[10] or nil, more = behind(v, 10)}
   elseif kind == 'child' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], workflow = v[6], id = v[7],
-      more = behind(v, 7)}
+      policy = v[8] or nil, more = behind(v, 8)}
   end
 end
 
@@ -85,7 +86,8 @@ function record.encode(r)
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type, r.heartbeat, r.heard}
     if r.more then v[9], v[10] = r.heartbeat or false, r.heard or false end
   else
-    v = {r.kind, r.seq, r.name, r.count, r.asked, r.workflow, r.id}
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.workflow, r.id, r.policy}
+    if r.more then v[8] = r.policy or false end
   end
   for _, value in ipairs(r.more or {}) do v[#v + 1] = value end
   return cmsgpack.pack(v)
