@@ -340,9 +340,30 @@ def mutants() -> list[Mutant]:
         Mutant(
             "an event that is put back is no error any more",
             "",
-            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x})",
-            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev})",
+            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x, se = e.se})",
+            "mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, se = e.se})",
             program="race-wait",
+        ),
+        Mutant(
+            "an event is shown that was hidden when it was given",
+            "",
+            ", se = r.sensitive or e.se})",
+            "})",
+            program="race-wait",
+        ),
+        Mutant(
+            "an event is shown that a wait has given back which hid it",
+            "",
+            "x = e.x, se = e.se})",
+            "x = e.x})",
+            program="race-wait",
+        ),
+        Mutant(
+            "a wait forgets that it hides what it is given",
+            "",
+            "sensitive = v[11] or nil, ",
+            "",
+            program="heartbeats",
         ),
         Mutant(
             "an event is put back once more when its entry is fed",

@@ -13,6 +13,7 @@ from typing import Any
 
 from workflows import WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.authoring.app import App
+from workflows.authoring.retries import Sensitive
 from workflows.errors import (
     EventError,
     EventTimeout,
@@ -45,6 +46,14 @@ def fault_of(event: str) -> dict[str, str] | None:
     return {"message": event, "name": "Refused"} if int(event.removeprefix("ev")) % 3 == 0 else None
 
 
+HIDDEN = ("w1", "lost")
+"""Waits of whose events people are not shown the payload."""
+
+
+def hidden(name: str) -> Sensitive | None:
+    return "output" if name in HIDDEN else None
+
+
 def work(*inputs: object) -> Any:
     """What every step is asked to do; only its arguments matter."""
     raise AssertionError("the simulator calls no callbacks")
@@ -63,9 +72,9 @@ async def wait(
 ) -> Any:
     try:
         if not isinstance(type, str):
-            received = await step.wait_for_any(name, type, timeout)
+            received = await step.wait_for_any(name, type, timeout, sensitive=hidden(name))
             return f"{received.type} {seen(received)}"
-        return seen(await step.wait_for_event(name, type=type, timeout=timeout, key=key))
+        return seen(await step.wait_for_event(name, type=type, timeout=timeout, key=key, sensitive=hidden(name)))
     except EventTimeout:
         return "late"
     except EventError as error:
@@ -248,7 +257,7 @@ class Tokens(WorkflowEntrypoint[Any]):
     again, and one that may lose a race."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
-        one = step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="60 s", token=True)
+        one = step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="60 s", token=True, sensitive="output")
         a = await step.do("A", work, one.token)
         left = asyncio.ensure_future(got(step.wait_for_event("w2", type=EVENT_TYPES[0], timeout="40 s", token=True)))
         b = asyncio.ensure_future(step.do("B", work, a["x"]))
@@ -266,7 +275,7 @@ class Answers(WorkflowEntrypoint[Any]):
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         options = {"type": EVENT_TYPES[0], "timeout": "30 s", "token": True}
-        waits = [got(step.wait_for_event(f"w{n}", **options)) for n in range(4)]
+        waits = [got(step.wait_for_event(f"w{n}", sensitive=hidden(f"w{n}"), **options)) for n in range(4)]
         a = await step.do("A", work, *await asyncio.gather(*waits))
         return a["x"]
 
@@ -276,10 +285,10 @@ class Heartbeats(WorkflowEntrypoint[Any]):
     """Waits for answers of whoever must not be silent: one that is handed out in a step, two that end as it comes."""
 
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
-        one = step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="60 s", token=True, heartbeat_timeout="15 s")
+        options = {"type": EVENT_TYPES[0], "token": True}
+        one = step.wait_for_event("w1", timeout="60 s", heartbeat_timeout="15 s", sensitive="output", **options)
         a = await step.do("A", work, one.token)
         said = await got(one)
-        options = {"type": EVENT_TYPES[0], "token": True}
         both = [
             got(step.wait_for_event(name, timeout=timeout, heartbeat_timeout="15 s", **options))
             for name, timeout in (("w2", "20 s"), ("w3", "10 s"))
@@ -377,7 +386,8 @@ class Saga(WorkflowEntrypoint[Any]):
             a = str(error)
         first = await step.race(step.do("B", work, a, rollback=undo), step.do("B", work, rollback=undo))
         rest = [step.do("C", work, first["x"], rollback=undo), step.do("D", work), step.do(HANGS, work, rollback=undo)]
-        rest += [step.sleep("s", "30 s"), step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="20 s")]
+        rest += [step.sleep("s", "30 s")]
+        rest += [step.wait_for_event("w1", type=EVENT_TYPES[0], timeout="20 s", sensitive="output")]
         await asyncio.wait(rest, return_when=asyncio.FIRST_COMPLETED)
         raise RuntimeError("failed")
 
@@ -543,7 +553,7 @@ class Reborn(WorkflowEntrypoint[Any]):
         options = {"type": EVENT_TYPES[0], "timeout": "60 s", "token": True}
         asked = step.wait_for_event("answer", **options)
         answer = asyncio.ensure_future(got(asked))
-        lost = got(step.wait_for_event("lost", **options))
+        lost = got(step.wait_for_event("lost", sensitive="output", **options))
         first = await step.race(step.do("A", work, asked.token), lost)
         told += [first] if isinstance(first, str) else []
         told.append(await wait(step, "W", "20 s", key=KEY))

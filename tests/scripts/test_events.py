@@ -11,8 +11,9 @@ import redis as redis_py
 from orchestrator import sweep
 from tests.scripts.world import STOPPED, World, do, load
 from workflows import limits
+from workflows.health.kept_events import mailbox
 from workflows.storage.intake import CreateItem, event_call, heartbeat_call, new_event
-from workflows.storage.journal import EventReceived, TimedOut, decode
+from workflows.storage.journal import HEADER_BYTES, EventReceived, TimedOut, decode
 from workflows.storage.keys import Unfinished
 from workflows.storage.records import Asked, Decision, GivenUp
 from workflows.storage.store import call_on, unpackb
@@ -119,6 +120,49 @@ def test_a_sweep_finds_that_a_wait_listens_to_too_little(world: World) -> None:
     world.send("ev1", "m")
     assert sum(sweep.pages(world.store, 0, {})) == 1
     assert received(world) == [("w1", "ev1")]
+
+
+# What people are not shown
+
+
+def hiding(seq: int, *, heartbeat: int | bool = False) -> Asked:
+    return Asked([*wait(seq, f"e~{seq}" if heartbeat else "e").values, heartbeat, False, True])
+
+
+def hidden(world: World) -> list[tuple[str, bool]]:
+    """Which waits have got an event, and whether people are not shown its payload."""
+    entries = [decode(blob) for blob in world.journal()]
+    return [(one.name, one.is_sensitive) for one in entries if isinstance(one, EventReceived)]
+
+
+def test_a_sensitive_wait_hides_what_it_is_given(world: World) -> None:
+    world.open(hiding(1), wait(2, "e"))
+    world.send("ev1")
+    world.send("ev2")
+    assert hidden(world) == [("w1", True), ("w2", False)]
+
+
+def test_a_wait_that_is_not_sensitive_stores_nothing_about_that(world: World) -> None:
+    world.open(wait(1, "e"))
+    (blob,) = world.client.hvals(world.keys.of_instance(world.a)[2])
+    assert len(unpackb(blob)) == 8
+    world.send("ev1")
+    assert b"se" not in unpackb(world.journal()[1][HEADER_BYTES:])
+
+
+def test_what_was_hidden_stays_so_when_its_wait_was_given_up(world: World) -> None:
+    world.open(hiding(1), do(2))
+    world.settle(2, world.held("a", 2))
+    world.send("ev1")
+    assert world.commit(world.held(), d=Decision(withdrawn=[GivenUp(1, "wait")])) == 1
+    (kept,) = mailbox(world.store, world.a).events
+    assert (kept.id, kept.payload()) == ("ev1", "[REDACTED]")
+
+
+def test_a_heartbeat_leaves_a_wait_sensitive(world: World) -> None:
+    world.open(hiding(1, heartbeat=1_000))
+    assert beat(world) == "heard"
+    assert (world.record(1).sensitive, world.record(1).heard) == (True, world.clock.ms)
 
 
 # Send or start

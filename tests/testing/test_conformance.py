@@ -102,6 +102,14 @@ class Secretive(WorkflowEntrypoint):
         raise OSError("shown")
 
 
+@app.workflow
+class Whispering(WorkflowEntrypoint):
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        code = await step.wait_for_event("a code", {"type": "code", "sensitive": "output"})
+        await step.sleep("a while", "1 hour")
+        return len(code.payload)
+
+
 @app.workflow(limits={"steps": 2})
 class Few(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
@@ -265,6 +273,29 @@ def test_a_sensitive_result_is_real_for_run_and_shown_to_nobody(env: TestEnv, cl
     assert [one.output for one in told if one.type == "step_completed"] == ["[REDACTED]", "[REDACTED]"]
     assert {one.config["sensitive"] for one in told if one.type == "step_started" and one.config} == {"output"}
     everything = introspector.timeline() + json.dumps([instance.status().as_dict(), [one.as_dict() for one in told]])
+    assert "hunter2" not in everything
+
+
+@pytest.mark.parametrize("error", [None, "refused"])
+def test_a_sensitive_payload_is_real_for_run_and_shown_to_nobody(
+    env: TestEnv, clock: TestClock, error: str | None
+) -> None:
+    instance = env.WHISPERING.create()
+    instance.send_event("code", "hunter2", error=error)
+    introspector = instance.introspect()
+    if error is None:
+        assert introspector.wait_for_step_result("a code") == "[REDACTED]"
+        clock.advance("1 hour")
+        assert instance.result() == 7  # also after a replay
+    else:
+        introspector.wait_for_status("errored")
+    client = env.WHISPERING.workflow_engine.client
+    handle = client.workflow("whispering").get(instance.id)
+    status, told = handle.status(), list(handle.subscribe())
+    assert status.steps[0].output == "[REDACTED]"
+    (event,) = [one for one in told if one.type in ("wait_completed", "wait_errored")]
+    assert event.output == "[REDACTED]"
+    everything = introspector.timeline() + json.dumps([status.as_dict(), [one.as_dict() for one in told]])
     assert "hunter2" not in everything
 
 

@@ -13,6 +13,7 @@ from workflows.client.reading import Reading
 from workflows.errors import ConfigError
 from workflows.storage import journal
 from workflows.storage.keys import Keyspace
+from workflows.storage.store import packb
 from workflows.values import codec
 
 KEYS = Keyspace("shop")
@@ -55,6 +56,14 @@ def test_a_sensitive_result_is_not_told() -> None:
     (entry,) = page(settled("aaaaaaaa", sensitive=True)).entries
     assert entry.content["value"] == "[REDACTED]"
     assert "receipt" not in str(entry)
+
+
+@pytest.mark.parametrize(("more", "shown"), [({}, "receipt"), ({"se": True}, "[REDACTED]")])
+def test_a_sensitive_payload_is_not_told(more: dict[str, bool], shown: str) -> None:
+    body = {"q": 1, "n": "w", "c": 1, "t": 1, "ty": "paid", "et": 1, "ev": "e1", "ac": 1, **more}
+    body["p"] = codec.encode("receipt", what="a payload")
+    (entry,) = page(journal.FORMAT + journal.EVENT + b"aaaaaaaa" + packb(body)).entries
+    assert (entry.kind, entry.content["payload"]) == ("EventReceived", shown)
 
 
 def test_what_cannot_be_read_says_so_and_hides_nothing_else() -> None:

@@ -662,6 +662,23 @@ def test_wait_times_out_after_a_day_by_default() -> None:
 
 
 @pytest.mark.parametrize(
+    "ask",
+    [
+        lambda step: step.wait_for_event("w", type="a", sensitive="output"),
+        lambda step: step.wait_for_event("w", {"type": "a", "sensitive": "output"}),
+        lambda step: step.wait_for_any("w", ["a", "b"], sensitive="output"),
+        lambda step: step.wait_for_event("w", type="a", token=True, heartbeat_timeout="1m", sensitive="output"),
+    ],
+)
+def test_a_wait_may_be_sensitive(ask: Any) -> None:
+    assert command_of(ask).sensitive
+
+
+def test_a_wait_is_not_sensitive_by_itself() -> None:
+    assert not command_of(lambda step: step.wait_for_event("w", type="a")).sensitive
+
+
+@pytest.mark.parametrize(
     ("ask", "error", "text"),
     [
         (lambda step: step.wait_for_event("w"), BadStepConfig, "needs the type"),
@@ -683,6 +700,16 @@ def test_wait_times_out_after_a_day_by_default() -> None:
         (lambda step: step.wait_for_event("w", type="a", key="k", token=True), BadStepConfig, "by its token, or"),
         (lambda step: step.wait_for_event("w", type="a", heartbeat_timeout=2000), BadStepConfig, "without token=True"),
         (lambda step: step.wait_for_event("w", type="a", token=True, heartbeat_timeout=5), BadDuration, "too short"),
+        (
+            lambda step: step.wait_for_event("w", type="a", sensitive="input"),
+            BadStepConfig,
+            "sensitive is 'input'. Use",
+        ),
+        (
+            lambda step: step.wait_for_any("w", ["a"], sensitive=True),
+            BadStepConfig,
+            'wait_for_any "w": sensitive is True',
+        ),
         (lambda step: step.wait_for_event("w", type="a").token, ConfigError, "token=True"),
         (lambda step: step.do("w", print).token, ConfigError, "token=True"),
     ],

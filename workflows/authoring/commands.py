@@ -74,6 +74,8 @@ class Wait:
     key: str | None = None
     by_token: bool = False
     heartbeat_ms: int | None = None
+    sensitive: bool = False
+    """People are not shown the payload."""
     kind: ClassVar[str] = "wait"
 
     @property

@@ -180,9 +180,7 @@ def resolve(
         if "timeout" in given:
             resolved = replace(resolved, timeout_ms=_duration(given["timeout"], "timeout", minimum_ms=1))
         if "sensitive" in given:
-            if given["sensitive"] != "output":
-                raise BadStepConfig(f'sensitive is {_shown(given["sensitive"])}. Use "output", or leave it out.')
-            resolved = replace(resolved, sensitive=True)
+            resolved = replace(resolved, sensitive=hides(given["sensitive"]))
         if "semantics" in given:
             resolved = _with_semantics(resolved, given["semantics"], keeps_retries="retries" in given)
         if resolved.at_most_once and resolved.retries.dynamic and resolved.retries.limit:
@@ -192,6 +190,16 @@ def resolve(
         return resolved
     except BadStepConfig as error:
         raise BadStepConfig(f'{what} for "{step}" is in a invalid format. {error}') from error
+
+
+def hides(sensitive: object) -> bool:
+    """Whether ``sensitive=``, None if left out, keeps from people what a step is given.
+
+    Raises: BadStepConfig.
+    """
+    if sensitive not in (None, "output"):
+        raise BadStepConfig(f'sensitive is {_shown(sensitive)}. Use "output", or leave it out.')
+    return sensitive is not None
 
 
 def delay_ms(retry: Retry, failed_attempts: int, base_ms: int | None = None, *, random01: float = 1.0) -> int:

@@ -42,7 +42,7 @@ Item = TypeVar("Item")
 Chunks = AsyncIterable[bytes] | Iterator[bytes]
 """What a callback returns, or is, whose result is a ``ByteStream``."""
 
-_EVENT_OPTIONS: Final = ("type", "event", "timeout")
+_EVENT_OPTIONS: Final = ("type", "event", "timeout", "sensitive")
 
 
 OnParentEnd = Literal["abandon", "terminate", "cancel"]
@@ -462,22 +462,25 @@ class WorkflowStep:
         key: str | int | None = None,
         token: bool = False,
         heartbeat_timeout: Duration | None = None,
+        sensitive: Sensitive | None = None,
     ) -> StepFuture[ReceivedEvent]:
         """Wait for an event sent to this instance: ``reply = await step.wait_for_event("approval", type="approved")``.
 
         An event that came earlier is waiting already; each event satisfies one wait, oldest first.
 
         Args:
-            options: Cloudflare's form, ``{"type": …, "timeout": …}``, or just the type.
+            options: Cloudflare's form, ``{"type": …, "timeout": …, "sensitive": …}``, or just the type.
             timeout: 1 second to 365 days, default 24 hours; a bare number is milliseconds.
             type: letters, digits, ``-`` and ``_``, at most 100. ``event`` is an alias.
             token: what is returned has a ``token``, a text to hand out in a step: it takes the one answer that is sent
                 with that, and nothing else. A second one is refused, and so is one that comes too late.
             heartbeat_timeout: with ``token``: how long whoever has it may be silent, 1 second to 365 days, default as
                 long as the wait lasts. ``client.heartbeat(token)`` says that they are at work, and begins it anew.
+            sensitive: ``"output"``: whoever looks at the instance is shown ``[REDACTED]`` for the payload, which is
+                real for ``run``.
             key: what several instances may wait for, ``order_id`` say: an event of this type that is sent to the key
                 while they wait reaches all of them. One that is sent to this instance satisfies the wait as well.
-        Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two).
+        Raises (at the call): BadName, BadDuration, BadStepConfig (no type, or two; no such ``sensitive``).
         Raises (at the await): EventTimeout; HeartbeatTimeout; EventError where the event was sent with ``error=``.
         """
         self._replay.enter(name)
@@ -487,10 +490,12 @@ class WorkflowStep:
             unknown = [str(key) for key in options if key not in _EVENT_OPTIONS]
             if unknown:
                 raise BadStepConfig(
-                    f'wait_for_event "{name}" does not know {", ".join(unknown)}. Its options are "type" and "timeout".'
+                    f'wait_for_event "{name}" does not know {", ".join(unknown)}. Its options are "type", "timeout" '
+                    'and "sensitive".'
                 )
             given |= {'options["type"]': options.get("type"), 'options["event"]': options.get("event")}
             timeout = options.get("timeout") if timeout is None else timeout
+            sensitive = options.get("sensitive") if sensitive is None else sensitive
         elif options is not None:
             given["second argument"] = options
         found = {where: value for where, value in given.items() if value is not None}
@@ -507,10 +512,16 @@ class WorkflowStep:
                 f'wait_for_event "{name}" has heartbeat_timeout= without token=True, with which heartbeats are sent.'
             )
         checked = names.check_event_type(types[0])
-        return self._wait("wait_for_event", name, (checked,), timeout, key, token, heartbeat_timeout)
+        return self._wait("wait_for_event", name, (checked,), timeout, key, sensitive, token, heartbeat_timeout)
 
     def wait_for_any(
-        self, name: str, types: Iterable[str], timeout: Duration | None = None, *, key: str | int | None = None
+        self,
+        name: str,
+        types: Iterable[str],
+        timeout: Duration | None = None,
+        *,
+        key: str | int | None = None,
+        sensitive: Sensitive | None = None,
     ) -> StepFuture[ReceivedEvent]:
         """Wait for one event of any of several types: that which was accepted first, also of those that came earlier.
 
@@ -519,7 +530,7 @@ class WorkflowStep:
 
         Args:
             types: 1 to 20, each once.
-            timeout, key: as for ``wait_for_event``.
+            timeout, key, sensitive: as for ``wait_for_event``.
         Raises (at the call): BadName, BadDuration, BadStepConfig (no types, too many, or one twice).
         Raises (at the await): EventTimeout; EventError where the event was sent with ``error=``.
         """
@@ -532,7 +543,7 @@ class WorkflowStep:
             raise BadStepConfig(
                 f'wait_for_any "{name}" takes 1 to {limits.EVENT_TYPES} types, each once, not {list(checked)}.'
             )
-        return self._wait("wait_for_any", name, checked, timeout, key)
+        return self._wait("wait_for_any", name, checked, timeout, key, sensitive)
 
     def _wait(
         self,
@@ -541,10 +552,15 @@ class WorkflowStep:
         types: tuple[str, ...],
         timeout: Duration | None,
         key: str | int | None,
+        sensitive: Sensitive | None,
         by_token: bool = False,
         heartbeat_timeout: Duration | None = None,
     ) -> StepFuture[ReceivedEvent]:
         checked = None if key is None else check_key(key)
+        try:
+            is_hidden = retries.hides(sensitive)
+        except BadStepConfig as error:
+            raise BadStepConfig(f'{verb} "{name}": {error}') from None
         timeout_ms, heartbeat_ms = limits.EVENT_TIMEOUT_MS, None
         minimum_ms = limits.EVENT_TIMEOUT_MS_MIN
         if timeout is not None:
@@ -553,7 +569,8 @@ class WorkflowStep:
             what = f'the heartbeat_timeout of {verb} "{name}"'
             heartbeat_ms = parse_ms(heartbeat_timeout, what=what, minimum_ms=minimum_ms)
         seq, count = self._replay.reserve("wait", name)
-        return self._replay.ask(Wait(seq, name, count, types, timeout_ms, checked, by_token, heartbeat_ms), None)
+        wait = Wait(seq, name, count, types, timeout_ms, checked, by_token, heartbeat_ms, is_hidden)
+        return self._replay.ask(wait, None)
 
     # Other instances
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.retries import StepConfig
-from workflows.client.history import ErrorInfo, shown_result
+from workflows.client.history import ErrorInfo, shown_payload, shown_result
 from workflows.storage.journal import Answer, ChildEnded, EventReceived, Settled, Slept, TimedOut, Undone, Withdrawn
 from workflows.storage.records import Open, OpenChild, OpenSleep, OpenStep, OpenWait
 from workflows.values.codec import InstanceRef
@@ -100,9 +100,13 @@ def of_entry(entry: Answer) -> Iterator[Fact]:
         case EventReceived():
             yield fact("wait_started", 0, began, event_type=entry.type)
             if entry.error is None:
-                yield fact("wait_completed", value=entry.payload)
+                yield fact("wait_completed", value=shown_payload(entry.payload, entry.is_sensitive))
             else:
-                yield fact("wait_errored", value=entry.payload, error=ErrorInfo.from_blob(entry.error))
+                yield fact(
+                    "wait_errored",
+                    value=shown_payload(entry.payload, entry.is_sensitive),
+                    error=ErrorInfo.from_blob(entry.error),
+                )
         case ChildEnded():
             child = InstanceRef(entry.workflow, entry.id)
             yield fact("step_started", 0, began, child=child)

@@ -327,7 +327,9 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
             return dataclasses.replace(step, status="timed out")
         case EventReceived():
             failed = None if entry.error is None else ErrorInfo.from_blob(entry.error)
-            step = dataclasses.replace(step, event_type=entry.type, value=entry.payload)
+            step = dataclasses.replace(
+                step, event_type=entry.type, value=shown_payload(entry.payload, entry.is_sensitive)
+            )
             return step if failed is None else dataclasses.replace(step, status="failed", error=failed)
         case ChildEnded():
             return dataclasses.replace(
@@ -346,6 +348,11 @@ def _answered(entry: Settled | Slept | TimedOut | EventReceived | ChildEnded | W
 def shown_result(entry: Settled) -> bytes | None:
     """The result of a step as people are shown it: as it is stored, unless the step is sensitive."""
     return _REDACTED if entry.value is not None and retries.hides_output(entry.config) else entry.value
+
+
+def shown_payload(payload: bytes, is_sensitive: bool) -> bytes:
+    """The same of what an event has brought."""
+    return _REDACTED if is_sensitive else payload
 
 
 def shown_details(record: OpenStep) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from workflows.client import facts, reading
 from workflows.client.batches import Plan
-from workflows.client.history import ErrorInfo, iso, moment, readable, shown_result
+from workflows.client.history import ErrorInfo, iso, moment, readable, shown_payload, shown_result
 from workflows.errors import ConfigError, CorruptPayload, InstanceError
 from workflows.storage import journal
 from workflows.storage.keys import Instance, Keyspace
@@ -81,6 +81,8 @@ def _raw(position: int, blob: bytes) -> RawEntry:
         return RawEntry(position, nonce, len(blob), "unreadable", {"reason": str(error)})
     if isinstance(entry, journal.Settled):
         entry = dataclasses.replace(entry, value=shown_result(entry))
+    elif isinstance(entry, journal.EventReceived):
+        entry = dataclasses.replace(entry, payload=shown_payload(entry.payload, entry.is_sensitive))
     return RawEntry(position, journal.nonce_of(blob), len(blob), type(entry).__name__, _content(entry))
 
 

@@ -26,7 +26,7 @@ class KeptEvent:
     """An event that is kept for a later wait.
 
     Attributes:
-        stored: its payload as bytes.
+        stored: its payload as bytes; of one that a sensitive wait has given back, what stands for it.
         error: what the wait raises that gets it; None: it returns the payload.
     """
 
@@ -76,6 +76,7 @@ def _event(type: str, blob: bytes | None) -> KeptEvent | None:
     try:
         event = unpackb(blob or b"")
         error = ErrorInfo.from_blob(event[b"x"]) if event.get(b"x") else None
-        return KeptEvent(type, event[b"ev"].decode(), history.moment(event[b"et"]), event[b"p"], error)
+        shown = history.shown_payload(event[b"p"], bool(event.get(b"se")))
+        return KeptEvent(type, event[b"ev"].decode(), history.moment(event[b"et"]), shown, error)
     except Exception:  # msgpack has no common root of what it raises
         return None

@@ -185,6 +185,8 @@ def _open(
             return Asked([*values, due, command.duration_ms or 0, command.until_ms is not None])
         case Wait():
             values += (replay.reopen_due(seq) or False, command.timeout_ms, "|".join(command.listens))
+            if command.sensitive:
+                return Asked([*values, command.heartbeat_ms or False, False, True])
             return Asked(values if command.heartbeat_ms is None else [*values, command.heartbeat_ms])
         case Child():
             # The default id contains the parent's generation, so that a restarted parent gets new children.

@@ -160,6 +160,7 @@ class EventReceived(_Answer):
 
     Attributes:
         error: the failure blob of one with which the wait raises.
+        is_sensitive: people are not shown its payload: the wait was asked so, or one that has given it back.
     """
 
     type: str = ""
@@ -169,6 +170,7 @@ class EventReceived(_Answer):
     event_id: str = ""
     number: int = 0
     """Of its acceptance, in the life that accepted it."""
+    is_sensitive: bool = False
     kind: ClassVar[str] = "wait"
 
     @property
@@ -333,6 +335,7 @@ def decode(blob: bytes) -> Entry:
                     sent_at_ms=int(body[b"et"]),
                     event_id=body[b"ev"].decode(),
                     number=int(body.get(b"ac") or 0),
+                    is_sensitive=bool(body.get(b"se")),
                 )
             case b"C":
                 return ChildEnded(

@@ -291,6 +291,8 @@ class OpenWait(_Open):
     """How long whoever has its token may be silent, in ms; 0: for ever."""
     heard: int = 0
     """When they last were not, in ms of the instance's own time; 0: never yet."""
+    sensitive: bool = False
+    """Whether people are not shown the payload of its event."""
 
     @property
     def silent_since(self) -> int:

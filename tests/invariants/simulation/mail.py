@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.invariants.programs import fault_of
+from tests.invariants.programs import HIDDEN, fault_of
 from tests.invariants.simulation.oracle import Oracle
 from tests.invariants.simulation.seen import Seen, ordered
 from tests.invariants.simulation.violation import demand
@@ -45,6 +45,7 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
         delivered.append(unpackb(blob[journal.HEADER_BYTES :])[b"ac"])
         names.append(entry.event_id)
         check_i6_an_event_is_what_was_sent(entry.event_id, entry.error)
+    check_what_was_hidden_stays_hidden(seen)
     box = sorted(number for kind in seen.names for number in seen.queue("m", kind))
     kept = sorted(int(name[2:]) for name in seen.mail if name.startswith("e:"))
     demand(box == kept, f"the mailbox lists {box} and keeps {kept}")
@@ -78,6 +79,18 @@ def check_i6_an_event_is_kept_or_delivered_once(world: World, seen: Seen, oracle
             demand("mail" in seen.rest, "mail beside an open wait")
             looked_for = {member.rpartition("|")[2] for member in seen.queues if member.startswith("c|")}
             demand(kind in looked_for, f"nobody will look for the mail of {kind}")
+
+
+def check_what_was_hidden_stays_hidden(seen: Seen) -> None:
+    """An event that a wait was given whose payload people are not shown, also when it has gone back."""
+    hidden: set[bytes] = set()
+    for body in [unpackb(blob[journal.HEADER_BYTES :]) for blob in seen.journal if blob[1:2] == b"E"]:
+        if body[b"n"].decode() in HIDDEN:
+            hidden.add(body[b"ev"])
+        demand(body.get(b"se") or body[b"ev"] not in hidden, f"{body[b'ev']}, given to {body[b'n']}, is shown")
+    kept = [unpackb(blob) for name, blob in seen.mail.items() if name.startswith("e:")]
+    shown = {event[b"ev"] for event in kept if not event.get(b"se")}
+    demand(not shown & hidden, f"{shown & hidden}, of the mailbox, was hidden")
 
 
 def note_the_next_life(world: World, before: Seen, seen: Seen) -> None:

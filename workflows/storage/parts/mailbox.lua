@@ -31,7 +31,7 @@ function mailbox.give(I, r, ty, number, e)
   record.disarm(I, r)
   redis.call('HDEL', I.o, r.seq)
   queue.add(I, 'g|' .. queue.ordered(r.seq) .. '|' .. I.len)
-  record.answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number, x = e.x})
+  record.answer(I, 'E', r, {ty = ty, p = e.p, et = e.et, ev = e.ev, ac = number, x = e.x, se = r.sensitive or e.se})
 end
 
 function mailbox.keep(I, ty, number, e)
@@ -133,7 +133,7 @@ function mailbox.put_back(I, seq, limit)
     local e = index and index < limit and journal.body_of(I.j, index)
     if e and e.ty and e.ac then
       redis.call('ZREM', I.q, member)
-      mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x})
+      mailbox.keep(I, e.ty, e.ac, {p = e.p, et = e.et, ev = e.ev, x = e.x, se = e.se})
       mailbox.returned = mailbox.returned + #e.p
       charge_bytes(#e.p)
       mailbox.look_for(I, e.ty, e.ac)

@@ -11,6 +11,7 @@
 --   intent    nonce while ready                    failures   the last few: {attempt, begun, ended, blob}
 --   token, by who holds it since begun             absolute   due is the server's time, not its instance's
 --   heartbeat   ms that whoever has the token of a wait may be silent; heard   of its last heartbeat, in its instance's time
+--   sensitive   people are not shown the payload of its event
 --   details, heard   of the last heartbeat of an attempt
 --   policy    what becomes of a child that is waited for no more: terminate | cancel; absent: it goes on
 --   rollback  a handler undoes it: 'rb' is the kind of those handlers, whose records are those of steps
@@ -65,7 +66,7 @@ function record.of(v)
       absolute = v[8] or nil, more = behind(v, 8)}
   elseif kind == 'wait' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], due = v[6] or nil, ms = v[7], type = v[8],
-      heartbeat = v[9] or nil, heard = v[10] or nil, more = behind(v, 10)}
+      heartbeat = v[9] or nil, heard = v[10] or nil, sensitive = v[11] or nil, more = behind(v, 11)}
   elseif kind == 'child' then
     return {kind = v[1], seq = v[2], name = v[3], count = v[4], asked = v[5], workflow = v[6], id = v[7],
       policy = v[8] or nil, more = behind(v, 8)}
@@ -83,8 +84,8 @@ function record.encode(r)
   elseif r.kind == 'sleep' then
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.absolute or false}
   elseif r.kind == 'wait' then
-    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type, r.heartbeat, r.heard}
-    if r.more then v[9], v[10] = r.heartbeat or false, r.heard or false end
+    v = {r.kind, r.seq, r.name, r.count, r.asked, r.due, r.ms, r.type, r.heartbeat, r.heard, r.sensitive}
+    if r.more or r.sensitive then v[9], v[10], v[11] = r.heartbeat or false, r.heard or false, r.sensitive or false end
   else
     v = {r.kind, r.seq, r.name, r.count, r.asked, r.workflow, r.id, r.policy}
     if r.more then v[8] = r.policy or false end
