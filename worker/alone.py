@@ -28,7 +28,6 @@ from workflows.process.stop import Stop
 from workflows.storage.connection import connection
 from workflows.storage.keys import Held, Keyspace
 from workflows.storage.store import Store
-from workflows.telemetry.figures import figures
 from workflows.telemetry.telling import Telling
 
 _log = logging.getLogger("workflows.worker")
@@ -72,7 +71,7 @@ def run(
     # ended well before it must not be blamed.
     alone = replace(settings, queues=(), concurrency=1, warm=0, alone=True)
     engine = Engine(app, connect, alone, on_hopeless=give_up, bindings=bindings_of(app, lambda: Client(app, url)))
-    to_parent, told = PipeToParent(pipe), Telling(figures) if telling else None
+    to_parent, told = PipeToParent(pipe), Telling(engine.counted) if telling else None
     try:
         engine.start()
         this_process(namespace=keys.namespace, worker=engine.lease.worker)

@@ -20,11 +20,16 @@ from workflows.storage.records import Decision
 
 @dataclass(slots=True)
 class Finished:
-    """The outcome of an attempt."""
+    """The outcome of an attempt.
+
+    Attributes:
+        ended_ms: when it was there, by the server's clock; ``ended``: by this process's own (``monotonic``).
+    """
 
     attempt: Attempt
     outcome: Outcome
     ended_ms: int
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Attempt:
         queue: through which it goes, by its name without the namespace.
         deadline: when it times out; never before its callback has begun, which something else may hold up.
         queued: since when it waits for its thread or for the loop.
+        begun: since when its callback runs; 0.0: it does not, or that has been counted.
         scope: the context variables its callback sees: none that another attempt has set.
         handle: the task of an async callback, once it has begun.
         ended: its code has come to its end, whatever has become of its outcome.
@@ -74,6 +75,7 @@ class Attempt:
     queue: str = "default"
     deadline: float = float("inf")
     queued: float = 0.0
+    begun: float = 0.0
     scope: Context = field(default_factory=Context)
     handle: Any = None
     ended: bool = False
@@ -83,7 +85,8 @@ class Attempt:
 
     def begin(self) -> None:
         """Its time starts now."""
-        self.deadline = monotonic() + self.config.timeout_ms / 1000
+        self.begun = now = monotonic()
+        self.deadline = now + self.config.timeout_ms / 1000
 
     @property
     def held(self) -> Held:

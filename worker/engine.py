@@ -55,6 +55,7 @@ from worker.rounds import Round
 from worker.settings import Settings
 from worker.settling import Settling
 from worker.slots import Slots
+from worker.stages import Stages
 from worker.streams import Streams
 from worker.suspects import Suspects
 from worker.transitions import Transitions
@@ -71,7 +72,7 @@ from workflows.replay.replay import RunStalled
 from workflows.storage.keys import Held, Instance, Intent
 from workflows.storage.store import Store
 from workflows.telemetry import metrics
-from workflows.telemetry.figures import figures
+from workflows.telemetry.figures import Series, Value, figures
 from workflows.telemetry.metrics import Metric
 
 _log = logging.getLogger("workflows.worker")
@@ -160,7 +161,10 @@ class Engine:
         )
         self.guardian = Guardian(self, settings.stall_seconds, on_hopeless)
         cache = (RecheckedCache if settings.recheck else WarmCache)(settings.warm, settings.warm_bytes)
-        self._replays = Replays(app, self.store, cache, self.guardian, lambda: self._bindings, self._streams.read)
+        self.stages = Stages(figures)
+        self._replays = Replays(
+            app, self.store, cache, self.guardian, lambda: self._bindings, self._streams.read, self.stages.ran
+        )
         self._beginnings = Beginnings(self._replays, self.slots, self.in_flight)
         deciding = Deciding(app, self._replays, overrides)
         # What is decided ahead could not be rechecked: the entry is not in the journal yet.
@@ -257,6 +261,10 @@ class Engine:
         """What it is like at this moment; any thread may ask."""
         return {metrics.SLOTS: self.settings.concurrency, metrics.SLOTS_USED: len(self.slots)}
 
+    def counted(self) -> dict[Series, Value]:
+        """All that the process has counted, by now; any thread may ask."""
+        return {**figures.read(), **self.stages.series()}
+
     @property
     def is_idle(self) -> bool:
         """Whether no attempt is in flight: claimed and not begun, running, or not settled yet. What ignores its timeout
@@ -326,7 +334,7 @@ class Engine:
     # Arrivals, on other threads ---------------------------------------------------------------------------------------
 
     def _deliver(self, attempt: Attempt, outcome: Outcome) -> None:
-        finished = Finished(attempt, outcome, self.store.clock.now_ms())
+        finished = Finished(attempt, outcome, self.store.clock.now_ms(), monotonic())
         if self.callbacks.threads.are_mine:
             self.arrivals.add(finished)
         else:
@@ -375,6 +383,7 @@ class Engine:
 
     def _work(self, batch: list[Arrival]) -> bool:
         """Handle everything that arrived, in one round trip. Returns: whether to stop."""
+        began = monotonic()
         tasks: list[Task] = []
         # At most one item of an instance may carry a decision in one round, so only a lone item tries.
         per_instance: dict[Instance, int] = {}
@@ -397,6 +406,7 @@ class Engine:
         for item in sorted(batch, key=_is_turn) if len(tasks) > 1 else batch:
             match item:
                 case Finished():
+                    self.stages.finished(item, began)
                     self._settling.settle(item, round, lone=per_instance[item.attempt.instance] == 1)
                 case Task(kind="a") if stop:
                     # Begun now it would run here and, given back, elsewhere as well (I9).
@@ -432,6 +442,7 @@ class Engine:
             for attempt in () if self._killed else starting:
                 self.callbacks.run(attempt)
             self.slots.free_unborn()
+        self.stages.led(began, round.in_redis)
         return self._is_drained()
 
     def _is_drained(self) -> bool:

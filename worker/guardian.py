@@ -87,11 +87,12 @@ class Guardian:
         self._stop.set()
         self._thread.join(timeout=1)
 
-    def begin(self, instance: Instance) -> None:
-        """User code of an instance begins on this thread, until ``end``."""
-        self._since = monotonic()
+    def begin(self, instance: Instance) -> float:
+        """User code of an instance begins on this thread, until ``end``. Returns: when (``monotonic``)."""
+        self._since = since = monotonic()
         self._runner = threading.current_thread()
         self._watched = instance
+        return since
 
     def end(self) -> None:
         """It has come back. To be called once more when it raised: the interrupt may have come just before this."""

@@ -36,6 +36,7 @@ class Replays:
         guardian: told whenever user code runs on this thread.
         bindings: the app's bindings, once they are made.
         read: reads a chunk of a stream for ``run``.
+        ran: called with how long ``run`` has gone on, in seconds.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Replays:
         guardian: Guardian,
         bindings: Callable[[], dict[str, Any]],
         read: ReadChunk,
+        ran: Callable[[float], None],
     ) -> None:
         self.warm = warm
         self._app = app
@@ -53,6 +55,7 @@ class Replays:
         self._guardian = guardian
         self._env = LazyEnv(bindings)
         self._read_chunk = read
+        self._ran = ran
 
     def reach(self, task: Task, position: int) -> WarmReplay:
         """A replay of the task's instance, taken out of the cache, fed to at least ``position`` (a turn: exactly).
@@ -99,13 +102,14 @@ class Replays:
         try:
             entries = [journal.decode(blob) for blob in blobs]
             counting = entries if warm.replay.position else _kept(entries)
-            self._guardian.begin(instance)
+            began = self._guardian.begin(instance)
             warm.replay.feed(counting, live=live)
             self._guardian.end()
         except BaseException:
             self._guardian.end()
             warm.replay.close()
             raise
+        self._ran(monotonic() - began)
         if blobs:
             warm.nonce, warm.weight = journal.nonce_of(blobs[-1]), len(blobs[-1])
             warm.size += sum(map(len, blobs))

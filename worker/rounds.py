@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from worker.attempt import Attempt
 from workflows import limits
+from workflows.clock import monotonic
 from workflows.errors import BadParams, CorruptPayload, NonDeterminismError, StalledError
 from workflows.storage.batches import numbered, portions
 from workflows.storage.keys import Held, Instance
@@ -92,10 +93,12 @@ class Round:
     Attributes:
         tokens: tokens of the tasks it was made from; not to be given back while it is under way.
         parked: called with each life that was parked, and the reason.
+        in_redis: how long the round trip has taken, in seconds.
     """
 
     tokens: frozenset[str] = frozenset()
     parked: Callable[[Instance, str, str], None] = _nobody
+    in_redis: float = 0.0
     # By script, shard and the identity the worker had when it claimed: a script call speaks for one of each.
     _items: dict[tuple[int, int, str], list[_Addressed]] = field(default_factory=dict)
 
@@ -199,7 +202,10 @@ class Round:
                     arguments["x"] = failure.make("StalledError", StalledError.__doc__ or "")
                 calls.append(call_on(store.keys, _SCRIPTS[script_], shard, instances, arguments))
                 waiting.append(batch)
-        for answers, batch in zip(store.execute(calls), waiting, strict=True):
+        began = monotonic()
+        told = store.execute(calls)
+        self.in_redis = monotonic() - began
+        for answers, batch in zip(told, waiting, strict=True):
             if isinstance(answers, Exception):
                 raise answers
             for answer, one in zip(answers, batch, strict=True):

@@ -34,13 +34,12 @@ from workflows.clock import monotonic
 from workflows.process.logs import say
 from workflows.process.parent import patiently
 from workflows.process.stop import Stop
-from workflows.storage import manifest
+from workflows.storage import manifest, stages
 from workflows.storage.connection import connection
 from workflows.storage.keys import Keyspace
 from workflows.storage.outage import is_full, server_errors
-from workflows.storage.processes import load_of
+from workflows.storage.processes import STAGES, load_of
 from workflows.storage.store import Store
-from workflows.telemetry.figures import figures
 from workflows.telemetry.telling import Telling
 
 _log = logging.getLogger("workflows.worker")
@@ -97,7 +96,7 @@ class WorkflowWorker(rq.Worker):
             isolate=None if self._pipe is None else self._pipe.ask_to_isolate,
             bindings=bindings_of(app, lambda: Client(app, url)),
         )
-        self._telling = Telling(figures, self.engine.gauges) if telling else None
+        self._telling = Telling(self.engine.counted, self.engine.gauges) if telling else None
         super().__init__(
             [keys.queue(name) for name in settings.queues],
             name=f"{socket.gethostname()}-{os.getpid()}-{self.engine.lease.worker}",
@@ -170,7 +169,8 @@ class WorkflowWorker(rq.Worker):
     def _load(self) -> dict[Any, Any]:
         engine = self.engine
         slots = engine.settings.concurrency
-        return load_of(slots, 0 if engine.draining.is_set() else max(0, slots - len(engine.slots)))
+        free = 0 if engine.draining.is_set() else max(0, slots - len(engine.slots))
+        return {**load_of(slots, free), STAGES: stages.written(engine.stages.told())}
 
     def _say_death(self) -> None:
         try:

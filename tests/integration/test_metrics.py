@@ -17,10 +17,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.commands import run_in
 from tests.paths import packages
 from workflows import Client
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.health import namespace
+from workflows.health.stages import stage_profile
 from workflows.telemetry import metrics
 
 APP = """
@@ -65,7 +67,7 @@ class Processes:
         self.logs = {name: folder / f"{name}.log" for name in ("worker", "orchestrator")}
         self.ports = {name: free_port() for name in self.logs}
         self.processes = {
-            "worker": self._start("worker", "app:app", "-p", "2", "-c", "10", "--grace", "1"),
+            "worker": self._start("worker", "app:app", "-p", "2", "-c", "10", "--grace", "1", "--lease", "3"),
             "orchestrator": self._start("orchestrator", "--namespace", "metered"),
         }
 
@@ -179,6 +181,30 @@ def test_events_turns_and_waiting_on_queues_are_counted(running: Processes) -> N
     assert sum(value for series, value in found.items() if series.startswith("workflows_turns_total")) >= 7 + 6
     assert found['workflows_queue_seconds_count{queue="default"}'] >= 7
     assert found['workflows_instance_seconds_count{workflow="order",outcome="complete"}'] == 4
+
+
+def test_each_stage_of_a_step_is_timed_and_the_doctor_tells_of_all_processes(
+    running: Processes, server: EmbeddedRedis, client: Client
+) -> None:
+    # Each process says so when it renews its lease.
+    running.wait_for(lambda: stage_profile(client.store).since_start.steps == 21)
+    doctor = run_in(server.url, "metered", "doctor", "--stages")
+    profile = json.loads(doctor("--json").stdout)
+    assert (profile["processes"], profile["silent"]) == (2, 0)
+    assert profile["since_start"]["steps"] == 21
+    for span in (profile["lately"], profile["since_start"]):
+        found = {one["stage"]: one for one in span["stages"]}
+        passes = {name: one["passes"] for name, one in found.items()}
+        assert list(found) == ["queue", "thread", "callback", "outcome", "run", "engine", "redis"]
+        assert passes["thread"] == passes["callback"] == passes["outcome"] == span["steps"]
+        assert passes["redis"] <= passes["engine"]
+    assert passes["queue"] >= 7 + 6 and passes["run"] >= 21 and passes["redis"] > 0
+    assert all(one["seconds"] > 0 for name, one in found.items() if name != "queue")
+    assert 0 < span["busy"] < 1
+    assert running.samples("worker")['workflows_stage_passes_total{stage="callback"}'] == 21
+    said = doctor().stdout.splitlines()
+    assert said[0].startswith("In the last minute: ") and said[1].startswith("Since they started: 21 steps; ")
+    assert [line.split()[0] for line in said[4:]] == list(found)
 
 
 def test_the_slots_of_all_processes_are_added_up(running: Processes) -> None:

@@ -436,7 +436,7 @@ def test_a_cold_claim_brings_no_more_bytes_than_a_reply_may_hold_and_the_worker_
 def replays(store: TouchingStore) -> Replays:
     """Never runs anything here."""
     nothing: Any = None
-    return Replays(App("shop"), store, WarmCache(1, 1), nothing, dict, nothing)
+    return Replays(App("shop"), store, WarmCache(1, 1), nothing, dict, nothing, nothing)
 
 
 def test_the_claims_of_one_call_share_what_a_reply_may_hold(store: TouchingStore, worker: HandWorker) -> None:

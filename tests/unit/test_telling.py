@@ -27,7 +27,7 @@ def heard(telling: Telling) -> list[bytes]:
 def test_only_what_is_new_is_told() -> None:
     figures = Figures()
     counted(figures, 3)
-    telling = Telling(figures)
+    telling = Telling(figures.read)
     assert heard(telling) == []
     counted(figures)
     assert heard(telling) == [
@@ -40,7 +40,7 @@ def test_only_what_is_new_is_told() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=12))
 def test_what_does_not_go_through_is_told_later_and_nothing_twice(steps: list[tuple[bool, int]]) -> None:
     figures, told = Figures(), Gathered(Figures())
-    telling = Telling(figures)
+    telling = Telling(figures.read)
     for counts, room in [*((counts, room) for counts, room in steps), (True, 1_000)]:
         if counts:
             counted(figures)
@@ -61,7 +61,7 @@ def test_what_a_process_was_like_goes_with_it_and_what_it_counted_stays() -> Non
     told = Gathered(Figures())
     figures = Figures()
     for child in (1, 2):
-        telling = Telling(figures, lambda: {metrics.SLOTS: 10})
+        telling = Telling(figures.read, lambda: {metrics.SLOTS: 10})
         counted(figures)
         told.hear(child, heard(telling))
     assert told.values()["workflows_slots", ()] == 20

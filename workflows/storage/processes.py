@@ -27,7 +27,7 @@ _PROC = Path("/proc")
 _STARTED = 19
 
 # In the record that RQ keeps of a worker.
-SLOTS, SLOTS_FREE = "slots", "slots_free"
+SLOTS, SLOTS_FREE, STAGES = "slots", "slots_free", "stages"
 
 How = Literal["seen", "gone"]
 

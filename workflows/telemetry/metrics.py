@@ -138,6 +138,20 @@ EVENTS: Final = Metric(
     "Events that instances have received.",
     ("workflow",),
 )
+STAGE_SECONDS: Final = Metric(
+    "workflows_stage_seconds_total",
+    "counter",
+    "worker",
+    "Where time goes: what steps have waited for and worked at, stage by stage.",
+    ("stage",),
+)
+STAGE_PASSES: Final = Metric(
+    "workflows_stage_passes_total",
+    "counter",
+    "worker",
+    "How often each stage was passed, by a step or by a batch of them; of callback: attempts.",
+    ("stage",),
+)
 STALLS: Final = Metric(
     "workflows_stalls_total",
     "counter",

@@ -26,13 +26,16 @@ class Telling:
     """The side of the process that counts; what was counted before it was made is not told.
 
     Args:
+        read: what has been counted by now.
         gauges: what there is to say of this moment.
     """
 
-    def __init__(self, figures: Figures, gauges: Callable[[], Mapping[Metric, float]] = dict) -> None:
-        self._figures = figures
+    def __init__(
+        self, read: Callable[[], dict[Series, Value]], gauges: Callable[[], Mapping[Metric, float]] = dict
+    ) -> None:
+        self._read = read
         self._gauges = gauges
-        self._told = figures.read()
+        self._told = read()
         self._telling = threading.Lock()
 
     def tell(self, write: Callable[[bytes], bool]) -> None:
@@ -42,7 +45,7 @@ class Telling:
             write: takes one line; answers whether it is on its way. If not, it is tried again next time.
         """
         with self._telling:
-            now = self._figures.read()
+            now = self._read()
             for series, more in difference(now, self._told).items():
                 if not write(MORE + json.dumps([*series, more], separators=(",", ":")).encode()):
                     return
