@@ -104,6 +104,6 @@ def warm_and_cold(app: App, url: str) -> Iterator[Deployment]:
         first.flushall()
     made = Deployment(app, url)
     made.engine(queues=("warm",), warm=100)
-    made.engine(queues=("cold",), warm=0, shared_lead=False)
+    made.engine(queues=("cold",), warm=0, shared_lead=False, claims_at_once=False)
     yield made
     made.close()

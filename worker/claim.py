@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workflows import limits
-from workflows.storage import doorbell, keys, nonces
+from workflows.storage import doorbell, journal, keys, nonces
 from workflows.storage.aside import readable
 from workflows.storage.batches import numbered
-from workflows.storage.keys import Held, Instance, Intent
+from workflows.storage.keys import Held, Instance, Intent, Keyspace
 from workflows.storage.records import OpenStep
 from workflows.storage.store import Call, Store, call_on, call_one, script, unpackb
 
@@ -22,6 +22,10 @@ _DECLINE = script(Path(__file__).with_name("decline.lua"))
 
 # Entries sent along with the claims of one call. What is more is read in pages, so that no reply is unbounded (F50).
 PAGE = 256
+# The same with the turn that is claimed together with its doorbell. That call does not know what the worker has of the
+# journal already, so it is for short ones.
+PAGE_ALONE = 32
+BYTES_ALONE = 65_536
 # Ids taken off a queue by one pop, beyond those that are doorbells: the rest waits for the next one.
 JUNK_PER_POP = 200
 DECLINE_MS = 2_000
@@ -87,9 +91,30 @@ class Task:
         return self.deaths >= 1 or self.losses >= SUSPICIOUS_LOSSES
 
 
-def pop_call(namespace: str, queue_name: str, most: int) -> Call:
-    """A call that takes up to ``most`` doorbells off an RQ queue."""
-    head, tail = doorbell.envelope(namespace)
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """What a pop has taken off a queue.
+
+    Attributes:
+        intents: what is still to be claimed.
+        task: the turn that came alone and was claimed at once, if that was so.
+        forged: ids of jobs that are none of ours.
+        waited_ms: how long each doorbell had been ringing.
+    """
+
+    intents: list[Intent]
+    task: Task | None
+    forged: list[str]
+    waited_ms: list[int]
+
+
+def pop_call(keyspace: Keyspace, queue_name: str, most: int, at_once: Collection[str], worker: str, token: str) -> Call:
+    """A call that takes up to ``most`` doorbells off an RQ queue.
+
+    Args:
+        at_once: workflows of which a turn that comes alone is claimed by the same call, under ``token``.
+    """
+    head, tail = doorbell.envelope(keyspace.namespace)
     declared = [keys.rq_queue(queue_name), keys.rq_handover(queue_name), keys.rq_failed(queue_name)]
     arguments = {
         "n": most,
@@ -98,20 +123,59 @@ def pop_call(namespace: str, queue_name: str, most: int) -> Call:
         "envelope": head,
         "tail": tail,
         "keep": limits.FORGED_KEPT_SECONDS,
+        "w": worker,
+        "t": token,
+        "known": f" {' '.join(at_once)} ",
+        "keys": keyspace.pattern,
+        "shards": keyspace.shards,
+        "page": PAGE_ALONE,
+        "bytes": BYTES_ALONE,
+        "turn": limits.TURN_ENTRIES,
     }
     return Call(_POP, declared, arguments)
 
 
-def intents_of(answer: Any) -> tuple[list[Intent], list[str], list[int]]:
-    """Intents, forged job ids, and for how many ms each doorbell had been ringing, of a pop's answer. A text that is no
-    intent is dropped: nothing will answer to it."""
-    found = []
-    for member in answer[0]:
+def popped(store: Store, answer: Any, worker: str, token: str, known: Callable[[Instance], Known | None]) -> Popped:
+    """What such a call has answered. A text that is no intent is dropped: nothing will answer to it."""
+    members, forged, waited, reply = answer
+    intents, task = [], None
+    for member in members:
         try:
-            found.append(Intent.parse(member))
+            intents.append(Intent.parse(member))
         except ValueError:
             continue
-    return found, [id.decode(errors="backslashreplace") for id in answer[1]], answer[2]
+    if reply != b"":
+        for intent in intents:
+            task = _task_alone(store, intent, worker, token, reply, known)
+        intents = []
+    return Popped(intents, task, [id.decode(errors="backslashreplace") for id in forged], waited)
+
+
+def _task_alone(
+    store: Store, intent: Intent, worker: str, token: str, reply: Any, known: Callable[[Instance], Known | None]
+) -> Task | None:
+    """The turn that was claimed together with its doorbell, as if the call had said what is known here."""
+    if reply == 0:
+        return None
+    instance = store.keys.instance(intent.workflow, intent.id)
+    have = _have(intent, instance, known)
+    now, _, upto, blobs, *rest = reply
+    store.clock.observe(int(now))
+    start = _agreed(have, blobs)
+    item = {"k": intent.kind, "g": intent.generation, "s": intent.seq, "t": token, "h": have.position if have else 0}
+    return _task(worker, instance, item, [now, start, upto, blobs[start:], *rest])
+
+
+def _agreed(have: Known | None, blobs: Sequence[bytes]) -> int:
+    """Up to where a journal is the one that is known; 0 where it is of another timeline (F42)."""
+    if have is None or have.position > len(blobs):
+        return 0
+    return have.position if journal.nonce_of(blobs[have.position - 1]) == have.nonce else 0
+
+
+def _have(intent: Intent, instance: Instance, known: Callable[[Instance], Known | None]) -> Known | None:
+    have = known(instance)
+    return have if have is not None and have.generation == intent.generation else None
 
 
 def decline(store: Store, intents: Sequence[Intent]) -> None:
@@ -157,9 +221,7 @@ def _claim_some(
         instances, places = numbered(instance for _, instance in group)
         items: list[dict[str, Any]] = []
         for (intent, instance), place in zip(group, places, strict=True):
-            have = known(instance)
-            if have is not None and have.generation != intent.generation:
-                have = None
+            have = _have(intent, instance, known)
             items.append(
                 {
                     "i": place,

@@ -194,7 +194,10 @@ class Engine:
         )
         self._thread = threading.Thread(target=vital("engine", self._run, on_hopeless), name="engine", daemon=True)
         self.fetchers = [
-            Fetcher(name, connect, self.lease, self, app.definitions, on_hopeless) for name in settings.queues
+            Fetcher(
+                name, connect, self.lease, self, app.definitions, on_hopeless, claims_at_once=settings.claims_at_once
+            )
+            for name in settings.queues
         ]
 
     # Life -------------------------------------------------------------------------------------------------------------
@@ -502,6 +505,9 @@ class Engine:
         with self.claiming:
             if forget:
                 self._replays.warm.clear()
+            mine = {
+                fetcher.token for fetcher in self.fetchers
+            }  # first: what has come meanwhile is among those that wait
             waiting = self.arrivals.waiting()
             for task in self._suspects.overdue():
                 where = {"workflow": task.instance.workflow, "instance": task.instance.id}
@@ -511,7 +517,7 @@ class Engine:
                     round.release(task.instance, task.held)  # who comes late must not begin it beside this worker
                 else:
                     self._take_up(task, round)
-            mine = {attempt.token for attempt in self.attempts()} | round.tokens | self._suspects.tokens
+            mine |= {attempt.token for attempt in self.attempts()} | round.tokens | self._suspects.tokens
             mine |= {item.token for item in waiting if isinstance(item, Task)}
             for item in waiting:
                 self.arrivals.put(item)

@@ -10,9 +10,10 @@ from typing import Protocol
 
 import redis
 
-from worker.claim import Known, LeaseLost, Task, claim, decline, intents_of, pop_call
+from worker.claim import Known, LeaseLost, Task, claim, decline, pop_call, popped
 from worker.lease import Lease
 from worker.vital import vital
+from workflows.storage import nonces
 from workflows.storage.aside import displace, is_about_data
 from workflows.storage.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
 from workflows.storage.outage import is_full
@@ -56,6 +57,7 @@ class Fetcher(threading.Thread):
     Args:
         workflows: names this worker has code for; others are put back.
         on_death: called with the reason when it ends although nobody asked it to.
+        claims_at_once: see ``Settings``.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Fetcher(threading.Thread):
         taker: Taker,
         workflows: Collection[str],
         on_death: Callable[[str], None],
+        *,
+        claims_at_once: bool,
     ) -> None:
         super().__init__(target=vital(f"fetch-{queue}", self._fetch, on_death), name=f"fetch-{queue}", daemon=True)
         self._queue = queue
@@ -73,6 +77,9 @@ class Fetcher(threading.Thread):
         self._lease = lease
         self._taker = taker
         self._workflows = workflows
+        self._claims_at_once = claims_at_once
+        # Of what this thread may be claiming at this moment, under one call with its doorbell.
+        self.token = nonces.token()
 
     def _fetch(self) -> None:
         store = self._connect()
@@ -103,14 +110,23 @@ class Fetcher(threading.Thread):
         store.close()
 
     def _pop(self, store: Store, name: str, most: int) -> list[Intent]:
-        answer = store.execute_after_blocking_move(
-            rq_queue(name), rq_handover(name), BLOCK_SECONDS, pop_call(store.keys.namespace, name, most)
-        )
-        intents, forged, waited = intents_of(answer)
-        for ms in waited:
+        """Returns: what is still to be claimed."""
+        worker, token = self._lease.worker, self.token
+        at_once = self._workflows if self._claims_at_once else ()
+        call = pop_call(store.keys, name, most, at_once, worker, token)
+        try:
+            answer = store.execute_after_blocking_move(rq_queue(name), rq_handover(name), BLOCK_SECONDS, call)
+            found = popped(store, answer, worker, token, self._taker.known)
+            if found.task is not None:
+                self._taker.accept([found.task])
+        finally:
+            # Also where the answer was lost: what is held under the old one is given back then.
+            self.token = nonces.token()
+        for ms in found.waited_ms:
             figures.observe(metrics.QUEUE_SECONDS, (self._queue,), ms / 1000)
-        for id in forged:
+        for id in found.forged:
             _log.error("forged job refused", extra={"job": id, "queue": name})
+        intents = found.intents
         unknown = [intent for intent in intents if intent.workflow not in self._workflows]
         if unknown:
             # Old code, or another app on the same queue: not ours to judge (F24).

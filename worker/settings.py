@@ -22,6 +22,7 @@ class Settings:
         stall_seconds: how long ``run`` may block before it is interrupted, and again before the process gives up.
         lease_ms: how long after its last sign of life a worker is taken for dead.
         shared_lead: whether a thread that has run a callback goes on with the engine's work. False is for tests.
+        claims_at_once: whether a turn that comes alone is claimed together with its doorbell. False is for tests.
         alone: this process runs one step or turn that somebody else has claimed, and nothing else.
     """
 
@@ -34,4 +35,5 @@ class Settings:
     stall_seconds: float = 2.0
     lease_ms: int = 10_000
     shared_lead: bool = True
+    claims_at_once: bool = True
     alone: bool = False

@@ -13,12 +13,15 @@ import redis as redis_py
 
 from tests.invariants.simulation.node import HandCallbacks
 from worker import engine as engine_module
+from worker.arrivals import Reconcile
 from worker.attempt import Outcome
+from worker.claim import pop_call
 from worker.engine import Engine
 from worker.settings import Settings
 from workflows import App, Client, WorkflowEntrypoint
+from workflows.storage import doorbell
 from workflows.storage.connection import connection
-from workflows.storage.keys import Intent
+from workflows.storage.keys import Intent, rq_job_prefix, rq_queue
 from workflows.storage.store import Store
 from workflows.values import codec
 
@@ -52,8 +55,14 @@ class Worker:
 
     def claim(self, most: int) -> None:
         """What as many doorbells stand for."""
-        intents = [Intent.parse(one) for key in self._keys("intents") for one in self._store.members(key, "")]
-        self.engine.fetchers[0]._claim(self.engine.store, intents[:most])
+        self.engine.fetchers[0]._claim(self.engine.store, self.intents()[:most])
+
+    def intents(self) -> list[Intent]:
+        return [Intent.parse(one) for key in self._keys("intents") for one in self._store.members(key, "")]
+
+    def reconcile(self) -> None:
+        self.engine.arrivals.put(Reconcile(forget=False))
+        self.work()
 
     def work(self) -> None:
         """One round trip."""
@@ -89,6 +98,13 @@ def worker(redis_url: str, client: Client) -> Iterator[Worker]:
         engine = Engine(app, connect, Settings(concurrency=2), on_hopeless=_never)
         engine.lease._renew(engine.lease.worker, born=True)
         yield Worker(engine, client)
+
+
+def put_doorbell(client: Client, intent: Intent) -> None:
+    keys = client.store.keys
+    id = doorbell.job_id(keys.instance(intent.workflow, intent.id).shard, intent)
+    client.store.redis.hset(rq_job_prefix() + id, "data", doorbell.data(keys.namespace, intent.member))
+    client.store.redis.rpush(rq_queue(keys.queue(intent.queue)), id)
 
 
 def test_a_slot_is_taken_until_the_outcome_is_settled(client: Client, worker: Worker) -> None:
@@ -144,3 +160,20 @@ def test_no_more_is_claimed_than_there_is_room_for_by_then(client: Client, worke
     worker.claim(3)
     worker.work()
     assert worker.counts == (2, 2, 2)
+
+
+def test_what_is_just_being_claimed_with_its_doorbell_is_not_given_back(client: Client, worker: Worker) -> None:
+    """Redis says that it is held here, and the answer has not come yet. Once that is lost, it is given back."""
+    client.workflow("one-by-one").create(id="i1")
+    (intent,) = worker.intents()
+    fetcher, instance = worker.engine.fetchers[0], client.store.keys.instance(intent.workflow, intent.id)
+    call = pop_call(client.store.keys, "slots.default", 1, app.definitions, worker.engine.lease.worker, fetcher.token)
+    put_doorbell(client, intent)
+    client.store.call(call)
+    turn = f"h|{worker.engine.lease.worker}|{fetcher.token}".encode()
+    worker.reconcile()
+    assert client.store.header_fields(instance, "turn") == [turn]
+    fetcher.token = "another"
+    worker.reconcile()
+    assert client.store.header_fields(instance, "turn") != [turn]
+    assert worker.intents()

@@ -495,6 +495,19 @@ def mutants() -> list[Mutant]:
             "r and r.state == 'ready' and r.intent == a.n",
             "r and r.state ~= 'wait'",
         ),
+        Mutant(
+            "a turn is claimed with its doorbell without a lease",
+            "pop",
+            "record.lease_is_live(A.w) and instance.load(1)",
+            "instance.load(1)",
+            program="crowd",
+        ),
+        Mutant(
+            "a turn that is not there is claimed with an old doorbell",
+            "pop",
+            "and turn.is_ready(I, n)",
+            "",
+        ),
         Mutant("claim leaves the intent", "claim", "redis.call('ZREM', shard.intents, a.m)", ""),
         Mutant(
             "fire: score and presence are not looked at",
@@ -574,7 +587,7 @@ def mutants() -> list[Mutant]:
         ),
         Mutant(
             "the first decision after a cut is taken over a part of what was kept",
-            "claim",
+            "",
             "I.pos == 0 and I.len or math.min(",
             "math.min(",
             program="parallel",

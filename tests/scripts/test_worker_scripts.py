@@ -11,7 +11,7 @@ import redis as redis_py
 from tests.driving import PAGE
 from tests.scripts.world import STOPPED, World, child, do, sleep, wait
 from workflows.replay.decision import told_by_record
-from workflows.storage import journal, keys
+from workflows.storage import journal
 from workflows.storage.records import Decision, End, GivenUp
 from workflows.values import codec
 
@@ -457,7 +457,7 @@ def test_what_a_leaving_worker_still_holds_is_left_to_the_reaper(world: World) -
     assert world.header("turn").startswith("r|")
 
 
-# decline and pop
+# decline
 
 
 def test_a_declined_intent_comes_again_later(world: World) -> None:
@@ -473,58 +473,6 @@ def test_declining_what_is_gone_brings_nothing_back(world: World) -> None:
     world.held()
     with world.unchanged():
         assert world.call("decline", [world.a], items=[{"i": 1, "m": member}], delay=5_000) == 0
-
-
-def pop(world: World, most: int = 10, looks: int = 100) -> Any:
-    declared = [keys.rq_queue("q"), keys.rq_handover("q"), keys.rq_failed("q")]
-    arguments = {"n": most, "looks": looks, "prefix": keys.rq_job_prefix(), "keep": 60}
-    return world.plain("pop", declared, **arguments, envelope='["in", "', tail='"]')[:2]
-
-
-def put(world: World, id: str, data: str | None) -> None:
-    if data is not None:
-        world.client.hset(keys.rq_job_prefix() + id, "data", data)
-    world.client.rpush(keys.rq_queue("q"), id)
-
-
-def test_doorbells_are_taken_in_order_and_their_jobs_removed(world: World) -> None:
-    for n in (1, 2, 3):
-        put(world, f"j{n}", f'["in", "m{n}"]')
-    assert pop(world, 2) == [[b"m1", b"m2"], []]
-    assert pop(world) == [[b"m3"], []]
-    assert not world.client.exists(keys.rq_job_prefix() + "j1")
-    with world.unchanged():
-        assert pop(world) == [[], []]
-
-
-def test_the_handed_over_doorbell_comes_first(world: World) -> None:
-    put(world, "j1", '["in", "m1"]')
-    put(world, "j2", '["in", "m2"]')
-    world.client.lmove(keys.rq_queue("q"), keys.rq_handover("q"), "RIGHT", "LEFT")
-    assert pop(world) == [[b"m2", b"m1"], []]
-
-
-def test_a_doorbell_whose_job_is_gone_is_passed_over(world: World) -> None:
-    put(world, "j1", None)
-    put(world, "j2", '["in", "m2"]')
-    assert pop(world, 1) == [[b"m2"], []]
-
-
-def test_a_queue_full_of_junk_is_looked_through_in_several_pops(world: World) -> None:
-    """Otherwise 400,000 ids that name nothing would stop Redis for more than a second."""
-    world.client.rpush(keys.rq_queue("q"), *(f"junk{n}" for n in range(250)))
-    put(world, "j1", '["in", "m1"]')
-    assert [pop(world), pop(world)] == [[[], []], [[], []]]
-    assert world.client.llen(keys.rq_queue("q")) == 51
-    assert pop(world) == [[b"m1"], []]
-
-
-def test_a_forged_job_is_put_aside(world: World) -> None:
-    put(world, "bad", '["os.system", "rm"]')
-    assert pop(world) == [[], [b"bad"]]
-    assert world.client.hget(keys.rq_job_prefix() + "bad", "status") == b"failed"
-    assert world.client.ttl(keys.rq_job_prefix() + "bad") > 0
-    assert world.client.zrange(keys.rq_failed("q"), 0, -1) == [b"bad"]
 
 
 def test_a_child_is_asked_for_by_a_message(world: World) -> None:

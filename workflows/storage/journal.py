@@ -255,7 +255,7 @@ def kind_of(blob: bytes) -> bytes:
 
 def nonce_of(blob: bytes) -> str:
     """The nonce of an encoded entry."""
-    return blob[2:HEADER_BYTES].decode()
+    return blob[2:HEADER_BYTES].decode(errors="replace")
 
 
 def decode_start(blob: bytes) -> Start:

@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -119,6 +119,12 @@ class Keyspace:
         """The instance's keys, in the order scripts expect them."""
         base = f"{{{self.namespace}/{instance.shard:02d}}}:i:{instance.workflow}:{instance.id}:"
         return [base + name for name in INSTANCE_KEY_NAMES]
+
+    @property
+    def pattern(self) -> tuple[str, str, Sequence[str], Sequence[str]]:
+        """For a script that builds the keys of a shard and an instance by itself (``pop.lua``): what stands before and
+        behind the shard's number, and how those of each end."""
+        return f"{{{self.namespace}/", "}:", SHARD_KEY_NAMES, INSTANCE_KEY_NAMES
 
     def remains(self, instance: Instance, token: str) -> str:
         """Where more open records are put than the call that ends a life can take back."""

@@ -55,7 +55,7 @@ class Script:
 
 PARTS: Final = (
     *("prelude", "calendar", "bell", "shard", "aside", "room", "waking", "notices", "journal"),
-    *("instance", "published", "queue", "record", "turn", "slot", "mailbox", "streams"),
+    *("instance", "published", "queue", "record", "turn", "claiming", "slot", "mailbox", "streams"),
     *("deadline", "ending", "undoing", "stopping", "pausing", "pump", "decision", "command", "creation"),
 )
 """The parts that scripts are made of, in ``parts/``, each behind those it uses."""

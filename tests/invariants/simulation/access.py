@@ -65,6 +65,10 @@ class SimStore(Store):
                 loaded.add(call.script.sha)
         return super().execute(calls, behind=behind)
 
+    def execute_after_blocking_move(self, source: str, target: str, seconds: float, call: Call) -> Any:
+        """Without the move: nothing waits in a simulation."""
+        return self.call(call)
+
     def _send(self, commands: list[list[Any]]) -> list[Any]:
         fault = "" if self._reliable else self._world.next_fault()
         if fault == "unsent":

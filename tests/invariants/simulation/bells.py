@@ -34,6 +34,11 @@ def permit(world: World) -> None:
         world.client.hset(world.keys.shard_key(shard, "owner"), mapping=owner)
 
 
+def are_ringing(world: World) -> bool:
+    waiting = keys.rq_queue(world.keys.queue(QUEUE))
+    return bool(world.client.type(waiting) == b"list")
+
+
 def spoil(world: World) -> str:
     """RQ's keys hold what does not belong there."""
     waiting = keys.rq_queue(world.keys.queue(QUEUE))

@@ -146,8 +146,16 @@ class Node:
 
     def claim(self, members: Sequence[str]) -> str:
         """What the fetcher's thread does with doorbells."""
+        return self._fetch(lambda: [Intent.parse(member) for member in members])
+
+    def answer(self, most: int) -> str:
+        """The same, having taken them off the queue."""
+        fetcher, name = self.engine.fetchers[0], self.world.keys.queue("default")
+        return self._fetch(lambda: fetcher._pop(self.fetcher, name, most))
+
+    def _fetch(self, intents: Callable[[], list[Intent]]) -> str:
         try:
-            self.engine.fetchers[0]._claim(self.fetcher, [Intent.parse(member) for member in members])
+            self.engine.fetchers[0]._claim(self.fetcher, intents())
         except redis_py.RedisError as error:
             self.fetcher_failed = True
             return str(error)

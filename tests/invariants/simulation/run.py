@@ -123,6 +123,7 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
     rng, state = world.rng, world.state
     intents = sorted(state.intents, key=stable)
     rung = [*intents, *world.doorbells]
+    is_rung = bells.are_ringing(world)
     for held in world.suspects:
         yield 5, "alone", partial(workers.isolate, world, held)
     for node in world.nodes:
@@ -130,6 +131,8 @@ def possible(world: World) -> Iterator[tuple[float, str, Callable[[], str]]]:
             yield 5, "drain", partial(workers.leave, world, node)
         if rung and not node.alone:
             yield 6, "claim", partial(workers.claim, world, node, rung)
+        if is_rung and not node.alone:
+            yield 4, "claim", partial(workers.answer, world, node)
         if node.queued():
             yield 8, "work", partial(workers.work, world, node)
         for attempt in node.hand.running:

@@ -34,6 +34,11 @@ def claim(world: World, node: Node, rung: list[str]) -> str:
     return f"{node.name} {' '.join(map(short, members))}: {node.claim(members)}"
 
 
+def answer(world: World, node: Node) -> str:
+    """Doorbells that scripts have hung into RQ's queue; many were for what somebody has claimed since."""
+    return f"{node.name}: {node.answer(world.rng.choice((1, 1, 1, 100)))}"
+
+
 def hangs(attempt: Attempt) -> bool:
     """Whether it never ends by itself."""
     return attempt.name == HANGS and attempt.kind == "do"

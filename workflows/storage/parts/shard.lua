@@ -15,3 +15,13 @@ local LEFT, SEEN, GONE = 0, 1, 2
 -- instance, and `continue.lua` goes on with it (I12).
 local SLICE = limits.SCRIPT_ELEMENTS
 local budget = SLICE
+
+-- Rarely:
+
+-- For a script that finds out by itself which instance it is about: its keys and those of its shard, as if they had been
+-- declared, in the order above.
+function shard.enter(keys)
+  for n, key in ipairs(keys) do KEYS[n] = key end
+  shard.timers, shard.intents, shard.wake, shard.held, shard.workers, shard.relay, shard.index, shard.retire, shard.owner,
+    shard.aside, shard.unfinished = unpack(keys)
+end
