@@ -17,13 +17,21 @@ from tests.driving import HandWorker, PublishedApp, sleep, step, wait
 from workflows.client import Client
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.health import namespace
+from workflows.storage import stages
 from workflows.storage.manifest import publish_manifest
-from workflows.storage.processes import load_of
+from workflows.storage.processes import STAGES, load_of
+from workflows.storage.stages import Spent, StagesTold, Totals
 from workflows.storage.status import Status
 
 IDS = ("queued", "running", "waiting", "retrying", "paused", "parked", "failed", "failed-too", "done", "gone")
 LONG_FROM_NOW = 2**45
 Says = Callable[[str], Any]
+
+
+TOLD = StagesTold(
+    Totals(9_000, {"callback": Spent(1_000, 2.5), "run": Spent(1_000, 0.5), "thread": Spent(1_000, 7.25)}),
+    Totals(60, {"callback": Spent(10, 0.5), "redis": Spent(4, 0.0625)}),
+)
 
 
 class Left:
@@ -48,7 +56,7 @@ def prepared(shop: Client) -> None:
     for shard in range(keys.shards - 1):
         redis.hset(keys.shard_key(shard, "owner"), mapping={"token": "o1", "expiry": LONG_FROM_NOW})
     redis.sadd(WORKERS_BY_QUEUE_KEY % keys.queue("default"), "rq:worker:w1", "rq:worker:gone")
-    redis.hset("rq:worker:w1", mapping=load_of(slots=8, free=5))
+    redis.hset("rq:worker:w1", mapping={**load_of(slots=8, free=5), STAGES: stages.written(TOLD)})
     made = {id: orders.create(id, metadata={"customer": f"of {id}"})._instance for id in IDS[:-1]}
     for id in ("running", "waiting", "retrying", "done"):
         hand.turn(made[id], opened=[step(1, "charge card"), step(2, "render", queue="gpu")])
@@ -205,6 +213,20 @@ def test_who_is_at_work_and_what_waits_for_them(
     assert f"{workers['owned_shards']} of {workers['shards']} shards" in page("/workers", "orchestrators")
     report = namespace.report(shop.store)
     assert (report.orchestrators, report.owned_shards) == (("o1",), workers["owned_shards"])
+
+
+def test_where_the_time_of_a_step_goes(cli: Callable[..., Any], api: Says, page: Callable[[str, str], str]) -> None:
+    found = api("/stages")
+    assert cli("doctor", "--stages") == found
+    assert (found["processes"], found["lately"]["steps"], found["since_start"]["steps"]) == (1, 10, 1_000)
+    shown = page("/workers", "stages")
+    for one, other in zip(found["lately"]["stages"], found["since_start"]["stages"], strict=True):
+        told = [f"{each['us_per_step']:,.1f} {_share(each['share'])} {each['passes']:,}" for each in (one, other)]
+        assert f"{one['stage']} {one['what']} {told[0]} {told[1]}" in shown
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def test_what_needs_attention(cli: Callable[..., Any], api: Says, page: Callable[[str, str], str]) -> None:

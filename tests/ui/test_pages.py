@@ -220,7 +220,7 @@ def test_a_part_is_given_alone(browser: TestClient, orders: dict[str, WorkflowIn
         ("/", ("attention", "counts", "queues", "errors")),
         (one("waiting"), ("status", "actions", "timeline", "part")),
         ("/workflows/order/instances", ("instances",)),
-        ("/workers", ("queues", "workers", "orchestrators")),
+        ("/workers", ("queues", "workers", "stages", "orchestrators")),
         ("/schedules", ("schedules",)),
         ("/doctor", ("findings",)),
         ("/workflows/order", ("counts",)),

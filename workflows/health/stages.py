@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,12 @@ def stage_profile(store: Store) -> StageProfile:
     Raises: ServerUnavailable, redis.RedisError.
     """
     queues = surroundings(store, queues=load_manifest(store).queues()).queues
-    names = sorted({name for queue in queues.values() for name in queue.workers})
+    return stages_of(store, {name for queue in queues.values() for name in queue.workers})
+
+
+def stages_of(store: Store, workers: Collection[str]) -> StageProfile:
+    """The same of the workers with these names, in one round trip."""
+    names = sorted(workers)
     with server_errors(store.redis):
         answers = store.answers([["HGET", rq_worker(name), FIELD] for name in names])
     return profile_of([None if isinstance(answer, Exception) else read(answer) for answer in answers])

@@ -109,6 +109,7 @@ API: Final = (
     _api("GET", "/api/schedules", "schedules", processes.list_schedules),
     _api("GET", "/api/errors", "errors", failed.list_error_groups, ("workflow", "since")),
     _api("GET", "/api/doctor", "doctor", processes.examine),
+    _api("GET", "/api/stages", "stages", processes.profile_stages),
     _api("GET", "/api/metrics", "metrics", processes.metrics),
     _api("GET", "/api/health", "health", processes.health, is_open=True),
     _api("POST", "/api/bulk", "bulk", bulk.start, body=_ORDER),

@@ -14,6 +14,7 @@ from workflows.health.catalogue import manifest_of
 from workflows.health.error_groups import error_groups
 from workflows.health.fleet import fleet
 from workflows.health.queues import Service, service
+from workflows.health.stages import stage_profile
 from workflows.storage.outage import server_errors
 from workflows.telemetry.state import exposition
 from workflows.telemetry.text import CONTENT_TYPE
@@ -42,6 +43,11 @@ def list_workers(context: Context) -> dict[str, Any]:
         "owned_shards": seen.around.owned_shards,
         "workers": [one.as_dict() for one in found.workers],
     }
+
+
+def profile_stages(context: Context) -> dict[str, Any]:
+    """What ``workflows doctor --stages`` says: where the time of a step goes in the workers."""
+    return stage_profile(context.store).as_dict()
 
 
 def list_errors(context: Context) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from workflows.health.fleet import fleet
 from workflows.health.queues import service
+from workflows.health.stages import stages_of
 from workflows.storage.manifest import load_manifest, other_code
 from workflows.storage.outage import server_errors
 from workflows.ui.context import Context
@@ -21,6 +22,7 @@ def workers(context: Context) -> Response:
     return context.render(
         "workers.html",
         fleet=fleet(store, seen),
+        profile=stages_of(store, {name for state in seen.queues.values() for name in state.workers}),
         queues=seen.queues,
         owned=seen.around.owned_shards,
         shards=store.keys.shards,
