@@ -27,7 +27,7 @@ from worker.vital import vital
 from workflows import limits
 from workflows.authoring import retries
 from workflows.authoring.app import App
-from workflows.authoring.callback import Poll
+from workflows.authoring.callback import Callback, Poll
 from workflows.authoring.context import StepContext, running
 from workflows.authoring.env import names_of
 from workflows.clock import monotonic
@@ -191,6 +191,9 @@ class Callbacks:
     def _is_replaced(self, attempt: Attempt, overrides: Overrides) -> bool:
         replacement = overrides.attempt(_occurrence(attempt), attempt.failed)
         if replacement is None:
+            return False
+        if replacement.stream is not None:
+            attempt.callback = Callback(iter, (replacement.stream,))
             return False
         if attempt.take_start() and attempt.take_outcome():
             self._begun(attempt)

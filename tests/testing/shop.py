@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from workflows import (
     App,
+    ByteStream,
     Concurrency,
     NonRetryableError,
     Retry,
@@ -52,6 +54,24 @@ class Mail(WorkflowEntrypoint):
 class Quick(WorkflowEntrypoint):
     async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
         return await step.do("double", lambda: event.payload["n"] * 2)
+
+
+@app.workflow
+class Archive(WorkflowEntrypoint):
+    """A stream, which another step and ``run`` read."""
+
+    async def run(self, event: WorkflowEvent[Any], step: WorkflowStep) -> Any:
+        pages = await step.do("download", download)
+        return [await step.do("join", joined, pages), b"".join([chunk async for chunk in pages])]
+
+
+def download() -> Iterator[bytes]:
+    raise AssertionError("there is no line")
+    yield b""
+
+
+def joined(pages: ByteStream) -> bytes:
+    return b"".join(pages)
 
 
 class Meeting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -62,6 +63,38 @@ def test_errors_and_timeouts_come_before_the_result(env: Any, late: Any) -> None
 def test_a_result_that_no_step_could_return_is_refused(env: Any) -> None:
     with pytest.raises(PayloadNotSerializable):
         introspect_workflow_instance(env.QUICK, "q").modify(lambda m: m.mock_step_result("double", object()))
+
+
+@pytest.mark.parametrize("chunks", [[b"one, ", b"two"], [], [b"x" * 300_000]], ids=["two", "none", "a large one"])
+def test_a_mocked_result_may_be_a_stream_also_after_a_restart(env: Any, chunks: list[bytes]) -> None:
+    introspector = introspect_workflow_instance(env.ARCHIVE, "s")
+    introspector.modify(lambda m: m.mock_step_result("download", iter(chunks)))
+    instance = env.ARCHIVE.create("s")
+    whole = b"".join(chunks)
+    assert instance.result() == [whole, whole]
+    assert introspector.wait_for_step_result("download").size == len(whole)
+    instance.restart()
+    introspector.wait_for_status("complete")
+    assert introspector.get_output() == [whole, whole]
+
+
+def test_a_mocked_stream_comes_after_the_mocked_errors(env: Any) -> None:
+    introspector = introspect_workflow_instance(env.ARCHIVE, "s").modify(ready)
+    introspector.modify(lambda m: m.mock_step_error("download", OSError("down"), times=1))
+    introspector.modify(lambda m: m.mock_step_result("download", iter([b"at last"])))
+    instance = env.ARCHIVE.create("s")
+    assert instance.result() == [b"at last", b"at last"]
+    assert [failure.error.name for failure in instance.status().steps[0].failures] == ["OSError"]
+
+
+async def awaited() -> AsyncIterator[bytes]:
+    yield b"late"
+
+
+@pytest.mark.parametrize("stream", [iter(["text"]), iter([b"one", 2]), awaited()], ids=["text", "a number", "awaited"])
+def test_a_mocked_stream_of_something_else_than_bytes_is_refused(env: Any, stream: Any) -> None:
+    with pytest.raises(ConfigError, match="plain iterator of bytes"):
+        introspect_workflow_instance(env.ARCHIVE, "s").modify(lambda m: m.mock_step_result("download", stream))
 
 
 def test_mocks_with_times_follow_each_other_and_then_the_rest_holds(env: Any) -> None:

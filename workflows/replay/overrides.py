@@ -29,10 +29,12 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What an attempt comes to without its callback: a result blob (see ``codec``), or an error."""
+    """What an attempt comes to without its callback: a result blob (see ``codec``), a stream of these bytes, or an
+    error."""
 
     result: bytes | None = None
     error: BaseException | None = None
+    stream: tuple[bytes, ...] | None = None
 
 
 class Overrides(Protocol):

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from workflows.client.history import ErrorInfo, StepStatus
 from workflows.errors import ConfigError, InstanceNotFound, NonRetryableError, StepFailed
+from workflows.replay.overrides import Replacement
 from workflows.storage.journal import ChildEnded, Settled
 from workflows.storage.status import FINAL, Status
 from workflows.testing.calls import TIMEOUT_SECONDS, AwaitsItself, at_once, run_through, waiting
@@ -28,6 +29,7 @@ from workflows.testing.mocks import IntrospectionError, MockTooLate, Rules, Step
 from workflows.testing.timeline import Look, timeline
 from workflows.testing.watch import Key
 from workflows.values import codec, names, rejection
+from workflows.values.byte_stream import is_stream
 from workflows.values.failure import Failure
 from workflows.values.rejection import Rejection
 
@@ -160,20 +162,22 @@ class InstanceModifier:
         index: int | None = None,
         value: Any = _UNSET,
     ) -> Any:
-        """Give a step this result without running its callback. Any value that a step can return, None and 0 included.
+        """Give a step this result without running its callback. Any value that a step can return, None and 0 included;
+        an iterator of bytes is read at once, and gives a stream.
 
-        Raises: MockTooLate, PayloadError, ConfigError (no result, or this step has one already).
+        Raises: MockTooLate, PayloadError, ConfigError (no result, or this step has one already; an iterator of
+            something else than bytes, or an async one).
         """
         if (result is _UNSET) == (value is _UNSET):
             raise ConfigError("mock_step_result needs the result, once: mock_step_result(step, result), or value=.")
         chosen = _selected(step, name, index)
-        blob = codec.encode(value if result is _UNSET else result, what=f'the mocked result of step "{chosen[0]}"')
+        replacement = _replacement(value if result is _UNSET else result, f'the mocked result of step "{chosen[0]}"')
 
         def change() -> None:
             mocks = self._rules.mocks(chosen)
             if mocks.result is not None:
                 raise ConfigError(f'Step "{chosen[0]}" (index {chosen[1]}) has a mocked result already.')
-            mocks.result = blob
+            mocks.result = replacement
 
         return at_once(lambda: self._change("do", [chosen], change))
 
@@ -535,6 +539,15 @@ def _selected(step: Selector | None, name: str | None, index: int | None) -> Ste
     if type(index) is not int or index < 0:  # no bool either
         raise ConfigError(f"The index of a step counts from 1; {index!r} is no index.")
     return name, index or 1
+
+
+def _replacement(value: Any, what: str) -> Replacement:
+    if not is_stream(value):
+        return Replacement(result=codec.encode(value, what=what))
+    chunks = None if isinstance(value, AsyncIterable) else tuple(value)
+    if chunks is None or not all(isinstance(chunk, bytes) for chunk in chunks):
+        raise ConfigError(f"For a stream {what} is a plain iterator of bytes, such as iter([b'one', b'two']).")
+    return Replacement(stream=chunks)
 
 
 def _exception(error: Any) -> BaseException:

@@ -45,13 +45,13 @@ class StepMocks:
     Attributes:
         first: for the first attempts, in their order: an error, or None for a timeout.
         error, timeout: for every attempt.
-        result: the encoded result.
+        result: what an attempt that does not fail comes to.
     """
 
     first: list[BaseException | None] = field(default_factory=list)
     error: BaseException | None = None
     timeout: bool = False
-    result: bytes | None = None
+    result: Replacement | None = None
 
     def replacement(self, failed: int) -> Replacement | None:
         """Precedence: error, timeout, result, the callback itself."""
@@ -64,7 +64,7 @@ class StepMocks:
             return Replacement(error=error)
         if timed_out:
             return Replacement(error=StepTimeout("Execution timed out after 0ms"))
-        return None if self.result is None else Replacement(result=self.result)
+        return self.result
 
 
 @dataclass(slots=True)
