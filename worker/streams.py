@@ -146,7 +146,8 @@ class _Writing:
         """What is to be stored now that one more chunk was yielded: pieces of the stored size."""
         if not isinstance(chunk, _BYTES):
             raise UnsupportedStreamChunkError(_invalid(self._attempt, f"It yielded {_told(chunk)}; yield bytes."))
-        view = memoryview(chunk).cast("B")
+        view = memoryview(chunk)
+        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         if len(view) > limits.STREAM_CHUNK_BYTES:
             raise OversizedStreamChunkError(
                 _invalid(

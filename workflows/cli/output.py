@@ -67,6 +67,10 @@ def _value(instance: WorkflowInstance, step_name: str | None, step_count: int) -
 
 
 def _write(client: Client, stream: ByteStream, to: str | None) -> None:
+    chunks = client.chunks(stream)
+    # Before there is a file: of a stream that is gone none is to be made, or emptied.
+    first = next(chunks, b"")
     with click.open_file("-" if to is None else to, "wb") as file:
-        for chunk in client.chunks(stream):
+        file.write(first)
+        for chunk in chunks:
             file.write(chunk)
