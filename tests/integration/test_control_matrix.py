@@ -41,10 +41,10 @@ UNDO = ("undo held", "undo back")
 HOW = ("going", "paused", "complete", "errored", "terminated")
 SITUATIONS = [
     ("", "queued"),
-    *((open, how) for open in OPEN for how in HOW),
+    *((open, how) for open in OPEN for how in (*HOW, "cancelling")),
     *((open, how) for open in UNDO for how in HOW if how != "complete"),
 ]
-VERBS = ("pause", "resume", "terminate", "roll_back", "restart", "restart_from", "delete", "send_event")
+VERBS = ("pause", "resume", "cancel", "terminate", "roll_back", "restart", "restart_from", "delete", "send_event")
 OTHERS = ("settle", "time", "child_ends")
 KIND = {"held": "do", "back": "do", "sleep": "sleep", "wait": "waitForEvent", "child": "child"}
 SHOWN = {**KIND, "wait": "wait"}
@@ -62,6 +62,7 @@ class Model:
         has_it: ``it`` is in its history.
         is_known: what a worker, a timer or a child remembers of ``it`` belongs to this life.
         steps: the kinds of what its history shows.
+        asked: it was asked to end, and has some minutes for that.
         rolling: it is being rolled back; then a handler is open in the place of ``it``.
         rollback: how that ended.
     """
@@ -77,6 +78,7 @@ class Model:
     has_it: bool = True
     is_known: bool = True
     steps: tuple[str, ...] = ()
+    asked: bool = False
     rolling: bool = False
     rollback: str = ""
 
@@ -99,6 +101,8 @@ class Model:
                 return cls(open, steps=steps)
             case "paused":
                 return cls(open, wanted=True, steps=steps)
+            case "cancelling":
+                return cls(open, journal="0SK", undecided=True, asked=True, steps=steps)
             case "terminated":
                 return cls(journal="0SW", ended=how, steps=steps)
         # It ended after a third step, without waiting for this one.
@@ -127,13 +131,14 @@ class Model:
             "journal": self.journal,
             "open": "due" if self.open == "ready" and self.wanted else self.open,
             "mail": self.mail,
-            "timers": int(self.is_timed),
+            "timers": int(self.is_timed) + int(self.asked and not self.wanted),
             "held": int(self.open == "held"),
             "attempts": int(self.open == "ready" and not self.wanted),
             "turns": int(self.undecided and not self.wanted and not self.ended),
             "retired": int(bool(self.ended)),
             "index": [self.status],
             "steps": self.steps,
+            "asked": self.asked,
             "rolling": self.rolling,
             "rollback": self.rollback,
         }
@@ -156,6 +161,19 @@ class Model:
         self.wanted = False
         return None
 
+    def cancel(self) -> Any:
+        if self.ended:
+            return InvalidTransition
+        if self.asked or self.rolling:
+            return False
+        if self.journal == "0":  # nothing has begun
+            self.terminate()
+            return True
+        self.journal += "K"
+        self.asked = self.undecided = True
+        self.wanted = False
+        return True
+
     def terminate(self) -> Any:
         if self.ended:
             return InvalidTransition
@@ -170,19 +188,22 @@ class Model:
         if self.rolling:
             self.wanted = False
             return None
+        self.begin_to_undo()
+        return None
+
+    def begin_to_undo(self) -> None:
         self.stop()
         self.journal += "R"
         self.rolling = self.undecided = True
-        return None
 
     def stop(self) -> None:
         self.journal += "W" if self.open else ""
-        self.open, self.mail, self.wanted = "", 0, False
+        self.open, self.mail, self.wanted, self.asked = "", 0, False, False
 
     def restart(self, journal: str = "0", steps: tuple[str, ...] = ()) -> Any:
         self.begun, self.undecided, self.journal, self.open, self.mail = False, True, journal, "", 0
         self.ended, self.wanted, self.has_it, self.is_known = "", False, False, False
-        self.steps, self.rolling, self.rollback = steps, False, ""
+        self.steps, self.asked, self.rolling, self.rollback = steps, False, False, ""
         return None
 
     def restart_from(self) -> Any:
@@ -208,12 +229,15 @@ class Model:
         return self.answer("C") if self.is_known and self.open == "child" else NOTHING
 
     def time(self) -> Any:
-        if not self.there or not self.is_timed:
+        if not self.there or self.wanted or not (self.is_timed or self.asked):
             return NOTHING
         if self.open == "back":
             self.open = "ready"
-            return None
-        return self.answer("T" if self.open == "sleep" else "X")
+        elif self.is_timed:
+            self.answer("T" if self.open == "sleep" else "X")
+        if self.asked:
+            self.begin_to_undo()
+        return None
 
     def answer(self, kind: str) -> None:
         self.journal += kind
@@ -256,7 +280,7 @@ class Real:
             error = failure.capture(ValueError("bad")) if how == "errored" else None
             assert worker.turn(where, end=End(how, error=error, asked=asked)) == 2
         elif how != "going":
-            getattr(self.instance, {"paused": "pause", "terminated": "terminate"}[how])()
+            getattr(self.instance, {"paused": "pause", "terminated": "terminate", "cancelling": "cancel"}[how])()
 
     def _begin_to_undo(self, how: str) -> None:
         """``it`` has a handler and is under way. What it does is withdrawn, then the handler is held or backs off."""
@@ -351,6 +375,7 @@ class Real:
                 for member in self.redis.zrange(self.keys.shard_key(self.where.shard, "index"), 0, -1)
             ],
             "steps": tuple(one.kind for one in shown.steps),
+            "asked": shown.cancelling is not None,
             "rolling": shown.is_rolling_back,
             "rollback": shown.rollback.outcome if shown.rollback else "",
         }
@@ -413,6 +438,7 @@ def test_a_verb_does_what_the_model_says(begin: Begin, open: str, how: str, verb
 
 @example(situation=("held", "going"), moves=["restart_from", "roll_back", "restart_from"])
 @example(situation=("undo held", "errored"), moves=["restart_from", "roll_back", "pause", "roll_back"])
+@example(situation=("held", "going"), moves=["cancel", "pause", "time", "resume", "time", "cancel"])
 @given(situation=st.sampled_from(SITUATIONS), moves=st.lists(st.sampled_from(VERBS + OTHERS), min_size=2, max_size=8))
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
 def test_so_does_any_row_of_them(begin: Begin, situation: tuple[str, str], moves: list[str]) -> None:
