@@ -6,7 +6,7 @@
 -- after `old` ms, when it is really not in it. `rung`: since when it rings; `looked`: when it was last looked for.
 -- Reply  how many were pushed
 local waiting, known = KEYS[1], KEYS[2]
-local pushed = 0
+local pushed = {}
 local length = redis.call('LLEN', waiting)
 for at, item in ipairs(A.items) do
   local job = KEYS[2 + at]
@@ -16,12 +16,11 @@ for at, item in ipairs(A.items) do
   local push = not rung or length == 0
   if is_old and not push then push = not redis.call('LPOS', waiting, item.id) end
   if push then
-    local err = bell.hang(job, waiting, known, item.id, A.queue, item.data, item.what)
-    if err then return err end
-    pushed = pushed + 1
+    item.job, pushed[#pushed + 1] = job, item
   elseif is_old then
     redis.call('HSET', job, 'looked', REAL)
     redis.call('EXPIRE', job, limits.DOORBELL_SECONDS)
   end
 end
-return reply(pushed)
+local err = pushed[1] and bell.hang(waiting, known, A.queue, pushed)
+return err or reply(#pushed)

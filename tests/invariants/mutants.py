@@ -1210,7 +1210,7 @@ def mutants() -> list[Mutant]:
             "a permit outlives the lease of who gave it", "", "o[1] and (tonumber(o[2]) or 0) > REAL and", "o[1] and"
         ),
         Mutant("an intent that nobody has rung for wakes nobody", "", "  wake()\n  return REAL", "  return REAL"),
-        Mutant("a ring that failed is taken for one", "", "return not bell.hang(", "return true or bell.hang("),
+        Mutant("a ring that failed is taken for one", "", "if not ok or err then", "if false then"),
         Mutant("a drained worker takes its lease along with what it holds", "renew", "> 0 then", "> 1000000 then"),
     ]
 

@@ -294,6 +294,16 @@ def test_as_many_steps_as_there_may_be_are_opened_and_ended_slice_by_slice(
     bounded(store)
 
 
+def test_what_a_slice_opens_it_hands_out(store: TouchingStore, worker: HandWorker, instance: Instance) -> None:
+    made = [step(seq, f"s{seq}") for seq in range(1, 2 * limits.SCRIPT_ELEMENTS + 1)]
+    assert commit(store, worker, instance, opened=made) == 1
+    unfinished.go_on(store, 0, left_over(store))
+    assert size(store, "intents") == limits.SCRIPT_ELEMENTS
+    unfinished.go_on(store, 0, left_over(store))
+    assert size(store, "intents") == 2 * limits.SCRIPT_ELEMENTS
+    bounded(store)
+
+
 @pytest.mark.slow
 def test_a_pause_of_any_size_and_its_end_go_slice_by_slice(
     store: TouchingStore, worker: HandWorker, instance: Instance, clock: HandClock

@@ -4,21 +4,26 @@ local bell = {}
 
 -- Rarely:
 
--- Puts a job on a queue. Returns the error of Redis, if there is one: RQ's keys may hold anything.
---   job, waiting, queues   keys of the job, of its queue, and of RQ's names of queues
-function bell.hang(job, waiting, queues, id, queue, data, what)
-  local created = calendar.text(REAL)
-  for _, command in ipairs({
-    -- RQ's tools read the names of queues from their keys.
-    {'SADD', queues, waiting},
-    {'HSET', job, 'data', data, 'status', 'queued', 'origin', queue, 'description', what, 'created_at', created,
-      'enqueued_at', created, 'timeout', 180, 'rung', REAL},
-    {'EXPIRE', job, limits.DOORBELL_SECONDS},
-    {'RPUSH', waiting, id},
-  }) do
-    local answer = server.pcall(unpack(command))
-    if type(answer) == 'table' and answer.err then return answer end
+-- Puts jobs on a queue. Returns the error of Redis, if there is one: RQ's keys may hold anything.
+--   waiting, queues   keys of the queue, and of RQ's names of queues
+--   jobs              each {job = its key, id, data, what = for people}
+function bell.hang(waiting, queues, queue, jobs)
+  local created, ids, err = calendar.text(REAL), {}, nil
+  local function call(...)
+    local answer = server.pcall(...)
+    if type(answer) == 'table' and answer.err then err = answer end
   end
+  -- RQ's tools read the names of queues from their keys.
+  call('SADD', queues, waiting)
+  if err then return err end
+  for at, one in ipairs(jobs) do
+    call('HSET', one.job, 'data', one.data, 'status', 'queued', 'origin', queue, 'description', one.what,
+      'created_at', created, 'enqueued_at', created, 'timeout', 180, 'rung', REAL)
+    call('EXPIRE', one.job, limits.DOORBELL_SECONDS)
+    ids[at] = one.id
+  end
+  call('RPUSH', waiting, unpack(ids))
+  return err
 end
 
 -- When an intent that is rung now is looked at again, its doorbell may be lost. Of a backlog of so many, in which it most

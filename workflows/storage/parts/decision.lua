@@ -161,7 +161,8 @@ function decision.take_part(I)
       return
     end
     for _, spec in ipairs(D.o) do decision.open(I, spec) end
-    budget = math.max(0, budget - #D.w - #D.o)
+    -- What was opened is handed out by the same call.
+    budget = math.max(0, budget - #D.w)
   else
     aside.spoil(I, I.m, name, 'a part of a decision cannot be read')
   end

@@ -70,7 +70,7 @@ local function pump(I)
   end
 end
 
--- Last of all: writes the headers; what turned out to be unreadable on the way parks its instance.
+-- Last of all: writes the headers and rings; what turned out to be unreadable on the way parks its instance.
 local function flush()
   for _, I in pairs(loaded) do
     if I then
@@ -86,4 +86,5 @@ local function flush()
       instance.write(I)
     end
   end
+  if next(rings) then waking.hang() end
 end
