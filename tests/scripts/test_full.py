@@ -117,6 +117,17 @@ def test_what_came_of_an_attempt_is_kept(world: World) -> None:
     assert (world.record(1), world.record(2).state) == (None, "back")
 
 
+def test_no_chunk_of_a_stream_is_taken_in(world: World) -> None:
+    world.open(do(1))
+    attempt = {"w": "w1", "g": "g-a", "s": 1, "t": world.held("a", 1)}
+    assert world.call("stream", [world.a], n=0, d=b"one", ttl=60_000, **attempt) == b"taken"
+    with full(world):
+        with world.unchanged():
+            refused(lambda: world.call("stream", [world.a], n=1, d=b"two", ttl=60_000, **attempt))
+        assert world.call("stream", [world.a], **attempt) == b"removed"
+    assert world.client.keys("*:b*") == []
+
+
 def test_no_step_is_born(world: World) -> None:
     """With room it would begin at once, held by its asker: so an instance could go on for ever."""
     token = world.held()
