@@ -239,6 +239,20 @@ def test_a_step_that_runs_says_where_and_until_when(trouble: Trouble) -> None:
     assert "attempt 1 of 3), and times out at 2027-01-15 08:10:00 UTC." in one.sentence
 
 
+def test_a_step_that_says_how_far_it_is_was_heard_of_in_this_attempt(trouble: Trouble) -> None:
+    at = trouble.opened(step(1, "copy"))
+    token = trouble.worker.claim(at, "a", 1)
+    trouble.later(60_000)
+    assert "heartbeat" not in trouble.why()[0].sentence
+    assert trouble.worker.beat(at, 1, token, "half of it") == 1
+    trouble.later(5_000)
+    one = first(trouble, "run.step", "times out at 2027-01-15 08:10:00 UTC; its last heartbeat was 5s ago.")
+    assert one.facts["heard_at"] == "2027-01-15T08:01:00.000+00:00"
+    trouble.worker.settle(at, 1, "copy", token, retry=(0, OSError("down")))
+    trouble.worker.claim(at, "a", 1)
+    assert "heartbeat" not in first(trouble, "run.step", "attempt 2").sentence
+
+
 def test_a_turn_that_is_taken_says_by_whom(trouble: Trouble) -> None:
     trouble.worker.claim(trouble.create())
     first(trouble, "run.turn", "Worker hand decides what a does next.")

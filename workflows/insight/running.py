@@ -183,10 +183,13 @@ def _runs(seen: Standing, record: OpenStep) -> Reason:
     named, most = step_name(record), attempts_of(record)
     which = f"attempt {record.attempts}" + (f" of {most}" if most is not None else "")
     over = record.begun + record.timeout
+    heard = record.heard if record.heard >= record.begun else 0  # else an attempt before it was
+    beat = f"; its last heartbeat was {span(seen.now_ms - heard)} ago" if heard else ""
     return Reason.of(
         "run.step",
         f"{begun(named)} of {seen.instance.id} runs on worker {record.by} since "
-        f"{moment(record.begun)} ({span(seen.now_ms - record.begun)}; {which}), and times out at {moment(over)}.",
+        f"{moment(record.begun)} ({span(seen.now_ms - record.begun)}; {which}), and times out at {moment(over)}"
+        f"{beat}.",
         None,
         *last_attempt(record),
         step=record.name,
@@ -196,6 +199,7 @@ def _runs(seen: Standing, record: OpenStep) -> Reason:
         attempts=most,
         since=iso(record.begun),
         until=iso(over),
+        **({"heard_at": iso(heard)} if heard else {}),
     )
 
 
