@@ -6,8 +6,8 @@ exits: one callback that never returns would keep a worker alive for ever.
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +29,7 @@ class Threads:
         self._after = after
         self._on_death = on_death
         self._mine = _Mine()
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._calls = _Calls()
         self._started = 0
         # An element for each thread that has nothing to do. Taking and adding one is a single operation of the
         # interpreter; for a lock here all threads would queue up.
@@ -80,7 +80,7 @@ class Threads:
         """A call that no thread has taken up yet, although one may have been woken for it: this one is faster."""
         try:
             call = self._calls.get_nowait()
-        except queue.Empty:
+        except IndexError:
             return None
         if call is None:  # an end, which is for whoever waits
             self._calls.put(None)
@@ -94,3 +94,45 @@ class _Mine(threading.local):
 
     is_one = False
     call: _Call | None = None
+
+
+class _Calls:
+    """A queue that wakes one thread at a time, which wakes the next if there is more when it has got to run.
+
+    Most calls are over before another thread has been woken, so one takes many. ``queue.SimpleQueue`` worked so until
+    Python 3.13, which hands each item to a waiting thread of its own: six times the context switches.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[_Call | None] = deque()
+        # Locked: nobody is on the way to look. Whoever adds unlocks it afterwards, and whoever waits looks after having
+        # locked it, so nothing is overlooked.
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def put(self, item: _Call | None) -> None:
+        self._items.append(item)
+        self._open()
+
+    def get(self) -> _Call | None:
+        """Take the first one; wait for it."""
+        while True:
+            try:
+                item = self._items.popleft()
+            except IndexError:
+                self._gate.acquire()
+                continue
+            if self._items:
+                self._open()
+            return item
+
+    def get_nowait(self) -> _Call | None:
+        """Take the first one. Raises IndexError: there is none."""
+        return self._items.popleft()
+
+    def _open(self) -> None:
+        if self._gate.locked():
+            try:
+                self._gate.release()
+            except RuntimeError:
+                pass  # Another thread was faster.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -102,3 +103,39 @@ def test_no_call_waits_for_one_that_blocks_while_there_is_another_thread(two: Ma
             assert done.wait(PATIENCE_SECONDS)
         finally:
             release.set()
+
+
+def test_calls_that_wait_for_each_other_have_a_thread_each() -> None:
+    """Whoever is woken wakes the next, without waiting for what the first one takes."""
+    count = 20
+    for many in made(count):
+        for _ in range(30):
+            together, done = threading.Barrier(count), threading.Semaphore(0)
+
+            def meet(_: object, together: threading.Barrier = together, done: threading.Semaphore = done) -> None:
+                together.wait(PATIENCE_SECONDS)
+                done.release()
+
+            for _ in range(count):
+                many.threads.submit(meet, None)
+            assert all(done.acquire(timeout=PATIENCE_SECONDS) for _ in range(count))
+
+
+def test_each_call_is_made_once_however_the_threads_are_interrupted() -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for many in made(8):
+            ran: list[int] = []
+            done = threading.Semaphore(0)
+
+            def note(number: int, ran: list[int] = ran, done: threading.Semaphore = done) -> None:
+                ran.append(number)
+                done.release()
+
+            for number in range(2_000):
+                many.threads.submit(note, number)
+            assert all(done.acquire(timeout=PATIENCE_SECONDS) for _ in range(2_000))
+            assert sorted(ran) == list(range(2_000))
+    finally:
+        sys.setswitchinterval(usual)
