@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,11 +29,10 @@ from workflows.process.sign_of_life import Health
 from workflows.process.stop import Stop
 from workflows.storage import aside, doorbell
 from workflows.storage.outage import is_full
-from workflows.storage.store import Store, call_on, script
+from workflows.storage.store import Store
 from workflows.telemetry import metrics
 from workflows.telemetry.figures import figures
 
-_DISPATCH = script(dispatch.HERE / "dispatch.lua")
 _log = logging.getLogger("workflows.orchestrator")
 
 POLL_SECONDS = 1.0
@@ -44,7 +43,8 @@ SWEEP_SHARE = 0.05
 SWEEP_BURST_SECONDS = 1.0
 # What stands in the keys of the whole namespace is looked at again after this long.
 CHECK_SECONDS = 10.0
-BATCH = 500
+# Shards that are looked at in one round trip, and whose timers are fired in the next one.
+SHARDS_AT_ONCE = 16
 # A full Redis is told of once in so long, and not at every poll.
 SAY_FULL_SECONDS = 60.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -169,51 +169,73 @@ class Orchestrator:
                 return
 
     def _tend_all(self, shards: Iterable[int]) -> None:
-        for shard in sorted(shards):
+        left = sorted(shards)
+        for at in range(0, len(left), SHARDS_AT_ONCE):
             # However much there is to do in each, the leases on all of them must not run out meanwhile.
             self._renew_in_time()
-            with self._apart(shard):
-                self.tend(shard)
+            self.tend(left[at : at + SHARDS_AT_ONCE])
 
-    def tend(self, shard: int) -> None:
-        """Do some of what there is to do in one shard; it stays busy while there is more."""
-        self._busy.discard(shard)
-        if shard not in self.shards.in_hand:
-            # Given up: a timer remembered here would make the loop spin.
-            self._next_timer.pop(shard, None)
-            return
-        arguments: dict[str, Any] = {"t": self.shards.token, "n": BATCH, "u": unfinished.BATCH}
-        if shard in self._mended:
-            arguments["mended"] = self._mended.pop(shard)
-        answer = self.store.call(call_on(self.store.keys, _DISPATCH, shard, [], arguments))
-        if answer[0] == b"lost":
-            self.shards.in_hand.pop(shard, None)
-            self._next_timer.pop(shard, None)
-            return
-        now, intents, due, following, dead, relayed, retiring, _, mend, left = answer
-        self.store.clock.observe(int(now))
-        if following == b"":
+    def tend(self, shards: Sequence[int]) -> None:
+        """Do some of what there is to do in these shards; one stays busy while there is more."""
+        mine = []
+        for shard in shards:
+            self._busy.discard(shard)
+            if shard in self.shards.in_hand:
+                mine.append(shard)
+            else:
+                # Given up: a timer remembered here would make the loop spin.
+                self._next_timer.pop(shard, None)
+        looks, token = {}, self.shards.token
+        calls = [
+            dispatch.look_call(self.store, shard, token, unfinished.BATCH, self._mended.pop(shard, None))
+            for shard in mine
+        ]
+        for shard, answer in zip(mine, self.store.execute(calls), strict=True):
+            with self._apart(shard):
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer[0] != b"lost":
+                    looks[shard] = dispatch.ShardLook(*answer)
+                    self._remember(shard, looks[shard])
+                    continue
+                self.shards.in_hand.pop(shard, None)
+                self._next_timer.pop(shard, None)
+        failed = list(looks)
+        with self._apart():
+            failed = timers.fire_together(self.store, {shard: look.due for shard, look in looks.items()})
+        for shard in failed:
+            with self._apart(shard):
+                timers.fire(self.store, shard, looks[shard].due)
+        for shard, look in looks.items():
+            self._renew_in_time()
+            self._go_on(shard, look)
+
+    def _remember(self, shard: int, look: dispatch.ShardLook) -> None:
+        self.store.clock.observe(int(look.now))
+        if look.following == b"":
             self._next_timer.pop(shard, None)
         else:
-            self._next_timer[shard] = int(following)
-        if mend and shard not in self._mending:
+            self._next_timer[shard] = int(look.following)
+        if look.mend and shard not in self._mending:
             self._mending.add(shard)
-            self._sweeps.append((shard, mend, sweep.pages(self.store, shard, self._limits.now, everything=True)))
+            pages = sweep.pages(self.store, shard, self._limits.now, everything=True)
+            self._sweeps.append((shard, look.mend, pages))
+
+    def _go_on(self, shard: int, look: dispatch.ShardLook) -> None:
+        """With what is no timer."""
         gone = 0
         with self._apart(shard):
-            admitted = slots.admitted(self.store, shard, intents, self._limits.now or {})
+            admitted = slots.admitted(self.store, shard, look.intents, self._limits.now or {})
             dispatch.ring(self.store, shard, admitted)
         with self._apart(shard):
-            timers.fire(self.store, shard, due)
+            reaper.reap_all(self.store, shard, look.dead, self._lost)
         with self._apart(shard):
-            reaper.reap_all(self.store, shard, dead, self._lost)
+            gone = relay.deliver(self.store, shard, self._limits.now) if look.relayed else 0
         with self._apart(shard):
-            gone = relay.deliver(self.store, shard, self._limits.now) if relayed else 0
+            sweep.retire(self.store, shard, look.retiring)
         with self._apart(shard):
-            sweep.retire(self.store, shard, retiring)
-        with self._apart(shard):
-            unfinished.go_on(self.store, shard, left)
-        if due or dead or gone or left or len(intents) == BATCH:
+            unfinished.go_on(self.store, shard, look.left)
+        if look.due or look.dead or gone or look.left or len(look.intents) == dispatch.BATCH:
             self._busy.add(shard)
 
     @contextmanager

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import redis as redis_py
 
-from orchestrator import dispatch, inbox, sweep
+from orchestrator import dispatch, inbox, sweep, timers
 from orchestrator.loop import SWEEP_BURST_SECONDS, SWEEP_SHARE, Orchestrator
 from orchestrator.shards import LEASE_MS, RENEW_SECONDS
-from tests.driving import HandWorker, sleep, store_of
+from tests.driving import HandClock, HandWorker, sleep, store_of
 from workflows import App, Client, WorkflowEntrypoint, WorkflowEvent, WorkflowStep
 from workflows.storage import processes
 from workflows.storage.concurrency import Limits
 from workflows.storage.connection import connection
 from workflows.storage.keys import Instance, Keyspace, rq_queue
-from workflows.storage.store import Store, open_keyspace
+from workflows.storage.store import Call, Script, Store, open_keyspace
 
 app = App("shop")
 
@@ -241,7 +244,7 @@ class EndlessBacklog:
 def test_every_shard_gets_its_turn_beside_one_with_an_endless_backlog(
     redis: redis_py.Redis, hand: HandMonotonic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.loop.BATCH", 1)
+    monkeypatch.setattr("orchestrator.dispatch.BATCH", 1)
     backlog = EndlessBacklog(redis, hand, {0})
     monkeypatch.setattr(dispatch, "ring", backlog.ring)
     orchestrator = Orchestrator(backlog.store, bridge=False, permits=False)
@@ -258,7 +261,7 @@ def test_leases_are_renewed_in_time_while_every_shard_has_an_endless_backlog(
     redis: redis_py.Redis, hand: HandMonotonic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else another orchestrator would take the shards, and both would tend them."""
-    monkeypatch.setattr("orchestrator.loop.BATCH", 1)
+    monkeypatch.setattr("orchestrator.dispatch.BATCH", 1)
     backlog = EndlessBacklog(redis, hand, set(range(8)))
     monkeypatch.setattr(dispatch, "ring", backlog.ring)
     orchestrator = Orchestrator(backlog.store, bridge=False, permits=False)
@@ -296,3 +299,69 @@ def test_a_sweep_keeps_to_its_share_of_the_time(
         hand.seconds += 0.01
     most = SWEEP_SHARE * 100 + SWEEP_BURST_SECONDS + 0.1
     assert most / 2 < spent[0] <= most
+
+
+class Asleep:
+    """One instance asleep in each shard, all of which are due."""
+
+    def __init__(self, redis: redis_py.Redis) -> None:
+        clock = HandClock()
+        self.store = store_of(redis, shards=4, clock=clock)
+        keys, client, worker = self.store.keys, Client(app, connection=redis), HandWorker(self.store)
+        self.instances = {
+            instance.shard: instance for instance in [keys.instance("order", f"o-{n}") for n in range(40)]
+        }
+        for instance in self.instances.values():
+            client.workflow("order").create(id=instance.id)
+            worker.turn(instance, opened=[sleep(1, "nap", 1)])
+        clock.ms += 1
+
+    def key(self, shard: int) -> str:
+        return self.store.keys.shard_key(shard, "timers")
+
+    def left(self) -> list[int]:
+        return [shard for shard in self.instances if self.store.redis.zcard(self.key(shard))]
+
+
+@pytest.fixture
+def asleep(redis: redis_py.Redis) -> Iterator[Asleep]:
+    made = Asleep(redis)
+    yield made
+    made.store.release()
+
+
+def test_what_is_due_in_several_shards_is_fired_in_one_round_trip(
+    asleep: Asleep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[str]] = []
+    execute = Store.execute
+
+    def watched(store: Store, calls: Sequence[Call], **options: Any) -> list[Any]:
+        sent.append([call.script.name for call in calls])
+        return execute(store, calls, **options)
+
+    monkeypatch.setattr(Store, "execute", watched)
+    Orchestrator(asleep.store, bridge=False).look(wait=True)
+    assert not asleep.left()
+    assert [names for names in sent if "fire" in names] == [["fire"] * 4]
+    assert ["dispatch"] * 4 in sent
+
+
+def test_timers_that_cannot_be_fired_keep_no_other_shard_from_its_own(
+    asleep: Asleep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails is found and set aside (I11)."""
+    make = timers._call
+    broken = "return redis.error_reply('WRONGTYPE broken')"
+    failing = Script("fire", broken, hashlib.sha1(broken.encode()).hexdigest())
+
+    def call(store: Store, shard: int, batch: Any) -> Call:
+        made = make(store, shard, batch)
+        return dataclasses.replace(made, script=failing) if shard == 2 else made
+
+    monkeypatch.setattr(timers, "_call", call)
+    Orchestrator(asleep.store, bridge=False).look(wait=True)
+    assert not asleep.left()
+    assert asleep.store.redis.zcard(asleep.store.keys.shard_key(2, "aside")) == 1
+    intents = [asleep.store.redis.zcard(asleep.store.keys.shard_key(shard, "intents")) for shard in range(4)]
+    assert intents == [1, 1, 0, 1]
