@@ -13,10 +13,12 @@ import redis
 from worker.claim import Known, LeaseLost, Task, claim, decline, pop_call, popped
 from worker.lease import Lease
 from worker.vital import vital
+from workflows.clock import monotonic
 from workflows.storage import nonces
 from workflows.storage.aside import displace, is_about_data
 from workflows.storage.keys import Instance, Intent, rq_failed, rq_handover, rq_queue
 from workflows.storage.outage import is_full
+from workflows.storage.stages import CLAIM
 from workflows.storage.store import Store
 from workflows.telemetry import metrics
 from workflows.telemetry.figures import figures
@@ -24,6 +26,7 @@ from workflows.telemetry.figures import figures
 _log = logging.getLogger("workflows.worker")
 
 BLOCK_SECONDS = 1.0
+_CLAIM = (CLAIM.name,)
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -146,7 +149,11 @@ class Fetcher(threading.Thread):
         """Returns: those that there is no room for; steps may have been born since the doorbells were waited for."""
         with self._taker.claiming, self._taker.reserving(intents) as wanted:
             try:
-                self._taker.accept(claim(store, self._lease.worker, wanted, self._taker.known))
+                began = monotonic()
+                tasks = claim(store, self._lease.worker, wanted, self._taker.known)
+                figures.count(metrics.STAGE_SECONDS, _CLAIM, monotonic() - began)
+                figures.count(metrics.STAGE_PASSES, _CLAIM)
+                self._taker.accept(tasks)
             except LeaseLost:
                 self._lease.renew_identity()
         if len(wanted) == len(intents):

@@ -8,6 +8,8 @@ Whoever reads at that moment finds the last few millionths of a second in one st
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from typing import cast
 
 from worker.arrivals import Finished
 from workflows.clock import monotonic
@@ -17,13 +19,15 @@ from workflows.telemetry import metrics
 from workflows.telemetry.figures import Figures, Series, Value
 
 LATELY_SECONDS = 60.0
+_QUEUE_SECONDS = metrics.QUEUE_SECONDS.name
+_OF_STAGES = (metrics.STAGE_PASSES, metrics.STAGE_SECONDS)
 
 
 class Stages:
     """Those of one engine.
 
     Args:
-        figures: of the process; they have how long doorbells rang.
+        figures: of the process; they have how long doorbells rang, and how long claiming took.
     """
 
     def __init__(self, figures: Figures) -> None:
@@ -66,8 +70,10 @@ class Stages:
 
     def totals(self) -> Totals:
         """Since the start."""
+        counted = self._figures.read()
         found: dict[Stage, Spent] = {
-            stages.QUEUE: self._rung(),
+            stages.QUEUE: _rung(counted),
+            stages.CLAIM: _claimed(counted),
             stages.THREAD: Spent(self._steps, self._waited),
             stages.CALLBACK: Spent(self._steps, self._called),
             stages.OUTCOME: Spent(self._steps, self._left),
@@ -95,7 +101,14 @@ class Stages:
                 found[metrics.STAGE_PASSES.name, (name,)] = passes
         return found
 
-    def _rung(self) -> Spent:
-        waits = [value for (name, _), value in self._figures.read().items() if name == metrics.QUEUE_SECONDS.name]
-        lists = [value for value in waits if isinstance(value, list)]
-        return Spent(int(sum(sum(one[:-1]) for one in lists)), sum(one[-1] for one in lists))
+
+def _rung(counted: Mapping[Series, Value]) -> Spent:
+    """How long doorbells of all queues rang."""
+    lists = [value for (name, _), value in counted.items() if name == _QUEUE_SECONDS and isinstance(value, list)]
+    return Spent(int(sum(sum(one[:-1]) for one in lists)), sum(one[-1] for one in lists))
+
+
+def _claimed(counted: Mapping[Series, Value]) -> Spent:
+    """How long claiming took, which fetchers count."""
+    passes, seconds = (cast(float, counted.get((metric.name, (stages.CLAIM.name,)), 0)) for metric in _OF_STAGES)
+    return Spent(int(passes), seconds)

@@ -18,6 +18,7 @@ from workflows.health.stages import profile_of, span_of
 from workflows.storage import stages
 from workflows.storage.stages import (
     CALLBACK,
+    CLAIM,
     ENGINE,
     OUTCOME,
     QUEUE,
@@ -73,6 +74,7 @@ def test_a_step_is_split_where_one_stage_ends_and_the_next_begins(clock: Clock) 
     assert found.seconds == 10
     assert {stage.name: found.of(stage) for stage in STAGES} == {
         QUEUE.name: (0, 0),
+        CLAIM.name: (0, 0),
         THREAD.name: (1, 1),
         CALLBACK.name: (1, 2),
         OUTCOME.name: (1, 4),
@@ -102,6 +104,14 @@ def test_how_long_doorbells_rang_is_what_the_process_has_counted_of_all_queues()
         figures.observe(metrics.QUEUE_SECONDS, (queue,), seconds)
     figures.observe(metrics.REPLAY_SECONDS, ("order",), 9.0)
     assert Stages(figures).totals().of(QUEUE) == (3, 4.75)
+
+
+def test_how_long_claiming_took_is_what_fetchers_have_counted() -> None:
+    figures = Figures()
+    for seconds in (0.25, 0.5):
+        figures.count(metrics.STAGE_SECONDS, ("claim",), seconds)
+        figures.count(metrics.STAGE_PASSES, ("claim",))
+    assert Stages(figures).totals().of(CLAIM) == (2, 0.75)
 
 
 def test_lately_is_the_last_minute_and_until_then_all_there_was(clock: Clock) -> None:

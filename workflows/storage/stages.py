@@ -27,6 +27,7 @@ class Stage:
 
 
 QUEUE: Final = Stage("queue", "wait", "rung for, until a worker has taken it off its queue")
+CLAIM: Final = Stage("claim", "beside", "calls that claim what was taken off its queue")
 RUN: Final = Stage("run", "lead", "run() itself: replayed, and on from there")
 ENGINE: Final = Stage("engine", "lead", "the worker's own Python: what follows is decided, written down, begun")
 REDIS: Final = Stage("redis", "lead", "round trips that settle and commit")
@@ -34,7 +35,7 @@ THREAD: Final = Stage("thread", "wait", "begun here, until a thread or the loop 
 CALLBACK: Final = Stage("callback", "beside", "what the step does")
 OUTCOME: Final = Stage("outcome", "wait", "done, until the worker took its outcome up")
 
-STAGES: Final = (QUEUE, THREAD, CALLBACK, OUTCOME, RUN, ENGINE, REDIS)
+STAGES: Final = (QUEUE, CLAIM, THREAD, CALLBACK, OUTCOME, RUN, ENGINE, REDIS)
 """In the order in which a step passes them; once for each attempt, in batches where there are many."""
 
 
