@@ -5,7 +5,6 @@ from __future__ import annotations
 import redis as redis_py
 
 from orchestrator import dispatch, reaper, relay, shards, sweep, timers, unfinished
-from orchestrator.loop import BATCH
 from tests.invariants.simulation import checks
 from tests.invariants.simulation.clients import PAUSE, RESUME
 from tests.invariants.simulation.orchestrators import LAPSED
@@ -85,7 +84,7 @@ def mistype(world: World) -> str:
     world.client.set(world.keys.shard_key(shard, name), "garbage")
     world.planted[shard, name].clear()
     world.look_store.call(call_on(world.keys, _OWN, shard, [], {"t": "one", "ttl": shards.LEASE_MS}))
-    arguments = {"t": "one", "n": BATCH, "u": unfinished.BATCH}
+    arguments = {"t": "one", "n": dispatch.BATCH, "u": unfinished.BATCH}
     demand(world.look_store.call(call_on(world.keys, _DISPATCH, shard, [], arguments))[8], "nothing is to be mended")
     mended = sum(sweep.pages(world.look_store, shard, world.limits, everything=True))
     return f"{name} {shard} was a string, {mended} mended"
