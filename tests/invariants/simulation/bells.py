@@ -80,6 +80,9 @@ def rings(world: World, shard: int, intent: Intent) -> bool:
     if world.client.type(waiting) != b"list" or id.encode() not in world.client.lrange(waiting, 0, -1):
         return False
     job = world.client.hgetall(keys.rq_job_prefix() + id)
-    demand(job[b"data"].decode() == doorbell.data(world.keys.namespace, intent.member), f"a forged job: {job}")
-    demand(json.loads(job[b"data"])[0] == doorbell.ENTRY_POINT, f"not an RQ job: {job}")
+    entry_point, _, (namespace, member), _ = json.loads(job[b"data"])
+    demand((entry_point, namespace) == (doorbell.ENTRY_POINT, world.keys.namespace), f"not an RQ job: {job}")
+    # A call that is executed twice may make another intent the second time, with the nonce of the first and so with its
+    # job: whichever is not named there is rung for when its owner looks again, as if that doorbell had been lost (F7).
+    demand(member == intent.member or Intent.parse(member).nonce == intent.nonce, f"a forged job: {job}")
     return True
