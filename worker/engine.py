@@ -505,9 +505,8 @@ class Engine:
         with self.claiming:
             if forget:
                 self._replays.warm.clear()
-            mine = {
-                fetcher.token for fetcher in self.fetchers
-            }  # first: what has come meanwhile is among those that wait
+            # Before looking at what waits: a task that comes in between is there then.
+            mine = {fetcher.token for fetcher in self.fetchers}
             waiting = self.arrivals.waiting()
             for task in self._suspects.overdue():
                 where = {"workflow": task.instance.workflow, "instance": task.instance.id}
