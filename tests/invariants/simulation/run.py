@@ -293,6 +293,9 @@ def next_useful(world: World, live: list[Seen]) -> tuple[str, Callable[[], str]]
     if any(held.split("|")[0] not in alive for held in world.state.held) and known - alive:
         return "reap", partial(orchestrators.reap, world)
     if world.state.unfinished:
+        # Most rollbacks that are not done in one call begin here, and the sweep comes at any time.
+        if any("clear" in seen.rest for seen in live) and world.rng.random() < 0.3:
+            return "sweep", partial(orchestrators.sweep_shards, world)
         return "continue", partial(orchestrators.go_on, world)
     if world.state.intents:
         node = world.rng.choice([node for node in world.nodes if not node.alone])
