@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from tests.commands import Run, run_in
 from tests.driving import HandWorker, PublishedApp, published, step, wait
 from tests.paths import packages
+from tests.processes import is_there
 from workflows import App, Retry, StepConfig
 from workflows.authoring.retries import to_wire
 from workflows.cli.main import cli
@@ -727,13 +728,5 @@ def test_dev_runs_an_instance_and_leaves_no_process(folder: Path, end: signal.Si
         running.send_signal(end)
         code = running.wait(30)
     assert code == 0
-    assert not [pid for pid in children if _lives(pid)]
+    assert not [pid for pid in children if is_there(pid)]
     assert not (folder / ".workflows" / "dev.json").exists()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -16,6 +16,7 @@ import pytest
 import redis as redis_py
 
 from tests.paths import packages
+from tests.processes import lives
 from workflows.client import Client
 from workflows.dev import run as dev
 from workflows.dev.run import Supervised, descendants
@@ -33,15 +34,6 @@ time.sleep(600)
 def child(text: str) -> tuple[Supervised, queue.Queue[str]]:
     lines: queue.Queue[str] = queue.Queue()
     return Supervised("worker", [sys.executable, "-c", text], dict(os.environ), lines.put), lines
-
-
-def lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (ProcessLookupError, FileNotFoundError):  # it may be collected at any point of that
-        return False
-    return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_what_does_not_end_politely_is_killed_with_all_it_started() -> None:

@@ -17,6 +17,7 @@ import redis as redis_py
 
 from tests.deployment import Deployment
 from tests.paths import packages
+from tests.processes import is_there
 from workflows import App, ConfigError, Observer, Transition, WorkflowEntrypoint, limits
 from workflows.authoring import observation
 from workflows.client import Client, WorkflowInstance
@@ -43,14 +44,6 @@ class Heard(Observer):
 
     def types(self, instance: WorkflowInstance) -> list[str]:
         return [f"{one.type} {one.step_name or ''}".rstrip() for one in self.of(instance)]
-
-
-def is_gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -422,7 +415,7 @@ def test_worker_processes_tell_what_they_did_and_one_that_is_killed_tells_nothin
             first = told("o-1")[-1]["pid"]
             os.kill(first, signal.SIGKILL)
             # Until its connections are closed it may be given the turn, which then goes on in a process of its own.
-            wait_until(lambda: is_gone(first))
+            wait_until(lambda: not is_there(first))
             order.send_event("go", None)
             second = order.result(timeout="20 seconds")
             wait_until(lambda: told("o-1")[-1]["type"] == "workflow_completed")

@@ -11,6 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from tests.processes import is_there
 from tests.spoiling import drawn, spoil
 from tests.torture.crowd import Member
 from tests.torture.faults import LEASE_SECONDS
@@ -94,7 +95,7 @@ def drain_process(storm: Storm) -> None:
     pid = storm.rng.choice(storm.serving())
     storm.faults.asking([pid])
     _send(pid, signal.SIGTERM)
-    storm.until(lambda: not _is_there(pid), f"process {pid} ends", GRACE_EXIT_SECONDS)
+    storm.until(lambda: not is_there(pid), f"process {pid} ends", GRACE_EXIT_SECONDS)
     storm.crowd.feed(10)
     storm.lines_more(20)
 
@@ -293,14 +294,6 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass  # It has ended by itself meanwhile.
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 MOVES: Final[dict[str, Move]] = {

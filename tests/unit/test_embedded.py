@@ -19,6 +19,7 @@ import redis as redis_py
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.processes import lives
 from workflows.dev.embedded import EmbeddedRedis
 from workflows.dev.servers import ServerProgram, find_server, find_servers
 from workflows.errors import ConfigError, ServerUnavailable
@@ -31,22 +32,6 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20) 
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
         time.sleep(0.01)
-
-
-def lives(process: int | None) -> bool:
-    assert process is not None
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    if sys.platform != "linux":
-        return True
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # collected since it was asked, before or after it was opened
-        return False
-    # One that nobody has collected yet has ended all the same.
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture
